@@ -1,0 +1,142 @@
+//! The desired state: what the provider writes into ConfigMap `<name>-desired` and every agent carries out (P8, P18).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Format of the desired document that this build writes.
+pub const DESIRED_FORMAT: u32 = 1;
+
+/// How a commit is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// A commit waits until its WAL is flushed on `sync_replicas` named standbys.
+    Sync,
+    /// A commit waits for nobody.
+    Async,
+}
+
+/// What happens when no standby can confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Writes go on alone after `degrade_after_ms`, recorded first (A18).
+    Preferred,
+    /// Writes wait.
+    Required,
+}
+
+/// Whether the cluster runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// It serves.
+    Running,
+    /// The holder stops cleanly and says so; nobody takes over (P21).
+    Stopped,
+}
+
+/// What the agent does when postgres dies and its pod lives (A25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPostgresCrash {
+    /// Restart in place when there is little WAL to replay, else hand over.
+    Auto,
+    /// Always restart in place.
+    Restart,
+    /// Always hand over when a standby fits.
+    Failover,
+}
+
+/// The whole wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Format number, [`DESIRED_FORMAT`].
+    pub format: u32,
+    /// Raised by the provider at each write.
+    pub generation: u64,
+    /// Uid of the cluster's anchor.
+    pub anchor_uid: String,
+    /// Whether the cluster runs.
+    pub state: RunState,
+    /// Standbys beside the primary; ordinals beyond it never vote or lead (P23).
+    pub replicas: u32,
+    /// How commits are confirmed.
+    pub sync_mode: SyncMode,
+    /// How many standbys confirm in sync.
+    pub sync_replicas: u32,
+    /// What happens when none can.
+    pub durability: Durability,
+    /// PostgreSQL's major version; PG_VERSION and the binaries must match it (A26).
+    pub postgres_major: u32,
+    /// Hash of the pod template; pods whose annotation differs are rolled by the holder (P23).
+    pub template_hash: String,
+    /// PostgreSQL settings of the user; those that the cluster owns are not among them.
+    pub parameters: BTreeMap<String, String>,
+    /// pg_hba lines of the user, after the agent's own part.
+    pub pg_hba: Vec<String>,
+    /// How initdb is run.
+    pub bootstrap: BootstrapSpec,
+    /// Timings and choices of the failover.
+    pub failover: FailoverSpec,
+}
+
+/// How the database is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapSpec {
+    /// The application's database.
+    pub database: String,
+    /// Its owner.
+    pub owner: String,
+    /// initdb --encoding.
+    pub encoding: String,
+    /// initdb --locale.
+    pub locale: String,
+    /// initdb --data-checksums.
+    pub data_checksums: bool,
+}
+
+/// Timings and choices of the failover; the law between them is asserted by the agent (A6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverSpec {
+    /// How long a candidate waits from when it first saw a record, by its own clock.
+    pub lease_duration_ms: u64,
+    /// How often the holder renews.
+    pub renew_interval_ms: u64,
+    /// By when the holder's writes have stopped, counted from before its last good renewal was sent.
+    pub fence_after_ms: u64,
+    /// How long `preferred` waits for a confirming standby.
+    pub degrade_after_ms: u64,
+    /// In async: how far behind the recorded position a candidate may be; `None`: no bound (A14).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lag_bytes: Option<u64>,
+    /// What follows when postgres alone dies.
+    pub on_postgres_crash: OnPostgresCrash,
+}
+
+impl Default for FailoverSpec {
+    fn default() -> Self {
+        Self {
+            lease_duration_ms: 10_000,
+            renew_interval_ms: 2_000,
+            fence_after_ms: 6_000,
+            degrade_after_ms: 3_000,
+            max_lag_bytes: None,
+            on_postgres_crash: OnPostgresCrash::Auto,
+        }
+    }
+}
+
+impl Desired {
+    /// The document's text, as it stands in the ConfigMap: pretty JSON, so that people can read and diff it.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// SHA-256 of a document's text, in lower-case hexadecimal: acknowledged with the generation, so that a hand edit shows (P8).
+pub fn document_sha256(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}

@@ -1,0 +1,168 @@
+//! What agents tell: the status document in ConfigMap `<name>-status` (written by the holder, A32), and each agent's
+//! own report at `GET /status`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::SyncMode;
+use crate::ids::{ContainerNonce, Era, MemberId, SystemIdentifier};
+use crate::lsn::{Lsn, TimelineId};
+
+/// Format of the documents that this build writes.
+pub const STATUS_FORMAT: u32 = 1;
+
+/// The cluster as its holder sees it; written on change and at most every 5 s. For reading, never for safety.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Format number, [`STATUS_FORMAT`].
+    pub format: u32,
+    /// The newest desired document that every reachable member has in force (P8); never withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledged>,
+    /// PostgreSQL's system identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<SystemIdentifier>,
+    /// Whether the primary accepts writes.
+    pub accepts_writes: bool,
+    /// The cluster was stopped cleanly because the desired state says so (P21).
+    #[serde(default)]
+    pub stopped: bool,
+    /// The pod that leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// Its era.
+    pub era: Era,
+    /// Its timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineId>,
+    /// The mode in force.
+    pub mode: SyncMode,
+    /// `synchronous_standby_names` in force.
+    #[serde(default)]
+    pub synchronous_standby_names: String,
+    /// Writes go on without a confirming standby.
+    pub degraded: bool,
+    /// What the holder works at or waits for, in plain words; empty when there is nothing.
+    #[serde(default)]
+    pub activity: Vec<String>,
+    /// Every instance, by pod name.
+    pub instances: BTreeMap<String, InstanceStatus>,
+    /// Version of the holder's agent.
+    pub agent_version: String,
+}
+
+/// A desired document that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Its generation.
+    pub generation: u64,
+    /// SHA-256 of its text.
+    pub sha256: String,
+}
+
+/// One instance in [`ClusterStatus`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its data's identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
+    /// What it is.
+    pub role: Role,
+    /// What it does.
+    pub state: InstanceState,
+    /// Whether it confirms commits.
+    #[serde(default)]
+    pub synchronous: bool,
+    /// Bytes of WAL that it has yet to flush.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_bytes: Option<u64>,
+    /// Its node.
+    #[serde(default)]
+    pub node: String,
+}
+
+/// PostgreSQL's role of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It serves writes.
+    Primary,
+    /// It follows.
+    Standby,
+    /// Nothing yet.
+    Unknown,
+}
+
+/// What an instance does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// It serves writes.
+    Serving,
+    /// It streams from the primary.
+    Streaming,
+    /// It runs but does not stream.
+    Behind,
+    /// It is being made: initdb, clone or rewind.
+    Building,
+    /// Its postgres is down.
+    Down,
+    /// Nothing is heard from it.
+    Silent,
+}
+
+/// One agent's report of itself, at `GET /status`; peers compare positions with it (A11, A15).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Format number, [`STATUS_FORMAT`].
+    pub format: u32,
+    /// Uid of the anchor that this agent belongs to.
+    pub anchor_uid: String,
+    /// Its pod.
+    pub pod: String,
+    /// Its container's life.
+    pub nonce: ContainerNonce,
+    /// Its data's identity; `None` while it is empty or being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
+    /// System identifier of its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<SystemIdentifier>,
+    /// The last era that its data lived in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub era: Option<Era>,
+    /// What it is.
+    pub role: Role,
+    /// What it does.
+    pub state: InstanceState,
+    /// Timeline of its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineId>,
+    /// Position = max(received, replayed), once local WAL was replayed to its end (A15); `None`: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Lsn>,
+    /// What is replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Lsn>,
+    /// Streams now from this member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams_from: Option<MemberId>,
+    /// Told to stop: never chosen as a target (A21).
+    #[serde(default)]
+    pub stopping: bool,
+    /// The newest desired document that is in force here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Acknowledged>,
+    /// Parameters are set that only a restart puts in force.
+    #[serde(default)]
+    pub pending_restart: bool,
+    /// Hash of the pod template that this pod was made from.
+    #[serde(default)]
+    pub template_hash: String,
+    /// What the agent does or waits for, in plain words, newest last (A32).
+    #[serde(default)]
+    pub activity: Vec<String>,
+    /// Version of the agent.
+    pub agent_version: String,
+}
