@@ -11,3 +11,5 @@ pub mod lsn;
 pub mod names;
 pub mod record;
 pub mod status;
+pub mod tf;
+pub mod validators;
