@@ -2,5 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod diagnostic;
+pub mod live;
+pub mod object;
 pub mod path;
+pub mod step;
 pub mod value;

@@ -1,0 +1,164 @@
+//! What the I/O shell carries out, one step after the other: data, never closures.
+//!
+//! ```text
+//!   phases(op) ── for each: snapshot ──> steps(phase, job, live) ──> run one by one ──> next phase
+//! ```
+//!
+//! Every step may be cut off and repeated; every write carries what it expects to find.
+
+use serde_json::Value as Json;
+
+use crate::object::ObjectKey;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// POST.
+    Create {
+        /// The whole object.
+        object: Json,
+        /// What it means when the name is taken.
+        taken: Taken,
+    },
+    /// POST a Secret whose random content the shell makes. One that exists is kept: content is made once (P24).
+    CreateSecret {
+        /// The Secret with everything but what must be random.
+        object: Json,
+        /// Keys of `stringData` whose value is a fresh random text, and in which kind.
+        random: Vec<(String, Random)>,
+        /// Keys of `stringData` made from others: `{name}` stands for the value of key `name`, percent-encoded.
+        derived: Vec<(String, String)>,
+    },
+    /// Server-side apply with field manager `terraform-provider-postgres`, first without force.
+    Apply {
+        /// The object, exactly the fields that we own.
+        object: Json,
+        /// On a conflict, ask [`crate::conflict::judge`] with this.
+        forced: Forced,
+        /// The uid that the live object must have; it stands in `metadata.uid` of the request, so that another object of
+        /// the same name answers 409.
+        expect_uid: Option<String>,
+        /// Remember the API server's answer with [`crate::anchor::Anchor::remember`] (P12).
+        remember: bool,
+    },
+    /// JSON merge patch; `metadata.uid` in the body is the precondition.
+    Patch {
+        /// Which object.
+        key: ObjectKey,
+        /// The patch.
+        body: Json,
+        /// A missing object is no error.
+        may_be_missing: bool,
+    },
+    /// DELETE with the precondition `uid`, propagation in the background. A missing object is no error, another uid is one.
+    Delete {
+        /// Which object.
+        key: ObjectKey,
+        /// The uid that it must have.
+        uid: String,
+    },
+    /// Take snapshots until [`crate::progress::progress`] says done or failed, or the time is up.
+    Wait(Wait),
+    /// Write the anchor: server-side apply of [`crate::anchor::Anchor::object`] with everything remembered so far.
+    SaveAnchor,
+}
+
+/// What it means when the name of an object to be created is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Taken {
+    /// It is there already, and stays as it is.
+    Keep,
+    /// An error with this summary and detail.
+    Error {
+        /// What is wrong.
+        summary: String,
+        /// What to do.
+        detail: String,
+    },
+}
+
+/// What a random text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Random {
+    /// 32 letters and digits.
+    Password,
+    /// 64 hexadecimal digits.
+    Key,
+}
+
+/// The fields that may be taken from another field manager (P17): those whose difference the plan showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forced {
+    /// Field paths as server-side apply prints them (`.spec.replicas`); a path covers what is below it.
+    pub fields: Vec<String>,
+}
+
+/// A wait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wait {
+    /// For what.
+    pub wish: Wish,
+    /// When the time is up.
+    pub limit: Limit,
+}
+
+/// How long a wait may last, and what then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The operation's timeout; then it has failed.
+    Operation,
+    /// So long; then the next step follows all the same.
+    GoOnAfterMs(u64),
+}
+
+/// What is waited for. Each is a level that stays true once reached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// The primary accepts writes.
+    Primary,
+    /// The desired document with this generation and hash is in force (P8).
+    Acknowledged {
+        /// Its generation.
+        generation: u64,
+        /// SHA-256 of its text.
+        sha256: String,
+    },
+    /// So many standbys stream.
+    Streaming {
+        /// How many.
+        standbys: u32,
+    },
+    /// The cluster was stopped cleanly.
+    Stopped,
+    /// No pod with this ordinal or a higher one is left.
+    PodsGone {
+        /// The lowest ordinal that goes.
+        from_ordinal: u32,
+    },
+    /// Every claim has at least this capacity.
+    Grown {
+        /// The size as a Kubernetes quantity.
+        size: String,
+    },
+    /// These claims are gone.
+    ClaimsGone {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// These objects are gone.
+    ObjectsGone {
+        /// Which.
+        keys: Vec<ObjectKey>,
+    },
+}
+
+/// How far a wish is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It came true.
+    Done,
+    /// Not yet; what is going on, for the log.
+    Working(String),
+    /// It can't come true without a hand; the cause, for the user (P18).
+    Failed(String),
+}
