@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::SyncMode;
-use crate::ids::{ContainerNonce, Era, MemberId, SystemIdentifier};
+use crate::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use crate::lsn::{Lsn, TimelineId};
 
 /// Format of the documents that this build writes.
@@ -123,6 +123,12 @@ pub struct AgentReport {
     pub pod: String,
     /// Its container's life.
     pub nonce: ContainerNonce,
+    /// Its node.
+    #[serde(default)]
+    pub node: String,
+    /// That node's boot, as this agent reads it in /proc: another one than the record's proves a death (A10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<BootId>,
     /// Its data's identity; `None` while it is empty or being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberId>,

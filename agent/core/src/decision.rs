@@ -1,0 +1,390 @@
+//! What is to be done, why, when to look again, and what is to be remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
+use pgha_schema::lsn::Lsn;
+use pgha_schema::record::Record;
+use pgha_schema::status::{Acknowledged, ClusterStatus};
+
+pub use crate::bootstrap::InitdbPermit;
+pub use crate::divergence::{ClonePermit, RewindPermit};
+use crate::observation::{LeaseVersion, Upstream};
+
+/// The outcome of one cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// To be done in this order. The first that fails ends the batch, best-effort ones apart
+    /// ([`Action::is_best_effort`]); then, and whenever the batch is through, the world is observed anew.
+    pub actions: Vec<Action>,
+    /// Why.
+    pub reason: Reason,
+    /// Look again after this time at the latest; sooner when anything changes.
+    pub wake_after_ms: u64,
+    /// When the guard has to fence unless it is told a later time (A8): to be handed to it **after** this decision's
+    /// actions. `None`: the guard keeps what it has (the agent does not know better), and fences nothing that is down.
+    pub fence_at_ms: Option<u64>,
+    /// To be handed to the next cycle. A restart of the agent loses it, which is safe.
+    pub memory: Memory,
+}
+
+/// One thing to do. Each may be cut off at any point and repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// An uncached GET of the Lease, deadline 1 s (A1).
+    ReadLease,
+    /// Replace the record (and `spec.holderIdentity`, `renewTime`, for people) by compare-and-swap, deadline 1 s. After
+    /// any outcome but success: an uncached GET before the next observation.
+    WriteRecord {
+        /// Precondition: uid and resourceVersion.
+        if_version: LeaseVersion,
+        /// The whole new record.
+        record: Box<Record>,
+    },
+    /// POST the Lease with this record (A4); `AlreadyExists` is a conflict.
+    CreateLease {
+        /// The whole record.
+        record: Box<Record>,
+    },
+    /// Keep this record on the volume, fsynced, for the day that the Lease is lost (A4).
+    KeepRecord {
+        /// The whole record.
+        record: Box<Record>,
+    },
+    /// Kill everything in the container but guard and agent: SIGQUIT, 300 ms later SIGKILL (A7). Returns when nothing
+    /// is left.
+    Fence,
+    /// Start postgres: first kill what an earlier postmaster left (A7), render all files from the desired document,
+    /// gate closed, then start. Nothing when it runs.
+    StartPostgres {
+        /// As what.
+        role: StartAs,
+        /// `synchronous_standby_names` from the first moment on.
+        names: String,
+    },
+    /// Ask postgres to stop; does not wait. Once per cycle until it is down.
+    StopPostgres {
+        /// How.
+        mode: StopMode,
+    },
+    /// End these walsenders (SIGTERM).
+    EndWalsenders {
+        /// Their processes.
+        pids: BTreeSet<i32>,
+    },
+    /// End all other sessions than the agent's (replay conflicts would delay it, A22), then `pg_promote(wait => false)`.
+    Promote,
+    /// Empty primary_conninfo, reload, SIGTERM the walreceiver, look twice that it is gone (A12): then
+    /// [`StreamSeen::Detached`](crate::observation::StreamSeen::Detached) is observed.
+    LeaveStream,
+    /// Set primary_conninfo and primary_slot_name, reload.
+    Follow {
+        /// Whom.
+        upstream: Upstream,
+    },
+    /// `pg_wal_replay_resume()`.
+    ResumeReplay,
+    /// initdb in a marked new directory, roles and database made, renamed; **the marker stays** (A4). A job.
+    Initdb {
+        /// Why it may.
+        permit: InitdbPermit,
+    },
+    /// Clear the marker of an initdb whose data the record names.
+    AdoptData {
+        /// The data that it must be.
+        member: MemberId,
+    },
+    /// Clone from the holder: stop postgres, marker, pg_basebackup into a new directory, fsync, rename, new member id
+    /// and this era fsynced, marker cleared (A23). A job.
+    Clone {
+        /// From whom.
+        from: Upstream,
+        /// Why it may.
+        permit: ClonePermit,
+    },
+    /// Rewind to the holder's history: stop postgres, marker, pg_rewind, own configuration again, new member id and
+    /// this era fsynced, marker cleared (A23). A job; the marker stays when it fails half-way.
+    Rewind {
+        /// From whom.
+        from: Upstream,
+        /// Why it may.
+        permit: RewindPermit,
+    },
+    /// Fsync the era into the agent's file beside the data: before it streams or promotes in it (A3).
+    PersistEra {
+        /// The era.
+        era: Era,
+    },
+    /// Render all files from the desired document as last read, remove ALTER SYSTEM over owned settings, reload; nothing
+    /// when they already say so.
+    ApplySettings,
+    /// Write `synchronous_standby_names`, reload.
+    SetSyncNames {
+        /// The whole text.
+        names: String,
+    },
+    /// Confirm by A17 that the names are in force: a new connection shows them; a CHECKPOINT returns if asked for; each
+    /// walsender's reply time advances twice (or it is gone); then read the position. At most a few seconds; the result is
+    /// `in_force`. Nothing when it already runs for the same names.
+    ConfirmInForce {
+        /// The whole text.
+        names: String,
+        /// Names are in force after none were.
+        checkpoint: bool,
+    },
+    /// Let clients in: the agent-owned part of pg_hba, reload (A9).
+    OpenGate,
+    /// Let no client in, and end client sessions.
+    CloseGate,
+    /// CHECKPOINT. A job.
+    Checkpoint,
+    /// Exactly these physical slots of ours exist, named by ordinal; each is advanced to its position if it is behind it;
+    /// lost ones are made anew (A24).
+    SetSlots {
+        /// By ordinal; `None`: leave its position alone.
+        slots: BTreeMap<u32, Option<Lsn>>,
+    },
+    /// Patch a pod's labels with uid and resourceVersion as preconditions (A27). Best effort.
+    LabelPod {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion.
+        resource_version: String,
+        /// Labels to set (`None`: remove).
+        labels: BTreeMap<String, Option<String>>,
+    },
+    /// Delete a pod, uid as precondition (rolling, A29). Best effort.
+    DeletePod {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Write ConfigMap `<name>-status`, on change and at most every 5 s, at once when the acknowledgement changed (the
+    /// shell holds back). Best effort.
+    WriteStatus {
+        /// The document.
+        status: Box<ClusterStatus>,
+    },
+    /// Write the system identifier on the StatefulSet and on the claims of these ordinals (A4).
+    StampVolumes {
+        /// The identifier.
+        system_identifier: SystemIdentifier,
+        /// Which claims.
+        ordinals: BTreeSet<u32>,
+    },
+    /// Emit a Kubernetes event, once per change of its text. Best effort.
+    EmitEvent {
+        /// `Warning` rather than `Normal`.
+        warning: bool,
+        /// CamelCase reason.
+        reason: &'static str,
+        /// The text.
+        message: String,
+    },
+    /// End this process and, by the guard, the container: postgres is down.
+    Exit,
+}
+
+/// How postgres starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartAs {
+    /// Without standby.signal.
+    Primary,
+    /// With standby.signal.
+    Standby {
+        /// Whom it follows from the start; `None`: primary_conninfo empty, so it replays what it has.
+        upstream: Option<Upstream>,
+    },
+}
+
+/// How postgres stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Sessions are ended, a shutdown checkpoint is written and sent.
+    Fast,
+    /// At once, as at a crash; recovery at the next start.
+    Immediate,
+}
+
+impl Action {
+    /// A failure of it neither ends the batch nor matters for safety; it may run beside the others.
+    pub fn is_best_effort(&self) -> bool {
+        matches!(
+            self,
+            Self::LabelPod { .. }
+                | Self::DeletePod { .. }
+                | Self::WriteStatus { .. }
+                | Self::EmitEvent { .. }
+        )
+    }
+}
+
+/// Why this was decided. For people it is shown; tests compare values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The record was not read yet.
+    LeaseUnread,
+    /// The desired document was not read yet.
+    DesiredUnread,
+    /// The Lease can't be used.
+    LeaseUnusable(String),
+    /// The volume was not looked at yet.
+    DataUnknown,
+    /// This pod's data is of another cluster: it is never touched.
+    ForeignData,
+    /// PG_VERSION does not match the binaries or the wish (A26).
+    WrongMajor,
+    /// This ordinal is beyond the wanted number of replicas.
+    BeyondReplicas,
+    /// This member leads and all is well.
+    Leading,
+    /// This member leads; something is being put in place.
+    LeadingSettling(Settling),
+    /// Fenced: no good renewal in time (A6).
+    RenewalOverdue,
+    /// Fenced: somebody else holds the Lease.
+    LeaseTaken(String),
+    /// Fenced: the disk hangs (A26).
+    DiskHung,
+    /// The holder's own member takes its record again (A11).
+    TakeAgain,
+    /// Takes after the old holder's release (A21).
+    TakeReleased,
+    /// Takes after proof of the old holder's death (A10).
+    TakeProven,
+    /// Takes after expiry (A6).
+    TakeExpired,
+    /// Takes the pending record to run initdb (A4).
+    TakePending,
+    /// Creates the lost Lease again (A4).
+    RecreateLease,
+    /// The Lease is lost and this member may not re-create it (yet).
+    LeaseLost,
+    /// This container holds the pending record and makes the data.
+    Bootstrapping,
+    /// Waits for another member to bootstrap, or for members to be heard.
+    WaitsForBootstrap,
+    /// Leaves the old stream before it takes (A12).
+    LeavesStream,
+    /// It took the Lease; promotion goes on.
+    Promoting,
+    /// Follows the holder.
+    Following,
+    /// Gets ready to follow: local WAL is replayed to find out where it stands.
+    FindingPosition,
+    /// The holder's era is not complete yet: nobody follows it (A3).
+    WaitsForEra,
+    /// Data is forked: rewind.
+    Rewinding,
+    /// No usable data: clone.
+    Cloning,
+    /// Waits for the holder to be ready as source of a clone or rewind.
+    WaitsForSource,
+    /// The holder is dead or silent, but this member may not lead: why.
+    MayNotLead(Bar),
+    /// A planned hand-over: the primary is going down.
+    HandingOver,
+    /// Released; waits for the target to take.
+    Released,
+    /// It was told to stop.
+    Terminating,
+    /// The desired state is `stopped` (P21).
+    Stopped,
+    /// Postgres is being restarted in place.
+    Restarting,
+    /// The law of A6 does not hold for the wished durations: the defaults are used.
+    TimingRefused(String),
+}
+
+/// What a leader is still putting in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settling {
+    /// Postgres starts.
+    Starting,
+    /// The gate waits for a renewal sent after promotion or start (A9).
+    Gate,
+    /// The synchronous set changes.
+    SyncSet,
+    /// Pods are rolled or restarted.
+    Rolling,
+}
+
+/// Why a member may not lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// Nothing is wrong with the holder, as far as is known.
+    HolderAlive,
+    /// The holder must be silent for longer.
+    NotExpired,
+    /// Sync: it is not in V.
+    NotAVoter,
+    /// Sync: V is empty, so only the holder may lead.
+    NoVoters,
+    /// Its data has forked or is none.
+    NotOnChain,
+    /// Its position is not known yet.
+    PositionUnknown,
+    /// It has not everything that was released.
+    BehindRelease,
+    /// Async: another member is ahead, or goes first among equals.
+    AnotherGoesFirst(String),
+    /// Async: beyond max_lag (A14).
+    BeyondMaxLag,
+    /// The release names another target.
+    NotTheTarget,
+    /// The desired state is `stopped`.
+    Stopped,
+    /// Its ordinal is beyond the wanted number.
+    BeyondReplicas,
+    /// It was told to stop.
+    Terminating,
+}
+
+/// All that outlives a cycle. Opaque to the shell; lost with the agent, which is safe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// The last write of the record that named this container as holder, with when it was decided (so: before it was
+    /// sent).
+    pub attempt: Option<Attempt>,
+    /// Before the last good renewal was sent; `None`: this process made none.
+    pub renewed_ms: Option<u64>,
+    /// The record of that renewal, to re-create a lost Lease with.
+    pub led: Option<Record>,
+    /// Since when the synchronous standby does not confirm (A18).
+    pub unconfirmed_since_ms: Option<u64>,
+    /// The newest acknowledgement; never withdrawn (P8).
+    pub acknowledged: Option<Acknowledged>,
+    /// Since when this member waits for a target to take what it released.
+    pub released_ms: Option<u64>,
+    /// Since when a hand-over runs, for its bounds.
+    pub handover_since_ms: Option<u64>,
+    /// Since when the stop of a standby was asked for (A21).
+    pub leaving_since_ms: Option<u64>,
+    /// The last switchover request that was put into the record.
+    pub switchover_id: u64,
+    /// When a pod in crash back-off was last deleted (A29), or rolled.
+    pub deleted_pod_ms: Option<u64>,
+    /// The checkpoint that a hand-over waits for was started then.
+    pub checkpoint_asked_ms: Option<u64>,
+    /// When the checkpoint after promotion was asked for.
+    pub slots_set_ms: Option<u64>,
+}
+
+/// A write of the record that names this container as holder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// What was written.
+    pub record: Record,
+    /// When it was decided.
+    pub at_ms: u64,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
