@@ -1,0 +1,132 @@
+//! What the wire asks of the provider behind it, in the core's words. The protocol's types end before this line.
+
+use crate::private::Private;
+use pgha_provider_core::diagnostic::Diagnostics;
+use pgha_provider_core::path::Path;
+use pgha_provider_core::value::Value;
+use pgha_schema::tf::Schema;
+use tokio_util::sync::CancellationToken;
+
+/// The resource type served.
+pub const RESOURCE_TYPE: &str = "postgres_ha_cluster";
+
+/// The schemas served.
+#[derive(Debug, Clone)]
+pub struct Schemas {
+    /// The provider block.
+    pub provider: Schema,
+    /// [`RESOURCE_TYPE`].
+    pub cluster: Schema,
+}
+
+/// ConfigureProvider.
+#[derive(Debug)]
+pub struct Configure {
+    /// The provider block; may hold unknowns while planning.
+    pub config: Value,
+    /// For the User-Agent.
+    pub terraform_version: String,
+}
+
+/// ReadResource.
+#[derive(Debug)]
+pub struct Read {
+    /// The state as last known.
+    pub state: Value,
+    /// Its private part.
+    pub private: Private,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// A state that exists, or that was read, applied or imported.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The state; null when there is nothing (left).
+    pub state: Value,
+    /// Its private part.
+    pub private: Private,
+    /// What the user must hear.
+    pub diagnostics: Diagnostics,
+}
+
+/// PlanResourceChange. A null `config` is the plan of a destroy, a null `prior` that of a create.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the user wrote.
+    pub config: Value,
+    /// The refreshed state.
+    pub prior: Value,
+    /// The host's own merge of both; null for a destroy.
+    pub proposed: Value,
+    /// Private part of the state, or, in the second plan of a replacement, of the first plan.
+    pub prior_private: Private,
+}
+
+/// What is planned.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// The state after apply; unknown where only apply can tell.
+    pub state: Value,
+    /// Attributes whose change needs a new cluster.
+    pub requires_replace: Vec<Path>,
+    /// Goes to apply (before Terraform 1.16 that of the plan during apply).
+    pub private: Private,
+    /// What the user must hear.
+    pub diagnostics: Diagnostics,
+}
+
+/// ApplyResourceChange. A null `planned` is a destroy, a null `prior` a create.
+#[derive(Debug)]
+pub struct Apply {
+    /// What the user wrote, wholly known; null for a destroy.
+    pub config: Value,
+    /// The state before.
+    pub prior: Value,
+    /// What was planned.
+    pub planned: Value,
+    /// As [`Planned::private`].
+    pub private: Private,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// ImportResourceState.
+#[derive(Debug)]
+pub struct Import {
+    /// What the user gave: `namespace/name`.
+    pub id: String,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// The provider. Calls come concurrently, and every one but `configure` also before or without `configure`.
+#[tonic::async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// The schemas served.
+    fn schemas(&self) -> &Schemas;
+
+    /// Checks the provider block, unknowns included, without a network.
+    async fn validate_provider(&self, config: Value) -> Diagnostics;
+
+    /// Takes the provider block. Must not talk to the cluster yet.
+    async fn configure(&self, request: Configure) -> Diagnostics;
+
+    /// Checks a resource block, unknowns included, without a network.
+    async fn validate_resource(&self, config: Value) -> Diagnostics;
+
+    /// Brings a state of an older schema version up to date. `json` is as stored.
+    async fn upgrade(&self, from_version: i64, json: &[u8]) -> Result<Value, Diagnostics>;
+
+    /// Looks what is there.
+    async fn read(&self, request: Read) -> Answer;
+
+    /// Plans; a function of the request alone.
+    async fn plan(&self, request: Plan) -> Planned;
+
+    /// Makes it so. With errors the answer holds what is really in force.
+    async fn apply(&self, request: Apply) -> Answer;
+
+    /// Finds an existing cluster.
+    async fn import(&self, request: Import) -> Answer;
+}

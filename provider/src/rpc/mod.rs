@@ -1,0 +1,129 @@
+//! The provider service: each call decoded, handed to the [`Engine`], and encoded. One file a group of calls.
+//!
+//! Calls always answer OK: what is wrong goes into diagnostics, which hosts show well, where gRPC errors read as if the
+//! plugin had crashed. A panic in a call becomes a diagnostic too.
+
+mod absent;
+mod answers;
+mod change;
+mod import;
+mod provider_block;
+mod resource;
+mod schemas;
+mod service;
+
+use crate::engine::{Engine, RESOURCE_TYPE};
+use crate::plugin::panics;
+use crate::plugin::stop::StopSwitch;
+use crate::private::Private;
+use crate::proto::tfplugin6::DynamicValue;
+use crate::proto::tfplugin6::provider_server::ProviderServer;
+use crate::wire::{self, diagnostics};
+use answers::FromDiagnostics;
+use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::value::Value;
+use pgha_schema::tf::Type;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tonic::service::RoutesBuilder;
+use tonic::{Response, Status};
+use tracing::Instrument as _;
+
+/// Go servers take this much; tonic's own limit of 4 MiB would refuse large states.
+const MESSAGE_MAX_BYTES: usize = 256 << 20;
+
+/// The provider service's address in log lines.
+const PROVIDER_ADDRESS: &str = "registry.terraform.io/pgha/postgres";
+
+/// The provider service.
+pub struct Provider {
+    engine: Arc<dyn Engine>,
+    stop: StopSwitch,
+    requests: AtomicU64,
+}
+
+impl Provider {
+    /// A service that asks `engine`.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, stop: StopSwitch::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// Adds the service to a server.
+    pub fn add_to(self, routes: &mut RoutesBuilder) {
+        let server = ProviderServer::new(self)
+            .max_decoding_message_size(MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(MESSAGE_MAX_BYTES);
+        routes.add_service(server);
+    }
+
+    /// Runs one call: logs it, catches its panics, and turns its errors into an answer. `subject` is the resource type
+    /// or other name that the call is about.
+    async fn answer<A: FromDiagnostics>(
+        &self,
+        rpc: &'static str,
+        subject: &str,
+        call: impl Future<Output = Result<A, Diagnostics>>,
+    ) -> Result<Response<A>, Status> {
+        let span = tracing::info_span!(
+            "rpc",
+            tf_rpc = rpc,
+            tf_req_id = self.requests.fetch_add(1, Ordering::Relaxed),
+            tf_resource_type = subject,
+            tf_provider_addr = PROVIDER_ADDRESS,
+        );
+        let logged = async {
+            let started = Instant::now();
+            tracing::trace!("received request");
+            let answer = panics::catch(call).await.unwrap_or_else(|panic| Err(panicked(rpc, &panic)));
+            let answer = answer.unwrap_or_else(|problems| A::from_diagnostics(diagnostics::to_proto(&problems)));
+            for diagnostic in answer.diagnostics() {
+                tracing::debug!(
+                    diagnostic_severity = diagnostic.severity,
+                    diagnostic_summary = diagnostic.summary,
+                    "answered with a diagnostic"
+                );
+            }
+            tracing::trace!(tf_req_duration_ms = started.elapsed().as_millis() as u64, "served request");
+            answer
+        };
+        Ok(Response::new(logged.instrument(span).await))
+    }
+
+    fn cluster_type(&self) -> Type {
+        self.engine.schemas().cluster.ty()
+    }
+}
+
+fn panicked(rpc: &str, panic: &str) -> Diagnostics {
+    tracing::error!(panic, "a call panicked");
+    diagnostics::bug("The provider hit an internal error", format!("{rpc} stopped at: {panic}")).into()
+}
+
+fn known_type(name: &str) -> Result<(), Diagnostics> {
+    if name == RESOURCE_TYPE {
+        return Ok(());
+    }
+    Err(absent::no_such("resource", name).into())
+}
+
+fn decode(value: Option<&DynamicValue>, ty: &Type, what: &str) -> Result<Value, Diagnostics> {
+    wire::decode(value, ty).map_err(|error| diagnostics::unreadable(what, &error).into())
+}
+
+fn encode(value: &Value, ty: &Type, what: &str) -> Result<DynamicValue, Diagnostic> {
+    wire::encode(value, ty)
+        .map_err(|error| diagnostics::bug(&format!("The provider made an invalid {what}"), error))
+}
+
+fn decode_private(bytes: &[u8]) -> Result<Private, Diagnostics> {
+    Private::decode(bytes).map_err(|error| {
+        let detail = format!(
+            "What the state holds for the provider can't be read: {error}. Was the state edited by hand? The way out is \
+             to remove the resource from the state (`terraform state rm`) and to import it again."
+        );
+        Diagnostic::error("Unreadable private state", detail).into()
+    })
+}

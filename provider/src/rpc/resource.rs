@@ -1,0 +1,51 @@
+//! Managed resources: what is there, and what is written about it.
+
+use super::{Provider, decode, decode_private, encode, known_type};
+use crate::engine::{Answer, Read};
+use crate::proto::tfplugin6 as pb;
+use crate::wire::diagnostics::to_proto;
+use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+
+impl Provider {
+    pub(super) async fn validate_resource(
+        &self,
+        request: pb::validate_resource_config::Request,
+    ) -> Result<pb::validate_resource_config::Response, Diagnostics> {
+        known_type(&request.type_name)?;
+        let config = decode(request.config.as_ref(), &self.cluster_type(), "configuration")?;
+        let found = self.engine.validate_resource(config).await;
+        Ok(pb::validate_resource_config::Response { diagnostics: to_proto(&found) })
+    }
+
+    pub(super) async fn upgrade(
+        &self,
+        request: pb::upgrade_resource_state::Request,
+    ) -> Result<pb::upgrade_resource_state::Response, Diagnostics> {
+        known_type(&request.type_name)?;
+        let Some(raw) = request.raw_state.filter(|raw| !raw.json.is_empty()) else {
+            let detail = "The state holds the resource in a form that only ancient versions wrote.";
+            return Err(Diagnostic::error("Unreadable state", detail).into());
+        };
+        let state = self.engine.upgrade(request.version, &raw.json).await?;
+        let upgraded_state = Some(encode(&state, &self.cluster_type(), "state")?);
+        Ok(pb::upgrade_resource_state::Response { upgraded_state, diagnostics: Vec::new() })
+    }
+
+    pub(super) async fn read(
+        &self,
+        request: pb::read_resource::Request,
+    ) -> Result<pb::read_resource::Response, Diagnostics> {
+        known_type(&request.type_name)?;
+        let ty = self.cluster_type();
+        let state = decode(request.current_state.as_ref(), &ty, "state")?;
+        let private = decode_private(&request.private)?;
+        let Answer { state, private, diagnostics } =
+            self.engine.read(Read { state, private, stop: self.stop.token() }).await;
+        Ok(pb::read_resource::Response {
+            new_state: Some(encode(&state, &ty, "state")?),
+            private: private.encode(),
+            diagnostics: to_proto(&diagnostics),
+            ..Default::default()
+        })
+    }
+}

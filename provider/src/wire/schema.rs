@@ -1,0 +1,52 @@
+//! The neutral schema in the protocol's form.
+
+use crate::proto::tfplugin6 as pb;
+use pb::schema::object::NestingMode;
+use pgha_schema::tf::{Attribute, Nesting, Schema, Shape};
+
+/// A resource's or the provider's schema.
+#[must_use]
+pub fn to_proto(schema: &Schema) -> pb::Schema {
+    pb::Schema {
+        version: schema.version,
+        block: Some(pb::schema::Block {
+            version: schema.version,
+            attributes: schema.attributes.iter().map(attribute).collect(),
+            description: schema.description.clone(),
+            description_kind: pb::StringKind::Markdown.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+fn attribute(attribute: &Attribute) -> pb::schema::Attribute {
+    // Exactly one of the two may be there: hosts crash on an empty type where no nested type is given.
+    let (leaf, nested) = match &attribute.shape {
+        Shape::Leaf(ty) => (ty.to_json().to_string().into_bytes(), None),
+        Shape::Nested { nesting, attributes } => (Vec::new(), Some(object(*nesting, attributes))),
+    };
+    pb::schema::Attribute {
+        name: attribute.name.clone(),
+        r#type: leaf,
+        nested_type: nested,
+        description: attribute.description.clone(),
+        description_kind: pb::StringKind::Markdown.into(),
+        required: attribute.required,
+        optional: attribute.optional,
+        computed: attribute.computed,
+        sensitive: attribute.sensitive,
+        write_only: attribute.write_only,
+        deprecated: attribute.deprecated.is_some(),
+        deprecation_message: attribute.deprecated.clone().unwrap_or_default(),
+    }
+}
+
+fn object(nesting: Nesting, attributes: &[Attribute]) -> pb::schema::Object {
+    let nesting = match nesting {
+        Nesting::Single => NestingMode::Single,
+        Nesting::List => NestingMode::List,
+        Nesting::Set => NestingMode::Set,
+        Nesting::Map => NestingMode::Map,
+    };
+    pb::schema::Object { attributes: attributes.iter().map(attribute).collect(), nesting: nesting.into() }
+}
