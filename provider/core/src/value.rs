@@ -1,5 +1,7 @@
 //! The values of Terraform's language: known, null, or not known yet (P3).
 
+mod typed;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;

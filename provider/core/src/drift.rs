@@ -1,0 +1,136 @@
+//! Where live objects differ from what we applied (P12–P15).
+
+mod show;
+
+use pgha_schema::desired::{Desired, Durability, SyncMode};
+use pgha_schema::names::{KEY_DESIRED, MANAGER};
+use serde_json::Value as Json;
+
+use crate::anchor::Anchor;
+use crate::live::{LiveCluster, Seen};
+use crate::object::{Kind, ObjectKey};
+use crate::owned::{self, Difference};
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The object, as `Service orders-rw`.
+    pub object: String,
+    /// The field as server-side apply names it; empty when the whole object is gone.
+    pub field: String,
+    /// Unified diff from what was applied to what is there; what looks secret is masked.
+    pub diff: String,
+    /// Who wrote the field last, by `managedFields`; empty when that does not tell.
+    pub changed_by: String,
+    /// When, in RFC 3339; empty when that is not known.
+    pub changed_at: String,
+}
+
+/// What stands in attributes of its own and never in `drift` (P13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typed {
+    /// Standbys beside the primary.
+    pub replicas: u32,
+    /// How commits are confirmed.
+    pub sync_mode: SyncMode,
+    /// How many standbys confirm.
+    pub sync_replicas: u32,
+    /// What happens when none can.
+    pub durability: Durability,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// The live values of the typed attributes; `None` when they can't be read.
+    pub typed: Option<Typed>,
+    /// Every other difference, in a stable order.
+    pub entries: Vec<Entry>,
+    /// Objects that may not be read.
+    pub unreadable: Vec<String>,
+}
+
+/// Compares what is there with what the anchor remembers.
+pub fn drift(anchor: &Anchor, live: &LiveCluster) -> Drift {
+    let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
+    for (key, recorded) in &anchor.objects {
+        match live.object(key) {
+            Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
+            Seen::Missing => drift.entries.push(Entry {
+                object: key.to_string(),
+                field: String::new(),
+                diff: show::unified(&format!("{key}\n"), "(missing)\n"),
+                changed_by: String::new(),
+                changed_at: String::new(),
+            }),
+            Seen::Known(object) => {
+                let found = owned::differences(recorded, &owned::project(recorded, object));
+                let found = found.into_iter().filter_map(|one| without_typed(anchor, live, key, one));
+                drift.entries.extend(found.map(|one| entry(key, object, &one)));
+            }
+        }
+    }
+    drift.entries.sort();
+    drift.entries.dedup();
+    drift
+}
+
+fn entry(key: &ObjectKey, live: &Json, difference: &Difference) -> Entry {
+    let (changed_by, changed_at) = owned::owner(live, &difference.path, MANAGER).unwrap_or_default();
+    Entry {
+        object: key.to_string(),
+        field: difference.path.to_string(),
+        diff: show::difference(difference),
+        changed_by: changed_by.to_owned(),
+        changed_at: changed_at.to_owned(),
+    }
+}
+
+fn is_replicas(key: &ObjectKey, field: &str) -> bool {
+    key.kind == Kind::StatefulSet && field == ".spec.replicas"
+}
+
+fn is_desired(key: &ObjectKey, field: &str) -> bool {
+    key.kind == Kind::ConfigMap && field == format!(".data.{KEY_DESIRED}")
+}
+
+/// The difference less what the typed attributes show; `None` when nothing is left.
+fn without_typed(
+    anchor: &Anchor,
+    live: &LiveCluster,
+    key: &ObjectKey,
+    found: Difference,
+) -> Option<Difference> {
+    let field = found.path.to_string();
+    if is_replicas(key, &field) {
+        // Scaled to nothing can't be said in `replicas`: it would read as -1.
+        return (live.wanted_pods() == Some(0)).then_some(found);
+    }
+    if !is_desired(key, &field) {
+        return Some(found);
+    }
+    let parse =
+        |json: &Option<Json>| -> Option<Desired> { serde_json::from_str(json.as_ref()?.as_str()?).ok() };
+    let (Some(was), Some(mut is)) = (parse(&found.was), parse(&found.is)) else { return Some(found) };
+    let typed = typed(anchor, live)?;
+    // Shown in `replicas` only if that is where the attribute's value comes from.
+    if is.replicas == typed.replicas {
+        is.replicas = was.replicas;
+    }
+    (is.sync_mode, is.sync_replicas, is.durability) = (was.sync_mode, was.sync_replicas, was.durability);
+    let (was, is) = (was.to_text(), is.to_text());
+    (was != is).then(|| Difference { was: Some(was.into()), is: Some(is.into()), ..found })
+}
+
+fn typed(anchor: &Anchor, live: &LiveCluster) -> Option<Typed> {
+    let desired = live.desired()?;
+    let set = ObjectKey::new(Kind::StatefulSet, live.names.cluster());
+    let recorded = anchor.objects.get(&set).and_then(|fields| fields.pointer("/spec/replicas")?.as_u64());
+    let scaled = live.wanted_pods().filter(|pods| *pods > 0 && Some(*pods) != recorded);
+    Some(Typed {
+        replicas: scaled.map_or(desired.replicas, |pods| (pods - 1) as u32),
+        sync_mode: desired.sync_mode,
+        sync_replicas: desired.sync_replicas,
+        durability: desired.durability,
+    })
+}

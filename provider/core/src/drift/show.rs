@@ -1,0 +1,80 @@
+//! How a difference is shown: as a unified diff, with what looks secret masked.
+
+use serde_json::Value as Json;
+use similar::TextDiff;
+
+use crate::owned::Difference;
+
+/// A unified diff from what was applied to what is live.
+pub(super) fn unified(was: &str, is: &str) -> String {
+    TextDiff::from_lines(was, is).unified_diff().context_radius(2).header("applied", "live").to_string()
+}
+
+/// The diff of one field.
+pub(super) fn difference(difference: &Difference) -> String {
+    if looks_secret(&difference.path.to_string()) {
+        return unified("(masked)\n", "(masked, another value)\n");
+    }
+    let (was, is) = (text(difference.was.as_ref()), text(difference.is.as_ref()));
+    let (was_masked, is_masked) = (masked(&was), masked(&is));
+    if was_masked == is_masked {
+        return unified(&was_masked, &format!("{is_masked}(a masked value differs)\n"));
+    }
+    unified(&was_masked, &is_masked)
+}
+
+fn text(value: Option<&Json>) -> String {
+    let text = match value {
+        None => "(not set)".to_owned(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    if text.ends_with('\n') { text } else { text + "\n" }
+}
+
+/// Words that tell a secret from other settings.
+const SECRET_WORDS: [&str; 6] = ["password", "passwd", "passphrase", "secret", "token", "conninfo"];
+
+fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Lines of JSON whose key or value speaks of a secret lose their value.
+fn masked(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once(':') {
+        Some((key, value)) if looks_secret(line) && !value.trim().ends_with(['{', '[']) => {
+            let comma = if value.trim_end().ends_with(',') { "," } else { "" };
+            format!("{key}: \"(masked)\"{comma}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::owned::FieldPath;
+
+    fn shown(was: Json, is: Json) -> String {
+        difference(&Difference { path: FieldPath::default(), was: Some(was), is: Some(is) })
+    }
+
+    #[test]
+    fn a_scalar_shows_both_values() {
+        assert_eq!(shown(json!(3), json!(5)), "--- applied\n+++ live\n@@ -1 +1 @@\n-3\n+5\n");
+    }
+
+    #[test]
+    fn what_looks_secret_is_masked_but_that_it_differs_shows() {
+        let shown = shown(
+            json!("{\n  \"archive_password\": \"one\"\n}"),
+            json!("{\n  \"archive_password\": \"two\"\n}"),
+        );
+        assert!(!shown.contains("one") && !shown.contains("two"), "{shown}");
+        assert!(shown.contains("a masked value differs"), "{shown}");
+    }
+}

@@ -1,0 +1,158 @@
+//! How far a wait is, and whether it can still come true (P18).
+
+mod trouble;
+
+use pgha_schema::quantity::Quantity;
+use pgha_schema::status::{ClusterStatus, InstanceState, Role};
+use serde_json::Value as Json;
+
+use crate::live::{LiveCluster, Seen};
+use crate::object::{self, ObjectKey};
+use crate::step::{Progress, Wish};
+use trouble::Trouble;
+
+/// How far `wish` is in the snapshot `now`.
+///
+/// `start` is the snapshot at the wait's start, so that events of an earlier attempt are told from new ones; `waited_ms`
+/// is how long the wait has lasted: some troubles mend themselves within seconds and are failures only after that.
+pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: u64) -> Progress {
+    let status = now.status();
+    if let Some(progress) = told_by_objects(wish, now) {
+        return progress;
+    }
+    if status.as_ref().is_some_and(|status| told_by_status(wish, status)) {
+        return Progress::Done;
+    }
+    let troubles = trouble::troubles(start, now);
+    let fatal = match wish {
+        // Any one pod is enough for a primary.
+        Wish::Primary => {
+            let wanted = now.wanted_pods().unwrap_or(1) as usize;
+            (troubles.len() >= wanted || trouble::no_pod_can_be_made(&troubles)).then_some(&troubles)
+        }
+        Wish::Acknowledged { .. } | Wish::Streaming { .. } => Some(&troubles),
+        Wish::Stopped
+        | Wish::PodsGone { .. }
+        | Wish::Grown { .. }
+        | Wish::ClaimsGone { .. }
+        | Wish::ObjectsGone { .. } => None,
+    };
+    let failed = fatal.and_then(|troubles| troubles.iter().find(|one| waited_ms >= one.kind.patience_ms()));
+    match failed {
+        Some(trouble) => Progress::Failed(trouble.text.clone()),
+        None => Progress::Working(working(status.as_ref(), now, &troubles)),
+    }
+}
+
+/// What the last snapshot of a wait that ran out of time says: who waits for whom.
+pub fn last_words(start: &LiveCluster, now: &LiveCluster) -> String {
+    working(now.status().as_ref(), now, &trouble::troubles(start, now))
+}
+
+fn told_by_status(wish: &Wish, status: &ClusterStatus) -> bool {
+    match wish {
+        Wish::Primary => status.accepts_writes && status.primary.is_some(),
+        Wish::Acknowledged { generation, sha256 } => is_acknowledged(status, *generation, sha256),
+        Wish::Streaming { standbys } => {
+            let streams = |one: &pgha_schema::status::InstanceStatus| {
+                one.role == Role::Standby && one.state == InstanceState::Streaming
+            };
+            status.instances.values().filter(|one| streams(one)).count() >= *standbys as usize
+        }
+        Wish::Stopped => status.stopped,
+        Wish::PodsGone { .. } | Wish::Grown { .. } | Wish::ClaimsGone { .. } | Wish::ObjectsGone { .. } => {
+            false
+        }
+    }
+}
+
+/// The document of this generation, or a later one, is in force.
+pub fn is_acknowledged(status: &ClusterStatus, generation: u64, sha256: &str) -> bool {
+    status.acknowledged.as_ref().is_some_and(|acknowledged| {
+        acknowledged.generation > generation
+            || (acknowledged.generation == generation && acknowledged.sha256 == sha256)
+    })
+}
+
+/// The wishes that objects alone fulfil.
+fn told_by_objects(wish: &Wish, now: &LiveCluster) -> Option<Progress> {
+    let left: Vec<String> = match wish {
+        Wish::PodsGone { from_ordinal } => now
+            .pods_by_ordinal()
+            .range(from_ordinal..)
+            .map(|(_, pod)| format!("Pod {}{}", object::name(pod), finalizers(pod)))
+            .collect(),
+        Wish::ClaimsGone { names } => {
+            let claims = now.claims.known().map(Vec::as_slice).unwrap_or_default();
+            let named = claims.iter().filter(|claim| names.iter().any(|name| name == object::name(claim)));
+            named
+                .map(|claim| format!("PersistentVolumeClaim {}{}", object::name(claim), finalizers(claim)))
+                .collect()
+        }
+        Wish::ObjectsGone { keys } => keys.iter().filter_map(|key| still_there(now, key)).collect(),
+        Wish::Grown { size } => return Some(grown(now, size)),
+        Wish::Primary | Wish::Acknowledged { .. } | Wish::Streaming { .. } | Wish::Stopped => return None,
+    };
+    Some(match left.as_slice() {
+        [] => Progress::Done,
+        left => Progress::Working(format!("waiting for the end of {}", left.join(", "))),
+    })
+}
+
+fn still_there(now: &LiveCluster, key: &ObjectKey) -> Option<String> {
+    match now.object(key) {
+        Seen::Known(object) => Some(format!("{key}{}", finalizers(object))),
+        Seen::Missing | Seen::Forbidden(_) => None,
+    }
+}
+
+fn finalizers(object: &Json) -> String {
+    let finalizers = object.pointer("/metadata/finalizers").and_then(Json::as_array);
+    let names: Vec<_> = finalizers.into_iter().flatten().filter_map(Json::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(" (finalizers: {})", names.join(", ")) }
+}
+
+fn grown(now: &LiveCluster, size: &str) -> Progress {
+    let Ok(wanted) = size.parse::<Quantity>() else {
+        return Progress::Failed(format!("`{size}` is not a quantity"));
+    };
+    let mut waiting = Vec::new();
+    for claim in now.claims_by_ordinal().into_values() {
+        let capacity = claim.pointer("/status/capacity/storage").and_then(Json::as_str);
+        // A claim that is not bound yet gets its size when it is.
+        let Some(capacity) = capacity else { continue };
+        if capacity.parse::<Quantity>().is_ok_and(|capacity| capacity >= wanted) {
+            continue;
+        }
+        let name = object::name(claim);
+        if let Some(event) = trouble::event_about(now, "PersistentVolumeClaim", name, "VolumeResizeFailed") {
+            return Progress::Failed(format!("growing PersistentVolumeClaim {name} failed: {event}"));
+        }
+        waiting.push(format!("{name} has {capacity}"));
+    }
+    if waiting.is_empty() {
+        return Progress::Done;
+    }
+    Progress::Working(format!("waiting for volumes of {size}: {}", waiting.join(", ")))
+}
+
+fn working(status: Option<&ClusterStatus>, now: &LiveCluster, troubles: &[Trouble]) -> String {
+    let mut words: Vec<String> = troubles.iter().map(|trouble| trouble.text.clone()).collect();
+    if let Some(status) = status {
+        words.extend(status.activity.iter().cloned());
+        let primary = status.primary.as_deref().unwrap_or("none yet");
+        let streaming = status.instances.values().filter(|one| one.state == InstanceState::Streaming).count();
+        words.push(format!("primary {primary}, {streaming} standbys streaming"));
+    } else {
+        let phases: Vec<_> = now
+            .pods_by_ordinal()
+            .into_values()
+            .map(|pod| {
+                let phase = pod.pointer("/status/phase").and_then(Json::as_str).unwrap_or("Unknown");
+                format!("{} {phase}", object::name(pod))
+            })
+            .collect();
+        words.push(if phases.is_empty() { "no pod yet".to_owned() } else { phases.join(", ") });
+    }
+    words.join("; ")
+}

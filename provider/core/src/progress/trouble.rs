@@ -1,0 +1,150 @@
+//! What keeps pods from running, as the kubelet, the scheduler and the StatefulSet controller tell it.
+
+use serde_json::Value as Json;
+
+use crate::live::LiveCluster;
+use crate::object;
+
+/// One thing that is wrong with one pod, or with making it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// Its kind.
+    pub(super) kind: TroubleKind,
+    /// For the user: the pod, the cause, what to look at.
+    pub(super) text: String,
+}
+
+/// The kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TroubleKind {
+    /// The image can't be had.
+    Image,
+    /// No node takes the pod, or no volume is found for it.
+    Unschedulable,
+    /// The container can't be made: a mount, a Secret, a security context.
+    Container,
+    /// The container ends again and again.
+    CrashLoop,
+    /// The StatefulSet controller may not make the pod: quota, Pod Security, a webhook.
+    Creation,
+}
+
+impl TroubleKind {
+    /// How long a wait goes on beside it: each may mend itself for a while, none for longer.
+    pub(super) fn patience_ms(self) -> u64 {
+        match self {
+            Self::Image => 10_000,
+            Self::Creation => 10_000,
+            Self::Container => 30_000,
+            Self::CrashLoop => 30_000,
+            Self::Unschedulable => 45_000,
+        }
+    }
+}
+
+/// The controller can't make any pod.
+pub(super) fn no_pod_can_be_made(troubles: &[Trouble]) -> bool {
+    troubles.iter().any(|trouble| trouble.kind == TroubleKind::Creation)
+}
+
+/// Everything that is wrong now.
+pub(super) fn troubles(start: &LiveCluster, now: &LiveCluster) -> Vec<Trouble> {
+    let pods = now.pods_by_ordinal();
+    let mut found: Vec<Trouble> = pods.values().filter_map(|pod| of_pod(now, pod)).collect();
+    let wanted = now.wanted_pods().unwrap_or(0);
+    if (pods.len() as u64) < wanted {
+        found.extend(of_creation(start, now));
+    }
+    found
+}
+
+fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {
+    let name = object::name(pod);
+    of_scheduling(now, pod, name).or_else(|| {
+        let of = |field: &str| pod.pointer(field).and_then(Json::as_array).cloned().unwrap_or_default();
+        let containers = [of("/status/initContainerStatuses"), of("/status/containerStatuses")].concat();
+        containers.iter().find_map(|container| of_container(now, name, container))
+    })
+}
+
+fn of_scheduling(now: &LiveCluster, pod: &Json, name: &str) -> Option<Trouble> {
+    let conditions = pod.pointer("/status/conditions")?.as_array()?;
+    let is = |condition: &&Json, field: &str, value: &str| condition[field].as_str() == Some(value);
+    let condition = conditions.iter().find(|one| {
+        is(one, "type", "PodScheduled") && is(one, "status", "False") && is(one, "reason", "Unschedulable")
+    })?;
+    // A cluster autoscaler is making a node for it.
+    if event_about(now, "Pod", name, "TriggeredScaleUp").is_some() {
+        return None;
+    }
+    let message = condition["message"].as_str().unwrap_or_default();
+    let claim = format!("data-{name}");
+    let volume = event_about(now, "PersistentVolumeClaim", &claim, "ProvisioningFailed");
+    let volume = volume.map(|why| format!(" PersistentVolumeClaim {claim}: {why}")).unwrap_or_default();
+    let text = format!("Pod {name} can't be scheduled: {message}{volume}");
+    Some(Trouble { kind: TroubleKind::Unschedulable, text })
+}
+
+fn of_container(now: &LiveCluster, pod: &str, status: &Json) -> Option<Trouble> {
+    let waiting = status.pointer("/state/waiting")?;
+    let reason = waiting["reason"].as_str()?;
+    let message = waiting["message"].as_str().unwrap_or_default();
+    let image = status["image"].as_str().unwrap_or_default();
+    let container = status["name"].as_str().unwrap_or_default();
+    let (kind, text) = match reason {
+        "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => (
+            TroubleKind::Image,
+            format!("Pod {pod}: the image {image} can't be pulled ({reason}): {message}"),
+        ),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            (TroubleKind::Container, format!("Pod {pod}, container {container}: {reason}: {message}"))
+        }
+        "CrashLoopBackOff" if status["restartCount"].as_u64().unwrap_or(0) >= 3 => {
+            let ended = status.pointer("/lastState/terminated");
+            let code = ended.and_then(|ended| ended["exitCode"].as_i64()).unwrap_or(-1);
+            let last = now.logs.get(pod).map(String::as_str);
+            let last = last.or_else(|| ended?["message"].as_str()).unwrap_or("").trim();
+            let text = format!(
+                "Pod {pod}, container {container}, ends again and again (exit code {code}). Last lines:\n{last}"
+            );
+            (TroubleKind::CrashLoop, text)
+        }
+        _ => return None,
+    };
+    Some(Trouble { kind, text })
+}
+
+/// An event of this attempt that says why the StatefulSet controller could not make a pod.
+fn of_creation(start: &LiveCluster, now: &LiveCluster) -> Option<Trouble> {
+    let cluster = now.names.cluster();
+    let version = |event: &Json| event.pointer("/metadata/resourceVersion").cloned();
+    let is_old = |event: &&Json| {
+        start
+            .events
+            .iter()
+            .any(|old| object::uid(old) == object::uid(event) && version(old) == version(event))
+    };
+    let event = about(now, "StatefulSet", cluster)
+        .filter(|event| event["reason"].as_str() == Some("FailedCreate"))
+        .find(|event| !is_old(event))?;
+    let message = event["message"].as_str().unwrap_or_default();
+    let text = format!("StatefulSet {cluster} can't make its pods: {message}");
+    Some(Trouble { kind: TroubleKind::Creation, text })
+}
+
+fn about<'a>(now: &'a LiveCluster, kind: &'a str, name: &'a str) -> impl Iterator<Item = &'a Json> {
+    let is = |event: &Json, field: &str, value: &str| event["involvedObject"][field].as_str() == Some(value);
+    now.events.iter().filter(move |event| is(event, "kind", kind) && is(event, "name", name))
+}
+
+/// The message of an event with this reason about an object.
+pub(super) fn event_about<'a>(
+    now: &'a LiveCluster,
+    kind: &str,
+    name: &str,
+    reason: &str,
+) -> Option<&'a str> {
+    let mut events = now.events.iter().filter(|event| event["reason"].as_str() == Some(reason));
+    let is = |event: &Json, field: &str, value: &str| event["involvedObject"][field].as_str() == Some(value);
+    events.find(|event| is(event, "kind", kind) && is(event, "name", name))?["message"].as_str()
+}
