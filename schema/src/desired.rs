@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -9,22 +10,24 @@ use sha2::{Digest, Sha256};
 pub const DESIRED_FORMAT: u32 = 1;
 
 /// How a commit is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncMode {
-    /// A commit waits until its WAL is flushed on `sync_replicas` named standbys.
+    /// A commit waits until its WAL is flushed on `sync_replicas` standbys.
+    #[default]
     Sync,
     /// A commit waits for nobody.
     Async,
 }
 
 /// What happens when no standby can confirm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// Writes go on alone after `degrade_after_ms`, recorded first (A18).
+    /// Writes go on alone after `failover.degrade_after`, recorded first, so that no standby that lacks them is promoted.
+    #[default]
     Preferred,
-    /// Writes wait.
+    /// Writes wait until a standby is back.
     Required,
 }
 
@@ -39,10 +42,11 @@ pub enum RunState {
 }
 
 /// What the agent does when postgres dies and its pod lives (A25).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnPostgresCrash {
     /// Restart in place when there is little WAL to replay, else hand over.
+    #[default]
     Auto,
     /// Always restart in place.
     Restart,

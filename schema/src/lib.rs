@@ -5,11 +5,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod convert;
 pub mod desired;
+pub mod duration;
+pub mod extension;
 pub mod ids;
 pub mod lsn;
 pub mod names;
+pub mod parameters;
+pub mod pg_hba;
+pub mod provider_block;
+pub mod quantity;
 pub mod record;
+pub mod resource;
 pub mod status;
 pub mod tf;
 pub mod validators;

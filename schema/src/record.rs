@@ -55,6 +55,12 @@ pub struct Record {
     pub restart: Option<RestartPermit>,
     /// Every member that the holder knows, by identity of its data.
     pub members: BTreeMap<MemberId, MemberEntry>,
+    /// What the holder keeps to (A6): a candidate waits this long; 0 in a record that nobody ever held.
+    #[serde(default)]
+    pub lease_duration_ms: u64,
+    /// What the holder keeps to (A6): its fence begins this long after it sent its last good renewal.
+    #[serde(default)]
+    pub fence_after_ms: u64,
     /// Counts the holder's renewals, so that each one changes the record.
     pub renewals: u64,
 }
@@ -169,6 +175,8 @@ impl Record {
             switchover: None,
             restart: None,
             members: BTreeMap::new(),
+            lease_duration_ms: 0,
+            fence_after_ms: 0,
             renewals: 0,
         }
     }

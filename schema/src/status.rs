@@ -154,6 +154,12 @@ pub struct AgentReport {
     /// Streams now from this member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams_from: Option<MemberId>,
+    /// It leads and has checkpointed since its promotion: pg_rewind can use it as its source (A23).
+    #[serde(default)]
+    pub rewind_source: bool,
+    /// It leads and lets clients in (A9).
+    #[serde(default)]
+    pub serving: bool,
     /// Told to stop: never chosen as a target (A21).
     #[serde(default)]
     pub stopping: bool,

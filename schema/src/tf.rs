@@ -63,7 +63,11 @@ impl Type {
             Self::Map(element) => json!(["map", element.to_json()]),
             Self::Object { attrs, optional } => {
                 let attrs: BTreeMap<_, _> = attrs.iter().map(|(name, ty)| (name, ty.to_json())).collect();
-                if optional.is_empty() { json!(["object", attrs]) } else { json!(["object", attrs, optional]) }
+                if optional.is_empty() {
+                    json!(["object", attrs])
+                } else {
+                    json!(["object", attrs, optional])
+                }
             }
             Self::Tuple(elements) => {
                 json!(["tuple", elements.iter().map(Self::to_json).collect::<Vec<_>>()])
@@ -269,11 +273,8 @@ impl Schema {
 
 fn walk_into<'a>(prefix: &str, attributes: &'a [Attribute], all: &mut Vec<(String, &'a Attribute)>) {
     for attribute in attributes {
-        let path = if prefix.is_empty() {
-            attribute.name.clone()
-        } else {
-            format!("{prefix}.{}", attribute.name)
-        };
+        let path =
+            if prefix.is_empty() { attribute.name.clone() } else { format!("{prefix}.{}", attribute.name) };
         all.push((path.clone(), attribute));
         walk_into(&path, attribute.attributes(), all);
     }

@@ -2,6 +2,7 @@
 //!
 //! They see one known value and nothing else; rules between attributes are the provider core's.
 
+mod image;
 mod rules;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use rules::Rule;
+pub(crate) use rules::is_cidr;
 
 /// What a value must fulfil.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +119,8 @@ fn range(min: Option<i64>, max: Option<i64>, value: &Value) -> Result<(), Proble
 }
 
 fn integer(value: &Value) -> Result<(), Problem> {
-    let whole = value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0);
+    let whole =
+        value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0);
     if whole {
         return Ok(());
     }

@@ -1,8 +1,15 @@
 //! The named rules for texts.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
+use super::{Problem, image};
+use crate::duration::Duration;
+use crate::names;
+use crate::quantity::Quantity;
+use crate::resource::{PostgresVersion, PostgresVersionError, SUPPORTED_MAJORS};
+use crate::{parameters, pg_hba};
 
 /// A named rule for a text; each says in its message what is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +27,34 @@ pub enum Rule {
     LookupKey,
     /// The value of a label.
     LabelValue,
+    /// A Kubernetes quantity above zero.
+    Quantity,
+    /// A duration above zero, in Go's grammar.
+    Duration,
+    /// A container image, with tag or digest or neither.
+    ImageReference,
+    /// A supported version of PostgreSQL.
+    PostgresVersion,
+    /// Name of a PostgreSQL setting that the user may set.
+    ParameterName,
+    /// A text without line breaks and control characters.
+    OneLine,
+    /// A line of pg_hba.conf.
+    PgHbaLine,
+    /// Name of a database.
+    PgIdentifier,
+    /// Name of a role, other than those of the cluster.
+    PgRole,
+    /// An encoding that initdb knows.
+    Encoding,
+    /// A locale's name.
+    Locale,
+    /// A network in CIDR form.
+    Cidr,
+    /// A URL with scheme http, https or socks5.
+    ProxyUrl,
+    /// PEM text.
+    Pem,
 }
 
 impl Rule {
@@ -32,6 +67,20 @@ impl Rule {
             Self::MetadataKey => metadata_key(text),
             Self::LookupKey => qualified_name(text),
             Self::LabelValue => label_value(text),
+            Self::Quantity => quantity(text),
+            Self::Duration => duration(text),
+            Self::ImageReference => image::check(text),
+            Self::PostgresVersion => postgres_version(text),
+            Self::ParameterName => parameters::check_name(text),
+            Self::OneLine => one_line(text),
+            Self::PgHbaLine => pg_hba::check(text),
+            Self::PgIdentifier => pg_identifier(text),
+            Self::PgRole => pg_role(text),
+            Self::Encoding => encoding(text),
+            Self::Locale => locale(text),
+            Self::Cidr => cidr(text),
+            Self::ProxyUrl => proxy_url(text),
+            Self::Pem => pem(text),
         }
     }
 }
@@ -119,8 +168,188 @@ fn label_value(text: &str) -> Result<(), Problem> {
 fn is_label_word(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let edge = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
-    text.len() <= 63
-        && text.bytes().all(inner)
-        && edge(text.bytes().next())
-        && edge(text.bytes().next_back())
+    text.len() <= 63 && text.bytes().all(inner) && edge(text.bytes().next()) && edge(text.bytes().next_back())
+}
+
+fn quantity(text: &str) -> Result<(), Problem> {
+    let remedy = "Write a number above zero with a Kubernetes suffix, as 10Gi, 512Mi, 500m or 2.";
+    match text.parse::<Quantity>() {
+        Ok(quantity) if quantity.nanos() > 0 => Ok(()),
+        Ok(_) => Err(Problem::new(format!("The quantity `{text}` is not above zero."), remedy)),
+        Err(error) => Err(Problem::new(format!("{error}."), remedy)),
+    }
+}
+
+fn duration(text: &str) -> Result<(), Problem> {
+    let remedy = "Write numbers above zero with units ms, s, m or h, as 500ms, 10s or 1m30s.";
+    match text.parse::<Duration>() {
+        Ok(duration) if duration.as_nanos() > 0 => Ok(()),
+        Ok(_) => Err(Problem::new(format!("The duration `{text}` is not above zero."), remedy)),
+        Err(error) => Err(Problem::new(format!("{error}."), remedy)),
+    }
+}
+
+fn postgres_version(text: &str) -> Result<(), Problem> {
+    let error = match text.parse::<PostgresVersion>() {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let remedy = match error {
+        PostgresVersionError::Unsafe { major, .. } => {
+            format!("Choose {major}.{} or later.", PostgresVersion::lowest_minor(major))
+        }
+        PostgresVersionError::Form(_) | PostgresVersionError::Unsupported(_) => format!(
+            "Write a major version from {} to {}, or one with its minor, as 18.1.",
+            SUPPORTED_MAJORS.start(),
+            SUPPORTED_MAJORS.end()
+        ),
+    };
+    Err(Problem::new(format!("{error}."), remedy))
+}
+
+fn one_line(text: &str) -> Result<(), Problem> {
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(_) => {
+            Err(Problem::new("The text holds a line break or control character.", "Write it on one line."))
+        }
+    }
+}
+
+fn is_pg_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 63 && !text.chars().any(char::is_control)
+}
+
+fn pg_identifier(text: &str) -> Result<(), Problem> {
+    if !is_pg_name(text) {
+        return Err(Problem::new(
+            format!("`{text}` can't name a database."),
+            "Write 1 to 63 bytes without control characters.",
+        ));
+    }
+    if matches!(text, "template0" | "template1") {
+        return Err(Problem::new(
+            format!("`{text}` is PostgreSQL's template."),
+            "Choose another name for the application's database.",
+        ));
+    }
+    Ok(())
+}
+
+fn pg_role(text: &str) -> Result<(), Problem> {
+    let remedy = "Choose another name for the application's role, of 1 to 63 bytes; `postgres` and names that begin with \
+                  `pg_` or `pgha_` are taken.";
+    if !is_pg_name(text) {
+        return Err(Problem::new(format!("`{text}` can't name a role."), remedy));
+    }
+    let owned = text.starts_with("pg_") || text.starts_with("pgha_") || text == names::ROLE_REPLICATION;
+    if owned || matches!(text, "postgres" | "public" | "none") {
+        return Err(Problem::new(format!("The role `{text}` is PostgreSQL's or the cluster's own."), remedy));
+    }
+    Ok(())
+}
+
+/// PostgreSQL's server encodings, from its documentation's table of character sets, in upper case.
+const ENCODINGS: [&str; 36] = [
+    "EUC_CN",
+    "EUC_JP",
+    "EUC_JIS_2004",
+    "EUC_KR",
+    "EUC_TW",
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "KOI8R",
+    "KOI8U",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "MULE_INTERNAL",
+    "SQL_ASCII",
+    "UTF8",
+    "UNICODE",
+    "UTF-8",
+    "WIN866",
+    "WIN874",
+    "WIN1250",
+    "WIN1251",
+    "WIN1252",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1256",
+    "WIN1257",
+];
+
+fn encoding(text: &str) -> Result<(), Problem> {
+    let upper = text.to_ascii_uppercase();
+    if upper == "WIN1258" || ENCODINGS.contains(&upper.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("`{text}` is not an encoding that a PostgreSQL server can have."),
+        "Choose UTF8, or another server encoding of PostgreSQL's documentation, such as LATIN1 or SQL_ASCII.",
+    ))
+}
+
+fn locale(text: &str) -> Result<(), Problem> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
+    if !text.is_empty() && text.len() <= 63 && !text.starts_with('-') && text.bytes().all(inner) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("`{text}` is not a locale's name."),
+        "Write one that `locale -a` lists in the image, as C.UTF-8 or en_US.utf8.",
+    ))
+}
+
+fn cidr(text: &str) -> Result<(), Problem> {
+    if is_cidr(text) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("`{text}` is not a network in CIDR form."),
+        "Write address/length, as 10.0.0.0/8 or 2001:db8::/32.",
+    ))
+}
+
+/// Whether the text is an address with a prefix length.
+pub(crate) fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let plain = !length.is_empty() && length.len() <= 3 && length.bytes().all(|b| b.is_ascii_digit());
+    let (Ok(address), true, Ok(length)) = (address.parse::<IpAddr>(), plain, length.parse::<u16>()) else {
+        return false;
+    };
+    length <= if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn proxy_url(text: &str) -> Result<(), Problem> {
+    let rest = ["http://", "https://", "socks5://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let ends = |c: char| c.is_whitespace() || c.is_control();
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(ends)) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!("`{text}` is not a proxy's URL."),
+        "Write scheme://host:port with scheme http, https or socks5.",
+    ))
+}
+
+fn pem(text: &str) -> Result<(), Problem> {
+    if text.contains("-----BEGIN ") && text.contains("-----END ") {
+        return Ok(());
+    }
+    // The text may be a key: it is not shown.
+    Err(Problem::new(
+        "The text is not PEM.",
+        "Write the file's content, from -----BEGIN to -----END, for example with file().",
+    ))
 }

@@ -1,0 +1,152 @@
+//! The resource `postgres_ha_cluster`: its Rust types are the one source of schema, decoding, validators and docs.
+//!
+//! The doc comments of the fields are the texts of docs/resources/ha_cluster.md. Defaults stand in the `Default`
+//! implementations and nowhere else; from them follows which attribute is computed beside optional (P4).
+
+mod outputs;
+mod parts;
+mod version;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use outputs::{ClusterOutputs, DriftEntry};
+pub use parts::{
+    Bootstrap, Failover, Pod, PullPolicy, Resources, Scheduling, SecurityContext, Service, ServiceType,
+    Services, Spread, Storage, Timeouts, Toleration,
+};
+pub use version::{PostgresVersion, PostgresVersionError, SUPPORTED_MAJORS};
+
+use crate::convert;
+use crate::desired::{Durability, SyncMode};
+use crate::extension::Tf;
+use crate::tf::{self, Change};
+use crate::validators::Rule;
+
+/// Name of the resource type.
+pub const TYPE_NAME: &str = "postgres_ha_cluster";
+/// Version of the state's shape.
+pub const SCHEMA_VERSION: i64 = 0;
+
+/// A self-healing PostgreSQL cluster on Kubernetes: one primary and its standbys, with failover by agents that run
+/// beside PostgreSQL in each pod. It needs no operator, no custom resource and no right beyond one namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Name of the cluster; the StatefulSet, Services, Secrets and volumes are named after it. At most 40 characters.
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::ClusterName).change(Change::Replace)))]
+    pub name: String,
+    /// Namespace in which everything is made; it must exist.
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::DnsLabel).change(Change::Replace)))]
+    pub namespace: String,
+    /// How many standbys stand beside the primary: 2 makes three instances.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 0, max = 9))]
+    pub replicas: u32,
+    /// How a commit is confirmed.
+    #[serde(default)]
+    pub sync_mode: SyncMode,
+    /// On how many standbys a commit waits in sync mode. Only 1 is accepted in this version.
+    #[serde(default = "default_sync_replicas")]
+    #[schemars(range(min = 1, max = 1))]
+    pub sync_replicas: u32,
+    /// What happens to writes in sync mode while no standby can confirm them.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Container image, shaped like the official PostgreSQL image. The default is
+    /// `docker.io/library/postgres:<postgres_version>`; with an image of your own, `postgres_version` states its major
+    /// version.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::ImageReference).derived().change(Change::Rolling)))]
+    pub image: Option<String>,
+    /// Version of PostgreSQL, `major` or `major.minor`, from 15 to 18. Another major version of an existing cluster is
+    /// refused: make a second cluster and move the data by dump or logical replication.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::RollingMinor)))]
+    pub postgres_version: PostgresVersion,
+    /// The volumes that hold the data, one for each instance.
+    pub storage: Storage,
+    /// CPU and memory of the PostgreSQL container.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
+    pub resources: Option<Resources>,
+    /// What is particular about the pods.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
+    pub pod: Pod,
+    /// PostgreSQL settings by name, as in postgresql.conf. Those that the cluster owns (such as `primary_conninfo` or
+    /// `synchronous_standby_names`) are refused by name, with the reason. A change that needs a restart restarts one
+    /// instance after the other, in an order that keeps standbys running; the plan says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-tf" = Tf::new().key_rule(Rule::ParameterName).rule(Rule::OneLine)
+        .change(Change::ReloadOrRestart)))]
+    pub parameters: BTreeMap<String, String>,
+    /// Lines of pg_hba.conf, after the agent's own ones. The first line that matches decides.
+    #[serde(default = "default_pg_hba")]
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::PgHbaLine).change(Change::Reload)))]
+    pub pg_hba: Vec<String>,
+    /// How the database is made at first; later changes make a new cluster.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Replace)))]
+    pub bootstrap: Bootstrap,
+    /// The Services through which clients come.
+    #[serde(default)]
+    pub services: Services,
+    /// On which nodes the pods run.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
+    pub scheduling: Scheduling,
+    /// Timings and choices of the failover. `fence_after` and one second must be less than `lease_duration`: a primary
+    /// that can't renew its lease has stopped writing before another may take over.
+    #[serde(default)]
+    pub failover: Failover,
+    /// Refuses plans and applies that would destroy the cluster once it holds data. Set it to `false` and apply before
+    /// you destroy.
+    #[serde(default = "default_true")]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Nothing)))]
+    pub deletion_protection: bool,
+    /// How long the provider waits for the cluster. Durations such as `90s` or `15m`.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Nothing)))]
+    pub timeouts: Option<Timeouts>,
+}
+
+fn default_replicas() -> u32 {
+    2
+}
+
+fn default_sync_replicas() -> u32 {
+    1
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_pg_hba() -> Vec<String> {
+    vec!["host all all all scram-sha-256".to_owned()]
+}
+
+/// The JSON Schema of a type as this crate converts it: for reading, everything inlined.
+pub(crate) fn json_schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// The schema of `postgres_ha_cluster`.
+pub fn schema() -> &'static tf::Schema {
+    static SCHEMA: LazyLock<tf::Schema> = LazyLock::new(|| {
+        let (inputs, outputs) = (json_schema::<ClusterSpec>(), json_schema::<ClusterOutputs>());
+        // The input is fixed at compile time; the tests of this crate run the same conversion.
+        convert::schema(SCHEMA_VERSION, &inputs, Some(&outputs)).expect("the resource's types convert")
+    });
+    &SCHEMA
+}
+
+#[cfg(test)]
+mod tests;
