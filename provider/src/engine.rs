@@ -8,15 +8,15 @@ use pgha_schema::tf::Schema;
 use tokio_util::sync::CancellationToken;
 
 /// The resource type served.
-pub const RESOURCE_TYPE: &str = "postgres_ha_cluster";
+pub const RESOURCE_TYPE: &str = pgha_schema::resource::TYPE_NAME;
 
 /// The schemas served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Schemas {
     /// The provider block.
-    pub provider: Schema,
+    pub provider: &'static Schema,
     /// [`RESOURCE_TYPE`].
-    pub cluster: Schema,
+    pub cluster: &'static Schema,
 }
 
 /// ConfigureProvider.
@@ -104,7 +104,7 @@ pub struct Import {
 #[tonic::async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// The schemas served.
-    fn schemas(&self) -> &Schemas;
+    fn schemas(&self) -> Schemas;
 
     /// Checks the provider block, unknowns included, without a network.
     async fn validate_provider(&self, config: Value) -> Diagnostics;

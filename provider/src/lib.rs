@@ -7,9 +7,11 @@
 //!                                     │ diagnostics
 //! ```
 
+pub mod cluster;
 pub mod engine;
 pub mod plugin;
 pub mod private;
 pub mod proto;
 pub mod rpc;
+pub mod run;
 pub mod wire;

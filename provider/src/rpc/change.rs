@@ -13,16 +13,16 @@ impl Provider {
         request: pb::plan_resource_change::Request,
     ) -> Result<pb::plan_resource_change::Response, Diagnostics> {
         known_type(&request.type_name)?;
-        let ty = self.cluster_type();
+        let ty = &self.cluster_type;
         let plan = Plan {
-            config: decode(request.config.as_ref(), &ty, "configuration")?,
-            prior: decode(request.prior_state.as_ref(), &ty, "state")?,
-            proposed: decode(request.proposed_new_state.as_ref(), &ty, "proposed state")?,
+            config: decode(request.config.as_ref(), ty, "configuration")?,
+            prior: decode(request.prior_state.as_ref(), ty, "state")?,
+            proposed: decode(request.proposed_new_state.as_ref(), ty, "proposed state")?,
             prior_private: decode_private(&request.prior_private)?,
         };
         let Planned { state, requires_replace, private, diagnostics } = self.engine.plan(plan).await;
         Ok(pb::plan_resource_change::Response {
-            planned_state: Some(encode(&state, &ty, "plan")?),
+            planned_state: Some(encode(&state, ty, "plan")?),
             requires_replace: requires_replace.iter().map(path).collect(),
             planned_private: private.encode(),
             diagnostics: to_proto(&diagnostics),
@@ -35,17 +35,17 @@ impl Provider {
         request: pb::apply_resource_change::Request,
     ) -> Result<pb::apply_resource_change::Response, Diagnostics> {
         known_type(&request.type_name)?;
-        let ty = self.cluster_type();
+        let ty = &self.cluster_type;
         let apply = Apply {
-            config: decode(request.config.as_ref(), &ty, "configuration")?,
-            prior: decode(request.prior_state.as_ref(), &ty, "state")?,
-            planned: decode(request.planned_state.as_ref(), &ty, "planned state")?,
+            config: decode(request.config.as_ref(), ty, "configuration")?,
+            prior: decode(request.prior_state.as_ref(), ty, "state")?,
+            planned: decode(request.planned_state.as_ref(), ty, "planned state")?,
             private: decode_private(&request.planned_private)?,
             stop: self.stop.token(),
         };
         let Answer { state, private, diagnostics } = self.engine.apply(apply).await;
         Ok(pb::apply_resource_change::Response {
-            new_state: Some(encode(&state, &ty, "state")?),
+            new_state: Some(encode(&state, ty, "state")?),
             private: private.encode(),
             diagnostics: to_proto(&diagnostics),
             ..Default::default()

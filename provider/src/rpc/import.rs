@@ -25,7 +25,7 @@ impl Provider {
         if !state.is_null() {
             response.imported_resources.push(ImportedResource {
                 type_name: RESOURCE_TYPE.to_owned(),
-                state: Some(encode(&state, &self.cluster_type(), "state")?),
+                state: Some(encode(&state, &self.cluster_type, "state")?),
                 private: private.encode(),
                 identity: None,
             });

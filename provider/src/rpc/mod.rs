@@ -12,7 +12,7 @@ mod resource;
 mod schemas;
 mod service;
 
-use crate::engine::{Engine, RESOURCE_TYPE};
+use crate::engine::{Engine, RESOURCE_TYPE, Schemas};
 use crate::plugin::panics;
 use crate::plugin::stop::StopSwitch;
 use crate::private::Private;
@@ -40,6 +40,9 @@ const PROVIDER_ADDRESS: &str = "registry.terraform.io/pgha/postgres";
 /// The provider service.
 pub struct Provider {
     engine: Arc<dyn Engine>,
+    schemas: Schemas,
+    provider_type: Type,
+    cluster_type: Type,
     stop: StopSwitch,
     requests: AtomicU64,
 }
@@ -48,7 +51,15 @@ impl Provider {
     /// A service that asks `engine`.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine, stop: StopSwitch::default(), requests: AtomicU64::new(0) }
+        let schemas = engine.schemas();
+        Self {
+            engine,
+            schemas,
+            provider_type: schemas.provider.ty(),
+            cluster_type: schemas.cluster.ty(),
+            stop: StopSwitch::default(),
+            requests: AtomicU64::new(0),
+        }
     }
 
     /// Adds the service to a server.
@@ -90,10 +101,6 @@ impl Provider {
             answer
         };
         Ok(Response::new(logged.instrument(span).await))
-    }
-
-    fn cluster_type(&self) -> Type {
-        self.engine.schemas().cluster.ty()
     }
 }
 

@@ -11,8 +11,7 @@ impl Provider {
         &self,
         request: pb::validate_provider_config::Request,
     ) -> Result<pb::validate_provider_config::Response, Diagnostics> {
-        let ty = self.engine.schemas().provider.ty();
-        let config = decode(request.config.as_ref(), &ty, "provider configuration")?;
+        let config = decode(request.config.as_ref(), &self.provider_type, "provider configuration")?;
         let found = self.engine.validate_provider(config).await;
         Ok(pb::validate_provider_config::Response { diagnostics: to_proto(&found) })
     }
@@ -21,8 +20,7 @@ impl Provider {
         &self,
         request: pb::configure_provider::Request,
     ) -> Result<pb::configure_provider::Response, Diagnostics> {
-        let ty = self.engine.schemas().provider.ty();
-        let config = decode(request.config.as_ref(), &ty, "provider configuration")?;
+        let config = decode(request.config.as_ref(), &self.provider_type, "provider configuration")?;
         let request = Configure { config, terraform_version: request.terraform_version };
         let found = self.engine.configure(request).await;
         Ok(pb::configure_provider::Response { diagnostics: to_proto(&found) })

@@ -12,7 +12,7 @@ impl Provider {
         request: pb::validate_resource_config::Request,
     ) -> Result<pb::validate_resource_config::Response, Diagnostics> {
         known_type(&request.type_name)?;
-        let config = decode(request.config.as_ref(), &self.cluster_type(), "configuration")?;
+        let config = decode(request.config.as_ref(), &self.cluster_type, "configuration")?;
         let found = self.engine.validate_resource(config).await;
         Ok(pb::validate_resource_config::Response { diagnostics: to_proto(&found) })
     }
@@ -27,7 +27,7 @@ impl Provider {
             return Err(Diagnostic::error("Unreadable state", detail).into());
         };
         let state = self.engine.upgrade(request.version, &raw.json).await?;
-        let upgraded_state = Some(encode(&state, &self.cluster_type(), "state")?);
+        let upgraded_state = Some(encode(&state, &self.cluster_type, "state")?);
         Ok(pb::upgrade_resource_state::Response { upgraded_state, diagnostics: Vec::new() })
     }
 
@@ -36,13 +36,13 @@ impl Provider {
         request: pb::read_resource::Request,
     ) -> Result<pb::read_resource::Response, Diagnostics> {
         known_type(&request.type_name)?;
-        let ty = self.cluster_type();
-        let state = decode(request.current_state.as_ref(), &ty, "state")?;
+        let ty = &self.cluster_type;
+        let state = decode(request.current_state.as_ref(), ty, "state")?;
         let private = decode_private(&request.private)?;
         let Answer { state, private, diagnostics } =
             self.engine.read(Read { state, private, stop: self.stop.token() }).await;
         Ok(pb::read_resource::Response {
-            new_state: Some(encode(&state, &ty, "state")?),
+            new_state: Some(encode(&state, ty, "state")?),
             private: private.encode(),
             diagnostics: to_proto(&diagnostics),
             ..Default::default()

@@ -26,10 +26,9 @@ pub(super) fn metadata() -> Result<pb::get_metadata::Response, Diagnostics> {
 
 impl Provider {
     pub(super) fn schema_response(&self) -> Result<pb::get_provider_schema::Response, Diagnostics> {
-        let schemas = self.engine.schemas();
-        let resources = [(RESOURCE_TYPE.to_owned(), schema::to_proto(&schemas.cluster))];
+        let resources = [(RESOURCE_TYPE.to_owned(), schema::to_proto(self.schemas.cluster))];
         Ok(pb::get_provider_schema::Response {
-            provider: Some(schema::to_proto(&schemas.provider)),
+            provider: Some(schema::to_proto(self.schemas.provider)),
             resource_schemas: resources.into(),
             server_capabilities: Some(capabilities()),
             ..Default::default()

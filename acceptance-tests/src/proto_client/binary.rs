@@ -1,0 +1,43 @@
+//! Where the binary under test is.
+
+use anyhow::{Context as _, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Names a provider that was built already.
+pub const BINARY_VARIABLE: &str = "PGHA_PROVIDER_BINARY";
+
+/// The provider's binary: the one that [`BINARY_VARIABLE`] names, else built here, once a process.
+///
+/// # Errors
+/// When it can't be built.
+pub fn path() -> Result<&'static Path> {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = PATH.get() {
+        return Ok(path);
+    }
+    let path = match std::env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => build()?,
+    };
+    ensure!(path.is_file(), "{} is not there", path.display());
+    Ok(PATH.get_or_init(|| path))
+}
+
+fn build() -> Result<PathBuf> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--locked", "--package", "terraform-provider-postgres"])
+        .args(["--bin", "terraform-provider-postgres", "--message-format", "json-render-diagnostics"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo")?;
+    ensure!(output.status.success(), "the provider doesn't build");
+    let messages = String::from_utf8(output.stdout).context("read cargo's messages")?;
+    let executables = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.last().context("cargo named no executable")
+}

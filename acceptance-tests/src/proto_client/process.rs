@@ -1,0 +1,176 @@
+//! A provider process, started as a host starts it.
+
+use super::identity::Identity;
+use super::{Connection, binary};
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+/// The value that Terraform and OpenTofu announce themselves with.
+pub const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
+
+/// A busy machine may take long to start a process; nothing here is measured.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The one line that a plugin prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// All fields as they were printed.
+    pub fields: Vec<String>,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its certificate; empty without TLS.
+    pub certificate_der: Vec<u8>,
+}
+
+impl Handshake {
+    fn parse(line: &str) -> Result<Self> {
+        let fields: Vec<String> = line.split('|').map(str::to_owned).collect();
+        ensure!(fields.len() >= 6, "the handshake line has too few fields: {line:?}");
+        ensure!(fields[2] == "unix" && fields[4] == "grpc", "an unexpected handshake: {line:?}");
+        let certificate_der =
+            STANDARD_NO_PAD.decode(&fields[5]).context("the certificate is no unpadded base64")?;
+        Ok(Self { socket: PathBuf::from(&fields[3]), certificate_der, fields })
+    }
+}
+
+/// A running provider. Dropping it kills it.
+#[derive(Debug)]
+pub struct Plugin {
+    /// What it printed.
+    pub handshake: Handshake,
+    /// Who the host is; `None` without TLS.
+    pub identity: Option<Identity>,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: ChildStderr,
+}
+
+impl Plugin {
+    /// Starts one with mutual TLS.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts one with mutual TLS and a changed environment.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub async fn start_with(change: impl FnOnce(&mut Command)) -> Result<Self> {
+        let identity = Identity::new()?;
+        let mut command = host_command()?;
+        command.env("PLUGIN_CLIENT_CERT", &identity.pem);
+        change(&mut command);
+        Self::launch(command, Some(identity)).await
+    }
+
+    /// Starts one without TLS, as a host does with `TF_DISABLE_PLUGIN_TLS`.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub async fn start_plain() -> Result<Self> {
+        let mut command = host_command()?;
+        command.env("TF_DISABLE_PLUGIN_TLS", "1");
+        Self::launch(command, None).await
+    }
+
+    async fn launch(mut command: Command, identity: Option<Identity>) -> Result<Self> {
+        let mut child = command.spawn().context("start the provider")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let mut stderr = child.stderr.take().context("no stderr")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        tokio::time::timeout(DEADLINE, stdout.read_line(&mut line)).await.context("no handshake line")??;
+        if line.is_empty() {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).await?;
+            bail!("the provider ended without a handshake: {text}");
+        }
+        let handshake = Handshake::parse(line.trim_end())?;
+        Ok(Self { handshake, identity, child, stdout, stderr })
+    }
+
+    /// Connects as the host.
+    ///
+    /// # Errors
+    /// When the provider refuses.
+    pub async fn connect(&self) -> Result<Connection> {
+        match &self.identity {
+            Some(identity) => {
+                let config = identity.client(&self.handshake.certificate_der)?;
+                Connection::tls(&self.handshake.socket, config).await
+            }
+            None => Connection::plain(&self.handshake.socket).await,
+        }
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// It has not ended yet.
+    ///
+    /// # Errors
+    /// When the system can't say.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Waits for its end; gives the status, what came on stdout after the handshake, and its log.
+    ///
+    /// # Errors
+    /// When it doesn't end.
+    pub async fn ended(mut self) -> Result<(ExitStatus, String, String)> {
+        let (mut rest, mut log) = (String::new(), String::new());
+        let end = async {
+            let read = tokio::try_join!(
+                self.stdout.read_to_string(&mut rest),
+                self.stderr.read_to_string(&mut log)
+            );
+            read.context("read the provider's output")?;
+            self.child.wait().await.context("wait for the provider")
+        };
+        let status = tokio::time::timeout(DEADLINE, end).await.context("the provider doesn't end")??;
+        Ok((status, rest, log))
+    }
+}
+
+/// The binary with a host's environment, and none of the one that the tests run in.
+///
+/// # Errors
+/// When the binary can't be built.
+pub fn host_command() -> Result<Command> {
+    let mut command = bare_command()?;
+    command
+        .env("TF_PLUGIN_MAGIC_COOKIE", COOKIE)
+        .env("PLUGIN_PROTOCOL_VERSIONS", "6,5")
+        .env("PLUGIN_MIN_PORT", "10000")
+        .env("PLUGIN_MAX_PORT", "25000");
+    Ok(command)
+}
+
+/// The binary with nothing that a host sets.
+///
+/// # Errors
+/// When the binary can't be built.
+pub fn bare_command() -> Result<Command> {
+    let mut command = Command::new(binary::path()?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if ["TF_", "PLUGIN_", "KUBE"].iter().any(|prefix| name_text.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
