@@ -1,1 +1,3 @@
-//! See Cargo.toml.
+//! Harness of the acceptance tests.
+
+pub mod proto_client;
