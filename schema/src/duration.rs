@@ -42,6 +42,11 @@ impl Duration {
         u64::try_from(self.0 / 1_000_000).unwrap_or(0)
     }
 
+    /// The sum, at most the longest duration.
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// In nanoseconds.
     pub fn as_nanos(self) -> i64 {
         self.0

@@ -18,6 +18,8 @@ pub mod provider_block;
 pub mod quantity;
 pub mod record;
 pub mod resource;
+pub mod semantic;
+pub mod spec;
 pub mod status;
 pub mod tf;
 pub mod validators;
