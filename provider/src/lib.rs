@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod engine;
+pub mod live;
 pub mod plugin;
 pub mod private;
 pub mod proto;

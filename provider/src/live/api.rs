@@ -1,0 +1,215 @@
+//! The Kubernetes API of one namespace, in JSON: what server-side apply sends and owns is exactly what core rendered.
+
+use std::time::Duration;
+
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
+use pgha_provider_core::object::{Kind, ObjectKey};
+use pgha_schema::names::MANAGER;
+use serde_json::Value as Json;
+
+use super::config::Connection;
+use super::errors::{LiveError, Verb};
+
+/// How often a request is sent again that the server was too busy for, or that found no server.
+const ATTEMPTS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// A page of a list.
+const PAGE: u32 = 500;
+
+/// Whether a write happens, or is only tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It happens.
+    Real,
+    /// The server goes through everything but storing it.
+    DryRun,
+}
+
+/// One namespace of one Kubernetes cluster.
+#[derive(Clone)]
+pub struct Api {
+    connection: Connection,
+    namespace: String,
+}
+
+type Answer<T> = Result<T, LiveError>;
+
+impl Api {
+    /// The namespace `namespace` through `connection`.
+    pub fn new(connection: &Connection, namespace: &str) -> Self {
+        Self { connection: connection.clone(), namespace: namespace.to_owned() }
+    }
+
+    /// Its name.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Reads one object.
+    pub async fn get(&self, key: &ObjectKey) -> Answer<Json> {
+        let request = || Ok(self.kind(key.kind).get(&key.name, &kube::api::GetParams::default())?);
+        self.patiently(Verb::Get, key.kind, &key.name, request).await
+    }
+
+    /// Reads all objects of a kind that the selectors let through.
+    pub async fn list(&self, kind: Kind, labels: Option<&str>, fields: Option<&str>) -> Answer<Vec<Json>> {
+        let mut all = Vec::new();
+        let mut params = ListParams {
+            label_selector: labels.map(str::to_owned),
+            field_selector: fields.map(str::to_owned),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
+        loop {
+            let request = || Ok(self.kind(kind).list(&params)?);
+            let mut page: Json = self.patiently(Verb::List, kind, "", request).await?;
+            let next = page.pointer("/metadata/continue").and_then(Json::as_str).unwrap_or_default();
+            params.continue_token = Some(next.to_owned()).filter(|token| !token.is_empty());
+            if let Some(Json::Array(items)) = page.get_mut("items").map(Json::take) {
+                all.extend(items);
+            }
+            if params.continue_token.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Makes an object; one that is there already is an error. Sent once: a reply that got lost can't be told from
+    /// somebody else's object.
+    pub async fn create(&self, key: &ObjectKey, object: &Json, mode: Mode) -> Answer<Json> {
+        let params = PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(MANAGER.to_owned()) };
+        let request = || Ok(self.kind(key.kind).create(&params, bytes(object))?);
+        self.once(Verb::Create, key.kind, &key.name, request).await
+    }
+
+    /// Server-side apply. `force` takes fields over from other managers.
+    pub async fn apply(&self, key: &ObjectKey, object: &Json, force: bool, mode: Mode) -> Answer<Json> {
+        let params = PatchParams {
+            dry_run: mode == Mode::DryRun,
+            force,
+            field_manager: Some(MANAGER.to_owned()),
+            field_validation: None,
+        };
+        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object))?);
+        self.patiently(Verb::Patch, key.kind, &key.name, request).await
+    }
+
+    /// JSON merge patch.
+    pub async fn merge(&self, key: &ObjectKey, patch: &Json, mode: Mode) -> Answer<Json> {
+        let params = PatchParams {
+            dry_run: mode == Mode::DryRun,
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Merge(patch))?);
+        self.patiently(Verb::Patch, key.kind, &key.name, request).await
+    }
+
+    /// Replaces an object as a whole; its `metadata.resourceVersion` is the precondition.
+    pub async fn replace(&self, key: &ObjectKey, object: &Json) -> Answer<Json> {
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let request = || Ok(self.kind(key.kind).replace(&key.name, &params, bytes(object))?);
+        self.once(Verb::Patch, key.kind, &key.name, request).await
+    }
+
+    /// Deletes an object if it is still the one with this uid. One that is gone counts as deleted.
+    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Answer<()> {
+        let params = DeleteParams {
+            preconditions: uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            propagation_policy: Some(kube::api::PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let request = || Ok(self.kind(key.kind).delete(&key.name, &params)?);
+        match self.patiently(Verb::Delete, key.kind, &key.name, request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last lines of a container's log; of its life before when `previous`.
+    pub async fn log(&self, pod: &str, container: &str, previous: bool, lines: i64) -> Answer<String> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            tail_lines: Some(lines),
+            ..LogParams::default()
+        };
+        let request = self
+            .kind(Kind::Pod)
+            .logs(pod, &params)
+            .map_err(kube::Error::BuildRequest)
+            .map_err(|error| self.failed(Verb::Log, Kind::Pod, pod, error))?;
+        self.connection
+            .client
+            .request_text(request)
+            .await
+            .map_err(|error| self.failed(Verb::Log, Kind::Pod, pod, error))
+    }
+
+    fn kind(&self, kind: Kind) -> Request {
+        let prefix = match kind.group() {
+            "" => "/api".to_owned(),
+            _ => "/apis".to_owned(),
+        };
+        Request::new(format!(
+            "{prefix}/{}/namespaces/{}/{}",
+            kind.api_version(),
+            self.namespace,
+            kind.plural()
+        ))
+    }
+
+    /// Sends a request that may be repeated.
+    async fn patiently(
+        &self,
+        verb: Verb,
+        kind: Kind,
+        name: &str,
+        request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Answer<Json> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.once(verb, kind, name, &request).await {
+                Err(error) if error.is_passing() => {
+                    tracing::debug!(%error, causes = super::errors::causes(&error), "sent again in a moment");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        self.once(verb, kind, name, &request).await
+    }
+
+    async fn once(
+        &self,
+        verb: Verb,
+        kind: Kind,
+        name: &str,
+        request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Answer<Json> {
+        let answer = match request() {
+            Ok(request) => self.connection.client.request(request).await,
+            Err(error) => Err(kube::Error::BuildRequest(error)),
+        };
+        answer.map_err(|error| self.failed(verb, kind, name, error))
+    }
+
+    fn failed(&self, verb: Verb, kind: Kind, name: &str, error: kube::Error) -> LiveError {
+        LiveError {
+            verb,
+            kind,
+            name: name.to_owned(),
+            namespace: self.namespace.clone(),
+            server: self.connection.server.clone(),
+            configured_by: self.connection.source.clone(),
+            error,
+        }
+    }
+}
+
+fn bytes(object: &Json) -> Vec<u8> {
+    object.to_string().into_bytes()
+}

@@ -1,0 +1,122 @@
+//! One snapshot of everything that belongs to a cluster: a constant number of requests, all at once, with get and list
+//! rights only, and never a Secret (P14).
+
+use std::collections::BTreeMap;
+
+use futures::future::{join_all, try_join_all};
+use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
+use pgha_provider_core::object::{self, Kind, ObjectKey};
+use pgha_schema::names::{CONTAINER_POSTGRES, Names};
+use serde_json::Value as Json;
+
+use super::api::Api;
+use super::errors::LiveError;
+
+/// The ConfigMap that Kubernetes puts into every namespace; its certificate tells clusters apart (P15).
+const ROOT_CERTIFICATE: (&str, &str) = ("kube-root-ca.crt", "ca.crt");
+/// Lines of a crashing container's log.
+const LOG_LINES: i64 = 20;
+
+/// How much a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The objects, pods and claims.
+    Objects,
+    /// Events and the logs of crashing containers too: why a wait takes long.
+    Troubles,
+}
+
+/// Takes a snapshot. What is missing or forbidden stands in it as such; any other failure is an error, and no snapshot.
+pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveCluster, LiveError> {
+    let keys = LiveCluster::keys(names);
+    let selector = LiveCluster::selector(names);
+    let objects = try_join_all(keys.into_iter().map(|key| async move {
+        let seen = seen(api.get(&key).await)?;
+        Ok::<_, LiveError>((key, seen))
+    }));
+    let pods = async { seen(api.list(Kind::Pod, Some(&selector), None).await) };
+    let claims = async { seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await) };
+    let events = async {
+        match depth {
+            Depth::Objects => Ok(Vec::new()),
+            Depth::Troubles => {
+                Ok(seen(api.list(Kind::Event, None, None).await)?.known().cloned().unwrap_or_default())
+            }
+        }
+    };
+    let (objects, pods, claims, events, cluster_id) =
+        futures::try_join!(objects, pods, claims, events, cluster_identity(api))?;
+    let logs = match depth {
+        Depth::Objects => BTreeMap::new(),
+        Depth::Troubles => crash_logs(api, pods.known().map(Vec::as_slice).unwrap_or_default()).await,
+    };
+    Ok(LiveCluster {
+        names: names.clone(),
+        cluster_id,
+        objects: objects.into_iter().collect(),
+        pods,
+        claims,
+        events,
+        logs,
+    })
+}
+
+fn seen<T>(answer: Result<T, LiveError>) -> Result<Seen<T>, LiveError> {
+    match answer {
+        Ok(value) => Ok(Seen::Known(value)),
+        Err(error) if error.is_not_found() => Ok(Seen::Missing),
+        Err(error) if error.is_forbidden() => {
+            Ok(Seen::Forbidden(error.status().map(|status| status.message.clone()).unwrap_or_default()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn cluster_identity(api: &Api) -> Result<Option<String>, LiveError> {
+    let (name, key) = ROOT_CERTIFICATE;
+    let found = seen(api.get(&ObjectKey::new(Kind::ConfigMap, name)).await)?;
+    Ok(found.known().and_then(|config_map| object::data(config_map, key)).map(cluster_id))
+}
+
+/// The last lines of every container that ends again and again. That they can't be read is no reason to fail: it is said.
+async fn crash_logs(api: &Api, pods: &[Json]) -> BTreeMap<String, String> {
+    let crashing = pods.iter().filter_map(|pod| Some((object::name(pod), crashing_container(pod)?)));
+    let logs = crashing.map(|(pod, container)| async move {
+        let text = match api.log(pod, &container, true, LOG_LINES).await {
+            Ok(text) => text,
+            Err(error) if error.is_forbidden() => {
+                format!("(its log can't be read: no right to get pods/log in namespace {})", api.namespace())
+            }
+            Err(error) => format!("(its log can't be read: {})", super::errors::causes(&error)),
+        };
+        (pod.to_owned(), text)
+    });
+    join_all(logs).await.into_iter().collect()
+}
+
+fn crashing_container(pod: &Json) -> Option<String> {
+    let statuses = |field: &str| pod.pointer(field).and_then(Json::as_array).cloned().unwrap_or_default();
+    let all = [statuses("/status/initContainerStatuses"), statuses("/status/containerStatuses")].concat();
+    let crashing = all.iter().find(|status| {
+        let waits =
+            status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff");
+        waits && status["restartCount"].as_u64().unwrap_or(0) > 0
+    })?;
+    Some(crashing["name"].as_str().unwrap_or(CONTAINER_POSTGRES).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_crashing_container_is_found_among_init_containers_too() {
+        let waiting = |name: &str| json!({"name": name, "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+        let running = json!({"name": "postgres", "restartCount": 2, "state": {"running": {}}});
+        let pod = json!({"status": {"initContainerStatuses": [waiting("install-agent")], "containerStatuses": [running.clone()]}});
+        assert_eq!(crashing_container(&pod).as_deref(), Some("install-agent"));
+        assert_eq!(crashing_container(&json!({"status": {"containerStatuses": [running]}})), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! What the Kubernetes API refuses, in words for the user: what was tried, on which object, which right is missing, who
+//! else owns the field.
+
+use kube::core::Status;
+use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::object::{Kind, ObjectKey};
+
+/// What was asked of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Read one object.
+    Get,
+    /// Read the objects of a kind.
+    List,
+    /// Make an object.
+    Create,
+    /// Change an object, or make it by server-side apply.
+    Patch,
+    /// Delete an object.
+    Delete,
+    /// Read a container's log.
+    Log,
+}
+
+impl Verb {
+    /// The word in RBAC rules.
+    pub fn right(self) -> &'static str {
+        match self {
+            Self::Get | Self::Log => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The word in messages: "Can't ... ".
+    fn word(self) -> &'static str {
+        match self {
+            Self::Get => "read",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Patch => "change",
+            Self::Delete => "delete",
+            Self::Log => "read the log of",
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {} {} in namespace {namespace}", verb.word(), self.what())]
+pub struct LiveError {
+    /// What was asked.
+    pub verb: Verb,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Which object; empty for a list.
+    pub name: String,
+    /// In which namespace.
+    pub namespace: String,
+    /// Address of the API server.
+    pub server: String,
+    /// Where the provider's settings come from.
+    pub configured_by: String,
+    /// What came back.
+    #[source]
+    pub error: kube::Error,
+}
+
+/// Fields that another manager owns, from the answer to a server-side apply.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldConflict {
+    /// The field, as the API server writes it: `.spec.replicas`.
+    pub field: String,
+    /// Who owns it.
+    pub manager: String,
+}
+
+impl LiveError {
+    fn what(&self) -> String {
+        if self.name.is_empty() {
+            self.kind.plural().to_owned()
+        } else {
+            ObjectKey::new(self.kind, self.name.clone()).to_string()
+        }
+    }
+
+    /// The API server's own answer; `None` when none came.
+    pub fn status(&self) -> Option<&Status> {
+        match &self.error {
+            kube::Error::Api(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The object is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// RBAC refuses it. Quotas and admission answer 403 as well, and are not meant.
+    pub fn is_forbidden(&self) -> bool {
+        self.status().is_some_and(lacks_right)
+    }
+
+    /// An object of that name is there already.
+    pub fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(Status::is_already_exists)
+    }
+
+    /// The precondition does not hold, or another manager owns a field.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
+    }
+
+    /// The same request may well succeed a little later, and nothing was done by this one.
+    pub fn is_passing(&self) -> bool {
+        match &self.error {
+            kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
+            kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The fields that other managers own.
+    pub fn field_conflicts(&self) -> Vec<FieldConflict> {
+        let causes = self.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
+        causes
+            .into_iter()
+            .flatten()
+            .filter(|cause| cause.reason == "FieldManagerConflict")
+            .map(|cause| FieldConflict {
+                field: cause.field.clone(),
+                manager: cause.message.split('"').nth(1).unwrap_or("unknown").to_owned(),
+            })
+            .collect()
+    }
+
+    /// What the user sees.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let tried = capitalised(&self.to_string());
+        match self.status() {
+            Some(status) => self.answered(status, &tried),
+            None => no_answer(&self.error, &tried, &self.server, &self.configured_by),
+        }
+    }
+
+    fn answered(&self, status: &Status, tried: &str) -> Diagnostic {
+        let message = &status.message;
+        let place = format!("{} ({})", self.server, self.configured_by);
+        if status.code == 401 {
+            return Diagnostic::error(
+                "The Kubernetes API server does not accept the credentials",
+                format!(
+                    "{tried}: {place} answered \"{message}\". The token or certificate is wrong or has expired. Renew \
+                     it, or let an exec program give a fresh one for each run. Nothing was changed in the state."
+                ),
+            );
+        }
+        if lacks_right(status) {
+            return self.missing_right(message, tried);
+        }
+        if status.is_forbidden() {
+            return Diagnostic::error(
+                format!("Kubernetes refuses {}", self.what()),
+                format!(
+                    "{tried}: {message}. A quota or an admission policy of the namespace stands against it."
+                ),
+            );
+        }
+        let conflicts = self.field_conflicts();
+        if !conflicts.is_empty() {
+            return conflict(&self.what(), &conflicts);
+        }
+        if status.is_not_found() && self.verb != Verb::Get && message.contains("namespaces ") {
+            return Diagnostic::error(
+                format!("Namespace {} does not exist", self.namespace),
+                format!(
+                    "{tried}: {message}. The provider makes no namespaces, since that takes a right on the whole \
+                     cluster. Create it first, for instance with `kubectl create namespace {}`, or let the resource \
+                     depend on the one that creates it.",
+                    self.namespace
+                ),
+            );
+        }
+        if status.is_invalid() {
+            let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+            let lines: Vec<_> = causes.iter().map(|c| format!("\n  {}: {}", c.field, c.message)).collect();
+            let text = if lines.is_empty() { format!(" {message}") } else { lines.concat() };
+            return Diagnostic::error(
+                format!("Kubernetes does not accept {}", self.what()),
+                format!("{tried}:{text}"),
+            );
+        }
+        Diagnostic::error(tried, format!("{place} answered {}: {message}", status.code))
+    }
+
+    fn missing_right(&self, message: &str, tried: &str) -> Diagnostic {
+        let group = match self.kind.group() {
+            "" => "the core API group".to_owned(),
+            group => format!("API group {group}"),
+        };
+        let resource = match self.verb {
+            Verb::Log => "pods/log",
+            _ => self.kind.plural(),
+        };
+        let example = match self.verb {
+            Verb::Get | Verb::List | Verb::Log => "examples/rbac/reader.yaml",
+            Verb::Create | Verb::Patch | Verb::Delete => "examples/rbac/writer.yaml",
+        };
+        Diagnostic::error(
+            format!("No right to {} {resource} in namespace {}", self.verb.right(), self.namespace),
+            format!(
+                "{tried}: {message}. The credentials lack the verb {} on {resource} of {group} in namespace {}. \
+                 {example} of the provider's repository holds a Role with every right that is needed.",
+                self.verb.right(),
+                self.namespace
+            ),
+        )
+    }
+}
+
+/// Fields that somebody else owns, one a line (P17).
+pub fn conflict(what: &str, conflicts: &[FieldConflict]) -> Diagnostic {
+    let lines: Vec<_> =
+        conflicts.iter().map(|c| format!("\n  {}: managed by \"{}\"", c.field, c.manager)).collect();
+    Diagnostic::error(
+        format!("Somebody else manages fields of {what}"),
+        format!(
+            "The plan did not show a difference in these fields, so they are not taken over:{}\nRun plan again to see \
+             their values as drift and have them taken over by apply, or take the other manager off the object.",
+            lines.concat()
+        ),
+    )
+}
+
+/// A client that can't even be built: wrong certificates, or a credential program that fails.
+pub fn while_building(error: kube::Error, server: &str, configured_by: &str) -> Diagnostic {
+    no_answer(&error, "The Kubernetes client can't be built", server, configured_by)
+}
+
+fn no_answer(error: &kube::Error, tried: &str, server: &str, configured_by: &str) -> Diagnostic {
+    let causes = causes_from(error);
+    if let Some(program) = exec_failure(error) {
+        return Diagnostic::error(
+            "The program that gives the Kubernetes credentials failed",
+            format!("{tried}: {program} (settings from {configured_by})"),
+        );
+    }
+    let lower = causes.to_ascii_lowercase();
+    if lower.contains("certificate") || lower.contains("tls") {
+        return Diagnostic::error(
+            format!("No trusted connection to {server}"),
+            format!(
+                "{tried}: {causes} (settings from {configured_by}). Set cluster_ca_certificate to the authority that \
+                 signed the server's certificate, or tls_server_name to the name in it."
+            ),
+        );
+    }
+    Diagnostic::error(
+        format!("The Kubernetes API server {server} can't be reached"),
+        format!(
+            "{tried}: {causes} (settings from {configured_by}). The state is kept as it is. Check that the address is \
+             right and that the server is up."
+        ),
+    )
+}
+
+/// The credential program's name, exit status and last words.
+fn exec_failure(error: &kube::Error) -> Option<String> {
+    use kube::client::AuthError;
+    let auth = chain(error).find_map(|cause| cause.downcast_ref::<AuthError>())?;
+    Some(match auth {
+        AuthError::AuthExecRun { cmd, out } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            format!("`{cmd}` ended with {}: {}", out.status, said.trim())
+        }
+        other => other.to_string(),
+    })
+}
+
+/// A 403 of RBAC, as opposed to one of quota or admission.
+fn lacks_right(status: &Status) -> bool {
+    status.is_forbidden() && status.message.contains(" cannot ") && status.message.contains(" resource ")
+}
+
+/// The causes of an error, each once, outermost first; the error itself not among them.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    join(chain(error).skip(1))
+}
+
+fn causes_from(error: &(dyn std::error::Error + 'static)) -> String {
+    join(chain(error))
+}
+
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// Many libraries print their cause themselves: a text that holds the next one swallows it.
+fn join<'a>(errors: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in errors.map(ToString::to_string) {
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,7 @@
+//! Everything that talks to Kubernetes: it collects facts for the pure core and carries out its steps, and decides nothing.
+
+pub mod api;
+pub mod collect;
+pub mod config;
+pub mod errors;
+pub mod wait;

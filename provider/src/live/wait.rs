@@ -1,0 +1,133 @@
+//! Waiting for a level, with a deadline: ends early when it can't come true, and at once when the user asks to stop.
+
+use std::time::Duration;
+
+use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::progress::{last_words, progress};
+use pgha_provider_core::step::{Limit, Progress, Wait, Wish};
+use pgha_schema::names::Names;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::api::Api;
+use super::collect::{Depth, snapshot};
+use super::errors::LiveError;
+
+/// Between two snapshots.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The same words are logged again after this.
+const REPEAT: Duration = Duration::from_secs(15);
+
+/// The frame of an operation: when it must be over, and who may end it.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// When the operation's timeout is up.
+    pub deadline: Instant,
+    /// The timeout as the user wrote it or left it, for messages.
+    pub timeout: Duration,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// Why a wait ended without its wish.
+#[derive(Debug)]
+pub enum Ended {
+    /// It can't come true without a hand: the cause.
+    Failed(String),
+    /// The time is up; what was going on.
+    TimedOut(String),
+    /// The user asked to stop; what was going on.
+    Stopped(String),
+    /// The API server refuses to be asked.
+    Refused(Box<LiveError>),
+}
+
+/// Waits. `start` is a snapshot from before the operation's first write.
+pub async fn wait(
+    api: &Api,
+    names: &Names,
+    frame: &Frame,
+    start: &LiveCluster,
+    wait: &Wait,
+) -> Result<(), Ended> {
+    let began = Instant::now();
+    let goal = describe(&wait.wish);
+    let mut words = format!("waiting until {goal}");
+    let mut logged = (String::new(), began);
+    loop {
+        let taken = tokio::select! {
+            taken = snapshot(api, names, Depth::Troubles) => taken,
+            () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
+            () = tokio::time::sleep_until(end_of(wait, frame, began)) => return at_end(wait, words),
+        };
+        match taken {
+            Ok(now) => match progress(&wait.wish, start, &now, began.elapsed().as_millis() as u64) {
+                Progress::Done => {
+                    tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "reached: {goal}");
+                    return Ok(());
+                }
+                Progress::Failed(cause) => return Err(Ended::Failed(cause)),
+                Progress::Working(doing) => {
+                    let told = last_words(start, &now);
+                    words = if told.is_empty() { doing } else { told };
+                }
+            },
+            // An API server that restarts is no reason to give up a wait; one that refuses us is.
+            Err(error) if error.is_passing() => {
+                words = format!("the API server does not answer: {}", super::errors::causes(&error));
+            }
+            Err(error) => return Err(Ended::Refused(Box::new(error))),
+        }
+        if logged.0 != words || logged.1.elapsed() >= REPEAT {
+            tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "waiting until {goal}: {words}");
+            logged = (words.clone(), Instant::now());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
+            () = tokio::time::sleep_until(end_of(wait, frame, began)) => return at_end(wait, words),
+        }
+    }
+}
+
+fn end_of(wait: &Wait, frame: &Frame, began: Instant) -> Instant {
+    match wait.limit {
+        Limit::Operation => frame.deadline,
+        Limit::GoOnAfterMs(limit_ms) => frame.deadline.min(began + Duration::from_millis(limit_ms)),
+    }
+}
+
+fn at_end(wait: &Wait, words: String) -> Result<(), Ended> {
+    match wait.limit {
+        Limit::Operation => Err(Ended::TimedOut(words)),
+        Limit::GoOnAfterMs(_) => {
+            tracing::warn!("going on without: {}; {words}", describe(&wait.wish));
+            Ok(())
+        }
+    }
+}
+
+/// What is waited for, as the end of "until ...".
+pub fn describe(wish: &Wish) -> String {
+    match wish {
+        Wish::Primary => "the primary accepts writes".to_owned(),
+        Wish::Acknowledged { generation, .. } => {
+            format!("every instance has the desired state (generation {generation}) in force")
+        }
+        Wish::Streaming { standbys } => format!("{standbys} standbys stream"),
+        Wish::Stopped => "the cluster has stopped cleanly".to_owned(),
+        Wish::PodsGone { from_ordinal: 0 } => "every pod has ended".to_owned(),
+        Wish::PodsGone { from_ordinal } => format!("the pods from ordinal {from_ordinal} on have ended"),
+        Wish::Grown { size } => format!("every volume has {size}"),
+        Wish::ClaimsGone { names } => format!("{} gone", are("the volume claim", names)),
+        Wish::ObjectsGone { keys } => {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+            format!("{} gone", are("", &keys))
+        }
+    }
+}
+
+fn are(what: &str, names: &[String]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{what} {} {verb}", names.join(", ")).trim_start().to_owned()
+}
