@@ -10,5 +10,6 @@ pub mod object;
 pub mod owned;
 pub mod path;
 pub mod progress;
+pub mod render;
 pub mod step;
 pub mod value;

@@ -138,12 +138,7 @@ fn about<'a>(now: &'a LiveCluster, kind: &'a str, name: &'a str) -> impl Iterato
 }
 
 /// The message of an event with this reason about an object.
-pub(super) fn event_about<'a>(
-    now: &'a LiveCluster,
-    kind: &str,
-    name: &str,
-    reason: &str,
-) -> Option<&'a str> {
+pub(super) fn event_about<'a>(now: &'a LiveCluster, kind: &str, name: &str, reason: &str) -> Option<&'a str> {
     let mut events = now.events.iter().filter(|event| event["reason"].as_str() == Some(reason));
     let is = |event: &Json, field: &str, value: &str| event["involvedObject"][field].as_str() == Some(value);
     events.find(|event| is(event, "kind", kind) && is(event, "name", name))?["message"].as_str()

@@ -1,0 +1,61 @@
+//! ServiceAccount, Role and RoleBinding: what the agents may do, and no more.
+
+use serde_json::{Value as Json, json};
+
+use super::{Component, Inputs, object};
+use crate::object::Kind;
+
+/// Highest ordinal that a cluster can have: `replicas` is at most 9.
+const MAX_ORDINAL: u32 = 9;
+
+pub(super) fn all(inputs: &Inputs<'_>) -> Vec<Json> {
+    vec![service_account(inputs), role(inputs), role_binding(inputs)]
+}
+
+fn service_account(inputs: &Inputs<'_>) -> Json {
+    let metadata = inputs.metadata(inputs.names().cluster(), Component::Agent);
+    object(Kind::ServiceAccount, metadata, json!({"automountServiceAccountToken": false}))
+}
+
+fn role(inputs: &Inputs<'_>) -> Json {
+    let names = inputs.names();
+    let cluster = names.cluster();
+    let rule = |kind: Kind, resource_names: &[String], verbs: &[&str]| {
+        let mut rule = json!({"apiGroups": [kind.group()], "resources": [kind.plural()], "verbs": verbs});
+        if !resource_names.is_empty() {
+            rule["resourceNames"] = json!(resource_names);
+        }
+        rule
+    };
+    let own = [cluster.to_owned()];
+    let pods: Vec<String> = (0..=MAX_ORDINAL).map(|ordinal| names.pod(ordinal)).collect();
+    let claims: Vec<String> = (0..=MAX_ORDINAL).map(|ordinal| names.claim(ordinal)).collect();
+    let rules = [
+        // A lost Lease is made again by its holder (A4); `create` can't be bound to a name.
+        rule(Kind::Lease, &[], &["create", "get", "list", "watch"]),
+        rule(Kind::Lease, &own, &["patch", "update"]),
+        rule(Kind::ConfigMap, &[names.desired()], &["get", "list", "watch"]),
+        rule(Kind::ConfigMap, &[names.status()], &["get", "patch", "update"]),
+        rule(Kind::Pod, &[], &["get", "list", "watch"]),
+        rule(Kind::Pod, &pods, &["delete", "patch"]),
+        rule(Kind::PersistentVolumeClaim, &[], &["get", "list"]),
+        rule(Kind::PersistentVolumeClaim, &claims, &["patch"]),
+        rule(Kind::StatefulSet, &own, &["get", "patch"]),
+        rule(Kind::Event, &[], &["create", "patch"]),
+    ];
+    object(Kind::Role, inputs.metadata(cluster, Component::Agent), json!({"rules": rules}))
+}
+
+fn role_binding(inputs: &Inputs<'_>) -> Json {
+    let names = inputs.names();
+    let cluster = names.cluster();
+    let rest = json!({
+        "roleRef": {"apiGroup": Kind::Role.group(), "kind": Kind::Role.name(), "name": cluster},
+        "subjects": [{
+            "kind": Kind::ServiceAccount.name(),
+            "name": cluster,
+            "namespace": inputs.spec.namespace,
+        }],
+    });
+    object(Kind::RoleBinding, inputs.metadata(cluster, Component::Agent), rest)
+}

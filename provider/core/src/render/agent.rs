@@ -1,0 +1,84 @@
+//! The agent's binary on its way into the cluster: gzipped, in immutable ConfigMaps named by its hash (design.md, section 6).
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pgha_schema::names::{
+    APP_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, PREFIX, agent_chunk,
+};
+use serde_json::{Value as Json, json};
+
+use super::{Component, object};
+use crate::object::Kind;
+
+/// Bytes in one chunk: a ConfigMap holds 1 MiB.
+pub const CHUNK_BYTES: usize = 1_000_000;
+
+/// The agent that the provider carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its version, as in `agent_version`.
+    pub version: String,
+    /// SHA-256 of the binary (not of its gzipped form), in lower-case hexadecimal.
+    pub sha256: String,
+    /// How many chunks the gzipped binary has.
+    pub chunks: usize,
+    /// Architectures that it runs on, in Kubernetes' words (`amd64`).
+    pub architectures: Vec<String>,
+}
+
+impl Agent {
+    /// From the embedded binary's facts; `gzipped_bytes` is the length of what [`chunks`] will cut.
+    pub fn new(version: &str, sha256: &str, gzipped_bytes: usize, architectures: &[&str]) -> Self {
+        Self {
+            version: version.to_owned(),
+            sha256: sha256.to_owned(),
+            chunks: gzipped_bytes.div_ceil(CHUNK_BYTES),
+            architectures: architectures.iter().map(|one| (*one).to_owned()).collect(),
+        }
+    }
+
+    /// The part of the hash that names the chunks.
+    pub fn short_hash(&self) -> &str {
+        self.sha256.get(..16).unwrap_or(&self.sha256)
+    }
+
+    /// The names of the chunks' ConfigMaps, in order.
+    pub fn chunk_names(&self) -> Vec<String> {
+        (0..self.chunks).map(|index| agent_chunk(self.short_hash(), index)).collect()
+    }
+}
+
+/// The file that a chunk becomes in the pod: padded, so that the shell's order is the chunks' order.
+pub(super) fn chunk_file(index: usize) -> String {
+    format!("part-{index:03}")
+}
+
+/// The label selector value under which all chunks of all agents of a namespace are found.
+pub fn chunk_label() -> (String, &'static str) {
+    (format!("{PREFIX}part"), "agent-binary")
+}
+
+/// The ConfigMaps with the gzipped binary. They belong to no cluster alone: the anchors of all that use them own them.
+pub fn chunks(agent: &Agent, gzipped: &[u8], namespace: &str) -> Vec<Json> {
+    let (label, value) = chunk_label();
+    let labels: BTreeMap<String, &str> = [
+        (LABEL_NAME.to_owned(), APP_NAME),
+        (LABEL_COMPONENT.to_owned(), Component::Agent.as_str()),
+        (LABEL_MANAGED_BY.to_owned(), MANAGER),
+        // Not one cluster's: this is the instance of the agent.
+        (pgha_schema::names::LABEL_INSTANCE.to_owned(), agent.short_hash()),
+        (label, value),
+    ]
+    .into();
+    let parts = gzipped.chunks(CHUNK_BYTES).enumerate();
+    parts
+        .map(|(index, part)| {
+            let metadata =
+                json!({"name": agent_chunk(agent.short_hash(), index), "namespace": namespace, "labels": labels});
+            let rest = json!({"immutable": true, "binaryData": {chunk_file(index): STANDARD.encode(part)}});
+            object(Kind::ConfigMap, metadata, rest)
+        })
+        .collect()
+}
