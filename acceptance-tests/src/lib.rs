@@ -1,3 +1,21 @@
-//! Harness of the acceptance tests.
+//! A real Kubernetes of three nodes on one machine, and what drives it.
+//!
+//! ```text
+//!   cargo dev ──> dev/ (the commands) ──┐
+//!   acceptance tests ───────────────────┼──> sandbox/ (cluster, images, faults) ──> ip, containerd, kubelet, etcd, ...
+//!                                       └──> install.rs (terraform, provider)   ──> terraform | tofu
+//! ```
+//!
+//! Nothing here is shipped. The harness may use `anyhow`; a failure names what was waited for and what was last seen.
 
+pub mod dev;
+pub mod install;
+pub mod poll;
+pub mod process;
+pub mod progress;
 pub mod proto_client;
+pub mod sandbox;
+pub mod checker;
+pub mod cluster;
+pub mod load;
+pub mod terraform;

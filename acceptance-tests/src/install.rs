@@ -1,0 +1,1 @@
+//! Finding the Terraform CLI and putting the provider where it looks.
