@@ -1,0 +1,96 @@
+//! What must hold after every fault, once it has healed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::cluster::Cluster;
+use crate::load::{Outcome, Target};
+use crate::poll::{Seen, until};
+
+/// How many missing or doubled ids a message shows.
+const SHOWN: usize = 10;
+
+/// Asserts that every acknowledged id is on the primary exactly once, and no other id twice.
+///
+/// # Errors
+/// Names the ids that are missing or doubled.
+pub async fn nothing_lost(cluster: &Cluster, database: &str, outcome: &Outcome) -> Result<()> {
+    ensure!(!outcome.acknowledged.is_empty(), "the load had no commit acknowledged: nothing was tested");
+    let primary = cluster.primary().await?;
+    let rows = cluster.sql(&primary, database, &format!("SELECT id FROM {}", outcome.table)).await?;
+    let mut counts: BTreeMap<i64, u32> = BTreeMap::new();
+    for row in rows.lines() {
+        *counts.entry(row.parse().with_context(|| format!("an id, not {row:?}"))?).or_default() += 1;
+    }
+    let missing: Vec<i64> = outcome.acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect();
+    let doubled: Vec<i64> = counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| *id).collect();
+    if !missing.is_empty() || !doubled.is_empty() {
+        bail!(
+            "{} acknowledged rows, {} on the primary {primary}: {} acknowledged ones are lost {:?}, {} are doubled {:?}",
+            outcome.acknowledged.len(),
+            counts.len(),
+            missing.len(),
+            &missing[..missing.len().min(SHOWN)],
+            doubled.len(),
+            &doubled[..doubled.len().min(SHOWN)],
+        );
+    }
+    Ok(())
+}
+
+/// Asserts that every standby comes to hold what the primary holds.
+///
+/// # Errors
+/// When one does not within a minute; says what each holds.
+pub async fn all_equal(cluster: &Cluster, database: &str, table: &str) -> Result<()> {
+    let sum = format!("SELECT count(*) || ' rows, sum ' || coalesce(sum(id), 0) FROM {table}");
+    let primary = cluster.primary().await?;
+    let wanted = cluster.sql(&primary, database, &sum).await?;
+    for pod in cluster.pods().await?.into_keys().filter(|pod| *pod != primary) {
+        until(&format!("{pod} to hold what {primary} holds: {wanted}"), Duration::from_secs(60), || async {
+            let held = cluster.sql(&pod, database, &sum).await?;
+            Ok(Seen::when(held == wanted, held))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Asserts that the primary's sync set in force is what the mode wants: in sync `sync_replicas` walsenders confirm, in async none.
+///
+/// # Errors
+/// When it is not within a minute; says what is in force.
+pub async fn sync_set_in_force(cluster: &Cluster, confirming: usize) -> Result<()> {
+    until(&format!("{confirming} standbys to confirm commits"), Duration::from_secs(60), || async {
+        let senders = cluster.walsenders().await?;
+        let names = cluster.setting("synchronous_standby_names").await?;
+        let sync = senders.iter().filter(|sender| sender.sync_state == "sync").count();
+        let record = cluster.record().await?;
+        let holds = sync == confirming
+            && names.is_empty() == (confirming == 0)
+            && record.voters.len() == confirming
+            && !record.degraded;
+        Ok(Seen::when(
+            holds,
+            format!(
+                "names in force {names:?}, walsenders {senders:?}, voters {:?}, degraded {}",
+                record.voters, record.degraded
+            ),
+        ))
+    })
+    .await
+}
+
+/// Asserts that ro answers reads and never with the primary: every one of `times` new connections finds a standby.
+///
+/// # Errors
+/// When one connection fails or reaches a primary.
+pub async fn ro_is_never_the_primary(ro: &Target, times: u32) -> Result<()> {
+    for attempt in 1..=times {
+        let recovering = ro.ask("SELECT pg_is_in_recovery()").await?;
+        ensure!(recovering == "t", "connection {attempt} through ro reached a primary (pg_is_in_recovery {recovering})");
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The built provider in a filesystem mirror, so that `init` installs it as a user's would.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use sha2::{Digest as _, Sha256};
+
+/// The default registry hosts of Terraform and OpenTofu.
+const HOSTS: [&str; 2] = ["registry.terraform.io", "registry.opentofu.org"];
+/// The version under which the mirror offers the provider.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A provider that the CLI can install.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// The binary.
+    pub binary: PathBuf,
+    /// The CLI configuration that knows the mirror, and nothing else: nothing is fetched from anywhere.
+    pub cli_config: PathBuf,
+}
+
+impl Plugin {
+    /// Offers a built provider from a mirror below `cache`.
+    ///
+    /// The mirror's name holds the binary's hash: a rebuild never changes what a running test has locked.
+    ///
+    /// # Errors
+    /// When files can't be written.
+    pub fn install(binary: &Path, cache: &Path) -> Result<Self> {
+        let bytes = fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
+        let hash = hex::encode(&Sha256::digest(&bytes)[..8]);
+        let root = cache.join(format!("plugin-{hash}"));
+        let config = root.join("cli.tfrc");
+        for host in HOSTS {
+            let dir = root.join(format!("mirror/{host}/pgha/postgres/{VERSION}/linux_{}", arch()));
+            let file = dir.join(format!("terraform-provider-postgres_v{VERSION}"));
+            if !file.is_file() {
+                fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+                // Renamed when complete: another run may look at the same moment.
+                let part = dir.join(format!(".part-{}", std::process::id()));
+                fs::write(&part, &bytes).with_context(|| format!("write {}", part.display()))?;
+                fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
+                fs::rename(&part, &file)?;
+            }
+        }
+        let text = format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}/mirror\"\n  }}\n}}\n",
+            root.display()
+        );
+        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+        Ok(Self { binary: binary.to_owned(), cli_config: config })
+    }
+}
+
+/// The provider's binary: the one named by `PGHA_PROVIDER`, else built now with the profile of this binary.
+///
+/// # Errors
+/// When the build fails.
+pub fn provider_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PGHA_PROVIDER") {
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "PGHA_PROVIDER names {}, which is no file", path.display());
+        return Ok(path);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's directory")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).args(["build", "--locked", "-p", "terraform-provider-postgres"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let output = cargo.output().context("start cargo to build the provider")?;
+    ensure!(
+        output.status.success(),
+        "cargo build of the provider failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // Cargo itself says where it put the binary: no guess about target directories.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "terraform-provider-postgres")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo did not say where the provider's binary is")
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

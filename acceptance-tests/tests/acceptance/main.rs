@@ -1,0 +1,2 @@
+//! Acceptance tests.
+fn main() {}
