@@ -114,6 +114,15 @@ impl LiveError {
         self.status().is_some_and(Status::is_conflict)
     }
 
+    /// The name is that of another object than the one that the request's uid means: 409 to a delete and to an apply of
+    /// what is not there, 422 to a change.
+    pub fn is_other_uid(&self) -> bool {
+        let Some(status) = self.status() else { return false };
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        (status.is_conflict() && status.message.to_ascii_lowercase().contains("uid"))
+            || causes.iter().any(|cause| cause.field == "metadata.uid")
+    }
+
     /// The same request may well succeed a little later, and nothing was done by this one.
     pub fn is_passing(&self) -> bool {
         match &self.error {
@@ -148,7 +157,7 @@ impl LiveError {
 
     fn answered(&self, status: &Status, tried: &str) -> Diagnostic {
         let message = &status.message;
-        let place = format!("{} ({})", self.server, self.configured_by);
+        let place = format!("{} (settings from {})", self.server, self.configured_by);
         if status.code == 401 {
             return Diagnostic::error(
                 "The Kubernetes API server does not accept the credentials",
@@ -186,7 +195,8 @@ impl LiveError {
         }
         if status.is_invalid() {
             let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-            let lines: Vec<_> = causes.iter().map(|c| format!("\n  {}: {}", c.field, c.message)).collect();
+            let mut lines: Vec<_> = causes.iter().map(|c| format!("\n  {}: {}", c.field, c.message)).collect();
+            lines.dedup();
             let text = if lines.is_empty() { format!(" {message}") } else { lines.concat() };
             return Diagnostic::error(
                 format!("Kubernetes does not accept {}", self.what()),

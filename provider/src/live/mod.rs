@@ -4,4 +4,5 @@ pub mod api;
 pub mod collect;
 pub mod config;
 pub mod errors;
+
 pub mod wait;

@@ -35,7 +35,7 @@ impl Source {
         match self {
             Self::Files { paths, named_by, .. } => {
                 let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-                format!("kubeconfig {} ({named_by})", paths.join(", "))
+                format!("kubeconfig {}, given by {named_by}", paths.join(", "))
             }
             Self::Direct { named_by } => format!("the address in {named_by}"),
             Self::InCluster { .. } => "the pod's service account".to_owned(),
