@@ -1,13 +1,29 @@
 //! The real engine: the pure core's decisions, and Kubernetes for what must be looked at or done.
 
 use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
+use crate::live::config::{Connector, unknown_attributes, validate};
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::value::Value;
+use pgha_schema::tf::Type;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The provider behind the wire.
-#[derive(Debug)]
 pub struct ClusterEngine {
     schemas: Schemas,
+    cluster_type: Type,
+    link: RwLock<Link>,
+}
+
+/// How the cluster can be reached.
+#[derive(Clone, Default)]
+enum Link {
+    /// Nobody said yet.
+    #[default]
+    NotConfigured,
+    /// The configuration depends on what only an apply will tell: these attributes of it.
+    Unknown(Vec<String>),
+    /// By this.
+    Ready(Arc<Connector>),
 }
 
 impl ClusterEngine {
@@ -16,7 +32,30 @@ impl ClusterEngine {
     pub fn new() -> Self {
         let schemas =
             Schemas { provider: pgha_schema::provider_block::schema(), cluster: pgha_schema::resource::schema() };
-        Self { schemas }
+        Self { schemas, cluster_type: schemas.cluster.ty(), link: RwLock::default() }
+    }
+
+    fn link(&self) -> Link {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What to connect with, for calls that can't do without.
+    fn connector(&self) -> Result<Arc<Connector>, Diagnostic> {
+        match self.link() {
+            Link::Ready(connector) => Ok(connector),
+            Link::Unknown(attributes) => Err(Diagnostic::error(
+                "The provider's configuration is not known yet",
+                format!(
+                    "{} depend on values that are known only after another resource was applied. Apply that one first \
+                     (with -target), or put the two into separate configurations.",
+                    attributes.join(", ")
+                ),
+            )),
+            Link::NotConfigured => Err(Diagnostic::error(
+                "The provider was not configured",
+                "The host asked for work without ConfigureProvider. Please report this.",
+            )),
+        }
     }
 }
 
@@ -36,11 +75,18 @@ impl Engine for ClusterEngine {
         self.schemas
     }
 
-    async fn validate_provider(&self, _config: Value) -> Diagnostics {
-        Diagnostics::new()
+    async fn validate_provider(&self, config: Value) -> Diagnostics {
+        validate(&config)
     }
 
-    async fn configure(&self, _request: Configure) -> Diagnostics {
+    async fn configure(&self, request: Configure) -> Diagnostics {
+        let unknown = unknown_attributes(&request.config);
+        let link = if unknown.is_empty() {
+            Link::Ready(Arc::new(Connector::new(&request.config, &request.terraform_version)))
+        } else {
+            Link::Unknown(unknown)
+        };
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
         Diagnostics::new()
     }
 
@@ -48,12 +94,31 @@ impl Engine for ClusterEngine {
         Diagnostics::new()
     }
 
-    async fn upgrade(&self, _from_version: i64, json: &[u8]) -> Result<Value, Diagnostics> {
-        crate::wire::json::decode(json, &self.schemas.cluster.ty())
+    async fn upgrade(&self, from_version: i64, json: &[u8]) -> Result<Value, Diagnostics> {
+        if from_version != self.schemas.cluster.version {
+            let detail = format!(
+                "It has schema version {from_version}; this version of the provider ({}) knows {}. Use the version that \
+                 wrote it, or a newer one.",
+                env!("CARGO_PKG_VERSION"),
+                self.schemas.cluster.version
+            );
+            return Err(Diagnostic::error("The state was written by another version", detail).into());
+        }
+        crate::wire::json::decode(json, &self.cluster_type)
             .map_err(|error| crate::wire::diagnostics::unreadable("state", &error).into())
     }
 
     async fn read(&self, request: Read) -> Answer {
+        // P11: a plan whose provider depends on another resource of the same run goes on with what is known.
+        if let Link::Unknown(attributes) = self.link() {
+            let detail = format!(
+                "{} of the provider's configuration are not known before apply, so the cluster was not looked at: the \
+                 plan goes by the last known state.",
+                attributes.join(", ")
+            );
+            let diagnostics = Diagnostic::warning("The cluster was not refreshed", detail).into();
+            return Answer { state: request.state, private: request.private, diagnostics };
+        }
         Answer { state: request.state, private: request.private, diagnostics: missing() }
     }
 
@@ -62,10 +127,18 @@ impl Engine for ClusterEngine {
     }
 
     async fn apply(&self, request: Apply) -> Answer {
-        Answer { state: request.prior, private: request.private, diagnostics: missing() }
+        let diagnostics = match self.connector() {
+            Ok(_connector) => missing(),
+            Err(problem) => problem.into(),
+        };
+        Answer { state: request.prior, private: request.private, diagnostics }
     }
 
     async fn import(&self, _request: Import) -> Answer {
-        Answer { diagnostics: missing(), ..Answer::default() }
+        let diagnostics = match self.connector() {
+            Ok(_connector) => missing(),
+            Err(problem) => problem.into(),
+        };
+        Answer { diagnostics, ..Answer::default() }
     }
 }
