@@ -43,7 +43,13 @@ impl ClusterSpec {
     }
 
     /// The document for the agents.
-    pub fn desired(&self, generation: u64, anchor_uid: &str, template_hash: &str, state: RunState) -> Desired {
+    pub fn desired(
+        &self,
+        generation: u64,
+        anchor_uid: &str,
+        template_hash: &str,
+        state: RunState,
+    ) -> Desired {
         Desired {
             format: DESIRED_FORMAT,
             generation,

@@ -23,9 +23,15 @@ fn full() -> Value {
 fn what_the_user_leaves_out_has_its_default() {
     let spec = ClusterSpec::from_value(&minimal()).unwrap();
     assert_eq!(spec.image(), "docker.io/library/postgres:18");
-    assert_eq!((spec.instances(), spec.sync_mode, spec.durability), (3, SyncMode::Sync, Durability::Preferred));
+    assert_eq!(
+        (spec.instances(), spec.sync_mode, spec.durability),
+        (3, SyncMode::Sync, Durability::Preferred)
+    );
     assert_eq!(spec.services.rw.r#type, ServiceType::ClusterIP);
-    assert_eq!((spec.scheduling.spread, spec.pod.image_pull_policy), (Spread::Preferred, PullPolicy::IfNotPresent));
+    assert_eq!(
+        (spec.scheduling.spread, spec.pod.image_pull_policy),
+        (Spread::Preferred, PullPolicy::IfNotPresent)
+    );
     assert!(spec.deletion_protection && spec.storage.retain && spec.bootstrap.data_checksums);
     assert_eq!(FailoverSpec::from(&spec.failover), FailoverSpec::default());
 }
@@ -52,7 +58,8 @@ fn nulls_outputs_and_floats_of_the_wire_are_read() {
     value["replicas"] = json!(1.0);
     value["ready"] = json!(true);
     value["drift"] = json!([]);
-    value["pod"] = json!({ "security_context": { "run_as_user": 70.0, "supplemental_groups": [5.0] }, "labels": null });
+    value["pod"] =
+        json!({ "security_context": { "run_as_user": 70.0, "supplemental_groups": [5.0] }, "labels": null });
     value["parameters"] = json!({ "work_mem": "8MB", "jit": null });
     value["scheduling"]["tolerations"] =
         json!([{ "key": "a", "operator": null, "value": null, "effect": null, "toleration_seconds": 5.0 }]);
@@ -66,7 +73,9 @@ fn nulls_outputs_and_floats_of_the_wire_are_read() {
 
 #[test]
 fn what_is_no_specification_is_refused() {
-    for bad in [json!(null), json!({}), json!({ "name": "a", "namespace": "b", "storage": { "size": "big" } })] {
+    for bad in
+        [json!(null), json!({}), json!({ "name": "a", "namespace": "b", "storage": { "size": "big" } })]
+    {
         assert!(ClusterSpec::from_value(&bad).is_err(), "{bad}");
     }
 }
@@ -97,7 +106,10 @@ fn the_bound_is_lease_and_renewal_and_promotion() {
 fn durations_that_break_the_law_are_told_at_their_attribute() {
     let told = |renew: &str, fence: &str, lease: &str, degrade: &str| -> Vec<&'static str> {
         let read = |text: &str| text.parse().ok();
-        check_timing(read(renew), read(fence), read(lease), read(degrade)).iter().map(|(path, _)| *path).collect()
+        check_timing(read(renew), read(fence), read(lease), read(degrade))
+            .iter()
+            .map(|(path, _)| *path)
+            .collect()
     };
     assert_eq!(told("2s", "6s", "10s", "3s"), Vec::<&str>::new());
     assert_eq!(told("2s", "9s", "10s", "3s"), ["failover.fence_after"]);
