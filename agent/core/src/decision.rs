@@ -15,8 +15,8 @@ use crate::observation::{LeaseVersion, Upstream};
 /// The outcome of one cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// To be done in this order. The first that fails ends the batch, best-effort ones apart
-    /// ([`Action::is_best_effort`]); then, and whenever the batch is through, the world is observed anew.
+    /// To be done in this order. A failed one ends the batch unless [`Action::ends_batch`] says otherwise; then, and
+    /// whenever the batch is through, the world is observed anew.
     pub actions: Vec<Action>,
     /// Why.
     pub reason: Reason,
@@ -211,6 +211,13 @@ pub enum StopMode {
 }
 
 impl Action {
+    /// Whether its failure ends the batch. Nothing later in a batch ever depends on a write or read of the record in it.
+    pub fn ends_batch(&self) -> bool {
+        let of_the_record =
+            matches!(self, Self::ReadLease | Self::WriteRecord { .. } | Self::CreateLease { .. });
+        !of_the_record && !self.is_best_effort()
+    }
+
     /// A failure of it neither ends the batch nor matters for safety; it may run beside the others.
     pub fn is_best_effort(&self) -> bool {
         matches!(
@@ -347,30 +354,37 @@ pub enum Bar {
 /// All that outlives a cycle. Opaque to the shell; lost with the agent, which is safe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// The last write of the record that named this container as holder, with when it was decided (so: before it was
-    /// sent).
+    /// The last write of the record that named this container as holder.
     pub attempt: Option<Attempt>,
     /// Before the last good renewal was sent; `None`: this process made none.
     pub renewed_ms: Option<u64>,
     /// The record of that renewal, to re-create a lost Lease with.
     pub led: Option<Record>,
-    /// Since when the synchronous standby does not confirm (A18).
+    /// Since when too few synchronous standbys confirm (A18).
     pub unconfirmed_since_ms: Option<u64>,
     /// The newest acknowledgement; never withdrawn (P8).
     pub acknowledged: Option<Acknowledged>,
-    /// Since when this member waits for a target to take what it released.
-    pub released_ms: Option<u64>,
-    /// Since when a hand-over runs, for its bounds.
+    /// The running postmaster never had empty names (A17).
+    pub names_never_empty: bool,
+    /// Since when there is a ground to take the record, for the wait for peers.
+    pub candidate_since_ms: Option<u64>,
+    /// Since when a planned stop of the primary runs, for its bounds.
     pub handover_since_ms: Option<u64>,
-    /// Since when the stop of a standby was asked for (A21).
+    /// When this holder released; it takes again when nobody does.
+    pub released_ms: Option<u64>,
+    /// When a hand-over last failed, so that it is not tried again at once.
+    pub handover_failed_ms: Option<u64>,
+    /// Since when this standby waits to be out of V before it stops (A21).
     pub leaving_since_ms: Option<u64>,
-    /// The last switchover request that was put into the record.
+    /// The last request of a person that was taken up.
     pub switchover_id: u64,
-    /// When a pod in crash back-off was last deleted (A29), or rolled.
+    /// When a pod was last deleted (A29, P23).
     pub deleted_pod_ms: Option<u64>,
-    /// The checkpoint that a hand-over waits for was started then.
-    pub checkpoint_asked_ms: Option<u64>,
-    /// When the checkpoint after promotion was asked for.
+    /// When postgres was last started, and how often in a row without ever answering.
+    pub started_ms: Option<u64>,
+    /// Starts in a row that never came to answer.
+    pub failed_starts: u32,
+    /// Standby slots were last advanced then.
     pub slots_set_ms: Option<u64>,
 }
 
@@ -379,7 +393,7 @@ pub struct Memory {
 pub struct Attempt {
     /// What was written.
     pub record: Record,
-    /// When it was decided.
+    /// When the first write with this number of renewals was decided: so before it was sent.
     pub at_ms: u64,
 }
 

@@ -1,5 +1,15 @@
 //! Where local data stands in the history of eras: follow, wait, rewind or clone (A3, A23).
 
+use pgha_schema::ids::Era;
+use pgha_schema::lsn::Lsn;
+use pgha_schema::record::{EraEntry, Record};
+use pgha_schema::status::{AgentReport, Role};
+
+use crate::observation::{DataSeen, LeaseRead, LocalData, Observation, PostgresSeen, Upstream};
+
+/// Rewinds that may fail before the member is cloned instead.
+const REWIND_TRIES: u32 = 2;
+
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewindPermit {
@@ -10,4 +20,206 @@ pub struct RewindPermit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClonePermit {
     sealed: (),
+}
+
+/// Where data stands in the history that the record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is part of the history: it may follow, and is comparable.
+    OnChain,
+    /// That depends on its position, which is not known yet.
+    NeedsPosition,
+    /// It depends on where the current era starts, which is not recorded yet.
+    NeedsEra,
+    /// It holds WAL that is not part of the history, or lived in an era that is not.
+    Forked,
+}
+
+/// What a member that does not lead has to do with its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// Stream from the holder.
+    Follow(Upstream),
+    /// Replay local WAL to its end, following nobody.
+    FindPosition,
+    /// The holder has not completed its era.
+    WaitForEra,
+    /// Forked or no data, and the holder can't serve as source yet, or this member is still a voter.
+    WaitForSource,
+    /// Rewind.
+    Rewind(Upstream, RewindPermit),
+    /// Clone.
+    Clone(Upstream, ClonePermit),
+    /// Never touch it: it is of another cluster.
+    Refuse,
+}
+
+/// The current era's parent chain, newest first.
+pub(crate) fn chain(record: &Record) -> Vec<&EraEntry> {
+    let mut chain: Vec<&EraEntry> = Vec::new();
+    let mut next = record.current();
+    while let Some(entry) = next {
+        // Parents are older: a record that says otherwise must not make this loop endless.
+        if chain.last().is_some_and(|child| child.era <= entry.era) {
+            break;
+        }
+        chain.push(entry);
+        next = entry.parent.and_then(|parent| record.eras.iter().find(|entry| entry.era == parent));
+    }
+    chain
+}
+
+/// Where a member at (era, position) stands, for following the current era.
+pub(crate) fn place(record: &Record, era: Option<Era>, position: Option<Lsn>) -> Place {
+    place_on(&chain(record), era, position)
+}
+
+/// Where a member stands, for taking the record: an era that was never completed let nobody in, so it does not count
+/// unless the member itself lived in it.
+pub(crate) fn place_to_lead(record: &Record, era: Option<Era>, position: Option<Lsn>) -> Place {
+    let mut chain = chain(record);
+    if chain.first().is_some_and(|current| !current.is_complete() && Some(current.era) != era) {
+        chain.remove(0);
+    }
+    place_on(&chain, era, position)
+}
+
+fn place_on(chain: &[&EraEntry], era: Option<Era>, position: Option<Lsn>) -> Place {
+    let Some(at) = chain.iter().position(|entry| Some(entry.era) == era) else { return Place::Forked };
+    let newer = &chain[..at];
+    if newer.is_empty() {
+        return Place::OnChain;
+    }
+    // Every newer start bounds it: a later era may have forked before an earlier one's start.
+    let Some(bound) = newer.iter().map(|entry| entry.start).collect::<Option<Vec<_>>>() else {
+        return Place::NeedsEra;
+    };
+    match (position, bound.into_iter().min()) {
+        (None, _) => Place::NeedsPosition,
+        (Some(position), Some(bound)) if position > bound => Place::Forked,
+        (Some(_), _) => Place::OnChain,
+    }
+}
+
+/// Whether pg_rewind can tell this data's history from the current one: its timeline number must not also be that of an
+/// era which is neither ancestor nor descendant of its own. Two isolated promotions are both called timeline 2.
+fn rewindable(record: &Record, data: &LocalData) -> bool {
+    let Some(own) = data.era else { return false };
+    if !record.eras.iter().any(|entry| entry.era == own) {
+        return false;
+    }
+    record
+        .eras
+        .iter()
+        .filter(|entry| entry.era != own && entry.timeline == Some(data.timeline))
+        .all(|entry| is_ancestor(record, entry.era, own) || is_ancestor(record, own, entry.era))
+}
+
+fn is_ancestor(record: &Record, ancestor: Era, of: Era) -> bool {
+    let mut at = Some(of);
+    for _ in 0..=record.eras.len() {
+        let Some(era) = at else { return false };
+        if era == ancestor {
+            return true;
+        }
+        at = record.eras.iter().find(|entry| entry.era == era).and_then(|entry| entry.parent);
+    }
+    false
+}
+
+/// The position of the local data, as far as it is known: a running standby's only.
+pub(crate) fn local_position(seen: &Observation) -> Option<Lsn> {
+    seen.standby().and_then(|standby| standby.position())
+}
+
+/// What to do with the local data while somebody else leads.
+pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
+    let record = &read.record;
+    let Some(upstream) = upstream(record) else { return Course::WaitForEra };
+    let data = match &seen.data {
+        DataSeen::Present(data) => data,
+        DataSeen::Unknown => return Course::WaitForSource,
+        DataSeen::Empty | DataSeen::Unfinished { .. } => {
+            return if source(seen, record).is_some() {
+                Course::Clone(upstream, ClonePermit { sealed: () })
+            } else {
+                Course::WaitForSource
+            };
+        }
+    };
+    if record.system_identifier.is_some_and(|identifier| identifier != data.system_identifier) {
+        return Course::Refuse;
+    }
+    match place(record, data.era, local_position(seen)) {
+        Place::NeedsPosition => Course::FindPosition,
+        Place::NeedsEra => Course::WaitForEra,
+        // The tail of a record that replay has not come to yet may still turn out not to be whole.
+        Place::Forked if !is_settled(&seen.postgres) && place(record, data.era, None) != Place::Forked => {
+            Course::FindPosition
+        }
+        Place::Forked => leave_fork(seen, record, data, upstream),
+        Place::OnChain if lacks_wal(&seen.postgres) => match replaceable(seen, record, data) {
+            Some(_) => Course::Clone(upstream, ClonePermit { sealed: () }),
+            None => Course::Follow(upstream),
+        },
+        Place::OnChain => Course::Follow(upstream),
+    }
+}
+
+fn leave_fork(seen: &Observation, record: &Record, data: &LocalData, upstream: Upstream) -> Course {
+    let Some(source) = replaceable(seen, record, data) else { return Course::WaitForSource };
+    let tries = match &seen.jobs.rewind {
+        crate::observation::Job::Failed { failures, .. } => *failures,
+        _ => 0,
+    };
+    if !rewindable(record, data) || tries >= REWIND_TRIES {
+        return Course::Clone(upstream, ClonePermit { sealed: () });
+    }
+    // Before its first checkpoint on the new timeline the source's control file still names the old one.
+    if source.rewind_source {
+        Course::Rewind(upstream, RewindPermit { sealed: () })
+    } else {
+        Course::WaitForSource
+    }
+}
+
+/// The holder, when it serves in the recorded era and this data is no voter: then nothing that was acknowledged is only
+/// here (A23).
+fn replaceable<'a>(seen: &'a Observation, record: &Record, data: &LocalData) -> Option<&'a AgentReport> {
+    if record.voters.contains(&data.member) {
+        return None;
+    }
+    source(seen, record)
+}
+
+/// The holder's own report, when it leads in the recorded era.
+fn source<'a>(seen: &'a Observation, record: &Record) -> Option<&'a AgentReport> {
+    let holder = record.holder.as_ref()?;
+    seen.heard(&holder.pod).filter(|report| {
+        report.nonce == holder.nonce
+            && report.member == holder.member
+            && report.role == Role::Primary
+            && report.era == Some(record.era())
+            && record.release.is_none()
+    })
+}
+
+/// Whom to stream from: the holder, once its era is complete.
+pub(crate) fn upstream(record: &Record) -> Option<Upstream> {
+    let holder = record.holder.as_ref()?;
+    let current = record.current().filter(|entry| entry.is_complete())?;
+    Some(Upstream {
+        pod: holder.pod.clone(),
+        address: holder.address.clone(),
+        member: holder.member.clone()?,
+        era: current.era,
+    })
+}
+
+fn lacks_wal(postgres: &PostgresSeen) -> bool {
+    matches!(postgres, PostgresSeen::Standby(standby) if standby.upstream_lacks_wal)
+}
+
+fn is_settled(postgres: &PostgresSeen) -> bool {
+    matches!(postgres, PostgresSeen::Standby(standby) if standby.replay_idle)
 }

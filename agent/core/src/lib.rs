@@ -9,12 +9,30 @@
 //! Nothing here reads a clock, a file or the network, and nothing here panics. The rules (A1–A32) are in docs/ha-protocol.md.
 #![forbid(unsafe_code)]
 
+mod acknowledge;
 pub mod bootstrap;
+mod cycle;
+mod decide;
 pub mod decision;
 pub mod divergence;
+mod election;
+mod failover;
+mod fencing;
+mod following;
+mod labels;
+mod leading;
+mod lease;
 pub mod observation;
+mod record;
+mod report;
+mod rolling;
+mod slots;
+mod switchover;
+pub mod sync_standbys;
 pub mod timing;
 
+pub use decide::decide;
 pub use decision::{Action, Decision, Memory, Reason};
 pub use observation::Observation;
+pub use report::report;
 pub use timing::Timing;

@@ -262,6 +262,8 @@ pub struct StandbySeen {
     pub timeline: TimelineId,
     /// Where it streams from.
     pub stream: StreamSeen,
+    /// The upstream said that the WAL this standby needs is gone: only a clone helps.
+    pub upstream_lacks_wal: bool,
     /// Replay was paused by hand.
     pub replay_paused: bool,
     /// Settings as they stand.
@@ -305,7 +307,7 @@ pub struct Upstream {
 pub struct PrimarySeen {
     /// When this postmaster was first seen: its identity.
     pub started_ms: u64,
-    /// When it was first seen out of recovery.
+    /// `now_ms` of the first observation that showed it out of recovery.
     pub primary_since_ms: u64,
     /// Its timeline.
     pub timeline: TimelineId,
@@ -379,7 +381,7 @@ pub struct SettingsSeen {
     pub held_back: bool,
     /// An owned setting is not what was rendered (ALTER SYSTEM, a hand edit): render again (A19).
     pub tampered: bool,
-    /// The primary_conninfo of the files, as the standby has it in force.
+    /// What is wrong with them, for people: refused values, warnings.
     pub problems: Vec<String>,
 }
 

@@ -1,0 +1,170 @@
+//! The holder's status document, and when it says that the wish is in force (P8, A32).
+
+use std::collections::BTreeMap;
+
+use pgha_schema::desired::{Desired, Durability, SyncMode};
+use pgha_schema::record::Record;
+use pgha_schema::status::{
+    Acknowledged, AgentReport, ClusterStatus, InstanceState, InstanceStatus, Role, STATUS_FORMAT,
+};
+
+use crate::cycle::Cycle;
+use crate::decision::{Action, Reason};
+use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSeen, ordinal_of};
+
+/// The identity of a desired document.
+pub(crate) fn identity(desired: &DesiredSeen) -> Acknowledged {
+    Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() }
+}
+
+/// The document that is wholly in force here: rendered, nothing waits for a restart, nothing is held back.
+pub(crate) fn applied(settings: &SettingsSeen) -> Option<Acknowledged> {
+    settings
+        .rendered
+        .clone()
+        .filter(|_| !settings.pending_restart && !settings.held_back && !settings.tampered)
+}
+
+/// Remembers the newest acknowledgement and writes the status.
+pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen, reason: &Reason) {
+    let seen = cycle.seen;
+    remember(cycle);
+    if let Some(desired) =
+        seen.desired.as_ref().filter(|desired| in_force(seen, record, primary, &desired.document))
+    {
+        cycle.memory.acknowledged = Some(identity(desired));
+    }
+    let status = ClusterStatus {
+        format: STATUS_FORMAT,
+        acknowledged: cycle.memory.acknowledged.clone(),
+        system_identifier: record.system_identifier,
+        accepts_writes: primary.gate == Gate::Open,
+        stopped: false,
+        primary: Some(seen.me.pod.clone()),
+        era: record.era(),
+        timeline: Some(primary.timeline),
+        mode: record.mode,
+        synchronous_standby_names: primary.names_shown.clone(),
+        degraded: record.degraded,
+        activity: activity(reason),
+        instances: instances(seen, record, primary),
+        agent_version: seen.me.agent_version.clone(),
+    };
+    cycle.push(Action::WriteStatus { status: Box::new(status) });
+}
+
+/// The cluster is stopped because the wish says so (P21).
+pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
+    let seen = cycle.seen;
+    remember(cycle);
+    if let Some(desired) = &seen.desired {
+        cycle.memory.acknowledged = Some(identity(desired));
+    }
+    let status = ClusterStatus {
+        format: STATUS_FORMAT,
+        acknowledged: cycle.memory.acknowledged.clone(),
+        system_identifier: record.system_identifier,
+        accepts_writes: false,
+        stopped: true,
+        primary: None,
+        era: record.era(),
+        timeline: record.current().and_then(|era| era.timeline),
+        mode: record.mode,
+        synchronous_standby_names: String::new(),
+        degraded: record.degraded,
+        activity: Vec::new(),
+        instances: BTreeMap::new(),
+        agent_version: seen.me.agent_version.clone(),
+    };
+    cycle.push(Action::WriteStatus { status: Box::new(status) });
+}
+
+/// Never withdrawn: a new holder goes on from what the last one wrote.
+fn remember(cycle: &mut Cycle<'_>) {
+    if cycle.memory.acknowledged.is_none() {
+        cycle.memory.acknowledged.clone_from(&cycle.seen.acknowledged);
+    }
+}
+
+fn activity(reason: &Reason) -> Vec<String> {
+    if *reason == Reason::Leading { Vec::new() } else { vec![reason.to_string()] }
+}
+
+/// Whether every reachable member has the wish in force.
+fn in_force(seen: &Observation, record: &Record, primary: &PrimarySeen, wish: &Desired) -> bool {
+    let identity = seen.desired.as_ref().map(identity);
+    let members = seen
+        .reports()
+        .filter(|report| {
+            report.member.is_some() && ordinal_of(&report.pod).is_some_and(|at| at <= wish.replicas)
+        })
+        .all(|report| report.applied == identity);
+    let rolled = seen.listed
+        && seen
+            .pods
+            .values()
+            .filter(|pod| pod.ordinal <= wish.replicas)
+            .all(|pod| pod.template_hash == wish.template_hash);
+    primary.gate == Gate::Open
+        && seen.me.ordinal <= wish.replicas
+        && applied(&primary.settings) == identity
+        && members
+        && rolled
+        && record.restart.is_none()
+        && sync_in_force(record, primary, wish)
+}
+
+fn sync_in_force(record: &Record, primary: &PrimarySeen, wish: &Desired) -> bool {
+    if record.mode != wish.sync_mode {
+        return false;
+    }
+    let full = record.voters.len() == wish.sync_replicas.max(1) as usize
+        && primary.names_shown == crate::sync_standbys::names_of(&record.voters);
+    match (wish.sync_mode, wish.durability) {
+        (SyncMode::Async, _) => primary.names_shown.is_empty(),
+        (SyncMode::Sync, Durability::Required) => full,
+        (SyncMode::Sync, Durability::Preferred) => full || record.degraded,
+    }
+}
+
+fn instances(seen: &Observation, record: &Record, primary: &PrimarySeen) -> BTreeMap<String, InstanceStatus> {
+    let mut instances = BTreeMap::new();
+    let names = seen.pods.keys().chain(seen.peers.keys()).chain([&seen.me.pod]);
+    for pod in names {
+        let status = if *pod == seen.me.pod { own(seen, primary) } else { other(seen, record, primary, pod) };
+        instances.insert(pod.clone(), status);
+    }
+    instances
+}
+
+fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
+    InstanceStatus {
+        member: seen.member().cloned(),
+        role: Role::Primary,
+        state: if primary.gate == Gate::Open { InstanceState::Serving } else { InstanceState::Building },
+        synchronous: false,
+        lag_bytes: None,
+        node: seen.me.node.clone(),
+    }
+}
+
+fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) -> InstanceStatus {
+    let report: Option<&AgentReport> = seen.heard(pod);
+    let member = report.and_then(|report| report.member.clone());
+    let sender = member.as_ref().and_then(|member| {
+        primary.walsenders.iter().find(|sender| sender.application_name == member.as_str())
+    });
+    let state = match (report, sender) {
+        (None, _) => InstanceState::Silent,
+        (Some(_), Some(sender)) if sender.streaming => InstanceState::Streaming,
+        (Some(report), _) => report.state,
+    };
+    InstanceStatus {
+        synchronous: member.as_ref().is_some_and(|member| record.voters.contains(member)),
+        member,
+        role: report.map_or(Role::Unknown, |report| report.role),
+        state,
+        lag_bytes: sender.map(|sender| sender.flushed_lsn.behind(primary.current_lsn).0),
+        node: seen.pods.get(pod).and_then(|at| at.node.clone()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,260 @@
+//! What a member does that does not lead: stand for election when there is a ground, else follow, rewind or clone.
+
+use pgha_schema::desired::RunState;
+use pgha_schema::record::Record;
+
+use crate::cycle::Cycle;
+use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
+use crate::divergence::{self, Course};
+use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
+use crate::{bootstrap, decide, failover, slots, sync_standbys};
+
+/// How long a standby that was told to stop waits to be out of V (A21).
+const LEAVE_VOTERS_MS: u64 = 2_000;
+/// A standby that does not answer for this long is killed and started again.
+const HUNG_AFTER_MS: u64 = 60_000;
+/// Between starts of a postgres that does not come up, by the number of failures.
+const START_BACKOFF_MS: u64 = 500;
+
+/// This member held the record in an earlier life of its container (A11).
+pub(crate) fn take_again(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
+    let seen = cycle.seen;
+    if seen.signals.terminate_ms.is_some() {
+        return decide::terminate(cycle);
+    }
+    let Some(wish) = seen.wish() else { return cycle.finish(Reason::DesiredUnread) };
+    if wish.state == RunState::Stopped {
+        return cycle.finish(Reason::Stopped);
+    }
+    if wrong_major(&cycle) {
+        return cycle.finish(Reason::WrongMajor);
+    }
+    failover::take_again(&mut cycle, read);
+    cycle.finish(Reason::TakeAgain)
+}
+
+/// Somebody else leads, or led last.
+pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
+    let seen = cycle.seen;
+    if seen.signals.terminate_ms.is_some() {
+        return leave(cycle, &read.record);
+    }
+    cycle.memory.leaving_since_ms = None;
+    let grounds = failover::grounds(&mut cycle, read);
+    let mut bar = None;
+    if grounds.is_empty() {
+        cycle.memory.candidate_since_ms = None;
+        refresh(&mut cycle, read);
+    } else {
+        cycle.wake_in(100);
+        match failover::stand(&mut cycle, read, &grounds) {
+            Ok(reason) => return cycle.finish(reason),
+            Err(why) => bar = Some(why),
+        }
+    }
+    let reason = match put_in_place(&mut cycle, read, bar.is_some()) {
+        Reason::Following | Reason::WaitsForEra | Reason::WaitsForSource if bar.is_some() => {
+            Reason::MayNotLead(bar.unwrap_or(Bar::HolderAlive))
+        }
+        reason => reason,
+    };
+    cycle.finish(reason)
+}
+
+/// A watch can die silently: read at least once per renewal interval.
+fn refresh(cycle: &mut Cycle<'_>, read: &LeaseRead) {
+    let interval_ms = cycle.timing.renew_interval_ms();
+    if read.fresh_ms.is_none_or(|fresh_ms| cycle.elapsed_ms(fresh_ms) >= interval_ms) {
+        cycle.push(Action::ReadLease);
+    }
+}
+
+fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Reason {
+    let seen = cycle.seen;
+    if seen.jobs.clone.is_running() {
+        return Reason::Cloning;
+    }
+    if seen.jobs.rewind.is_running() {
+        return Reason::Rewinding;
+    }
+    if seen.jobs.initdb.is_running() || seen.data == DataSeen::Unknown {
+        return Reason::DataUnknown;
+    }
+    if wrong_major(cycle) {
+        return Reason::WrongMajor;
+    }
+    match &seen.postgres {
+        PostgresSeen::Standby(_) => cycle.memory.failed_starts = 0,
+        PostgresSeen::Unresponsive { since_ms, .. } if cycle.elapsed_ms(*since_ms) >= HUNG_AFTER_MS => {
+            cycle.push(Action::Fence);
+            return Reason::Restarting;
+        }
+        _ => {}
+    }
+    match divergence::course(seen, read) {
+        Course::Refuse => Reason::ForeignData,
+        Course::Clone(from, permit) => {
+            if bootstrap::may_try(&seen.jobs.clone, seen.now_ms) {
+                cycle.push(Action::Clone { from, permit });
+            }
+            Reason::Cloning
+        }
+        Course::Rewind(from, permit) => {
+            if bootstrap::may_try(&seen.jobs.rewind, seen.now_ms) {
+                cycle.push(Action::Rewind { from, permit });
+            }
+            Reason::Rewinding
+        }
+        Course::Follow(upstream) => stream(cycle, read, upstream, leaderless),
+        Course::FindPosition => {
+            start_to_find_position(cycle);
+            if let Some(StandbySeen { stream: StreamSeen::Streaming { .. }, .. }) = seen.standby() {
+                cycle.push(Action::LeaveStream);
+            }
+            Reason::FindingPosition
+        }
+        Course::WaitForEra => {
+            start_to_find_position(cycle);
+            upkeep(cycle, &read.record);
+            Reason::WaitsForEra
+        }
+        Course::WaitForSource => {
+            cycle.wake_in(250);
+            if leaderless {
+                start_to_find_position(cycle);
+            }
+            Reason::WaitsForSource
+        }
+    }
+}
+
+fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderless: bool) -> Reason {
+    let seen = cycle.seen;
+    let Some(data) = seen.local_data() else { return Reason::DataUnknown };
+    let persist = (data.era != Some(upstream.era)).then_some(Action::PersistEra { era: upstream.era });
+    match &seen.postgres {
+        PostgresSeen::Down => {
+            if may_start(cycle) {
+                cycle.actions.extend(persist);
+                start(cycle, Some(upstream));
+            }
+        }
+        PostgresSeen::Standby(standby) => {
+            let current = match &standby.stream {
+                StreamSeen::Detached => None,
+                StreamSeen::Waiting { upstream } => upstream.as_ref(),
+                StreamSeen::Streaming { upstream } => Some(upstream),
+            };
+            let settled = current == Some(&upstream) && persist.is_none();
+            // Who stands for election must not go back into the stream that it left.
+            if !settled && !leaderless {
+                cycle.actions.extend(persist);
+                cycle.push(Action::Follow { upstream });
+                cycle.wake_in(100);
+            }
+            upkeep(cycle, &read.record);
+            if restart_is_due(cycle, &read.record, standby) {
+                cycle.push(Action::StopPostgres { mode: StopMode::Fast });
+                return Reason::Restarting;
+            }
+        }
+        PostgresSeen::Unknown
+        | PostgresSeen::Starting { .. }
+        | PostgresSeen::Stopping { .. }
+        | PostgresSeen::Unresponsive { .. }
+        | PostgresSeen::Primary(_) => {}
+    }
+    Reason::Following
+}
+
+/// What a running standby keeps in order whomever it follows.
+fn upkeep(cycle: &mut Cycle<'_>, record: &Record) {
+    let seen = cycle.seen;
+    let Some(standby) = seen.standby() else { return };
+    if settings_differ(cycle, &standby.settings) {
+        cycle.push(Action::ApplySettings);
+    }
+    let kept = seen.kept.as_ref();
+    if kept.is_none_or(|kept| crate::record::differs(kept, record)) {
+        cycle.push(Action::KeepRecord { record: Box::new(record.clone()) });
+    }
+    slots::on_standby(cycle, standby);
+}
+
+pub(crate) fn settings_differ(cycle: &Cycle<'_>, settings: &crate::observation::SettingsSeen) -> bool {
+    let Some(desired) = &cycle.seen.desired else { return false };
+    let same = settings.rendered.as_ref().is_some_and(|rendered| {
+        rendered.generation == desired.document.generation && rendered.sha256 == desired.sha256
+    });
+    !same || settings.tampered
+}
+
+fn restart_is_due(cycle: &Cycle<'_>, record: &Record, standby: &StandbySeen) -> bool {
+    let permitted = record.restart.as_ref().is_some_and(|permit| {
+        Some(&permit.member) == cycle.seen.member()
+            && standby.settings.rendered.as_ref().is_some_and(|at| at.generation == permit.generation)
+    });
+    permitted && standby.settings.pending_restart
+}
+
+/// Starts data that has an unknown position as a standby that follows nobody, to replay what it has.
+pub(crate) fn start_to_find_position(cycle: &mut Cycle<'_>) {
+    let data_counts = cycle.seen.local_data().is_some();
+    if data_counts && cycle.seen.postgres == PostgresSeen::Down && !wrong_major(cycle) && may_start(cycle) {
+        start(cycle, None);
+    }
+}
+
+fn start(cycle: &mut Cycle<'_>, upstream: Option<Upstream>) {
+    note_start(cycle, true);
+    cycle.push(Action::StartPostgres {
+        role: StartAs::Standby { upstream },
+        names: sync_standbys::NOBODY.to_owned(),
+    });
+    cycle.wake_in(100);
+}
+
+/// Takes note of a start, for the pause before the next.
+pub(crate) fn note_start(cycle: &mut Cycle<'_>, named: bool) {
+    cycle.memory.started_ms = Some(cycle.seen.now_ms);
+    cycle.memory.failed_starts = cycle.memory.failed_starts.saturating_add(1);
+    cycle.memory.names_never_empty = named;
+}
+
+/// Whether a start may be tried now: not at once again when it does not come up.
+pub(crate) fn may_start(cycle: &mut Cycle<'_>) -> bool {
+    if cycle.seen.desired.is_none() {
+        return false;
+    }
+    let pause_ms = START_BACKOFF_MS * u64::from(cycle.memory.failed_starts.min(20));
+    let Some(started_ms) = cycle.memory.started_ms else { return true };
+    let at_ms = started_ms.saturating_add(pause_ms);
+    if cycle.memory.failed_starts > 0 && cycle.seen.now_ms < at_ms {
+        cycle.wake_at(at_ms);
+        return false;
+    }
+    true
+}
+
+/// PG_VERSION must match the binaries before every start (A26).
+pub(crate) fn wrong_major(cycle: &Cycle<'_>) -> bool {
+    let data = match &cycle.seen.data {
+        DataSeen::Present(data) | DataSeen::Unfinished { what: Unfinished::Initdb, data: Some(data) } => data,
+        DataSeen::Unknown | DataSeen::Empty | DataSeen::Unfinished { .. } => return false,
+    };
+    data.postgres_major != cycle.seen.me.postgres_major
+}
+
+/// A standby that was told to stop: out of V first, for two seconds at most.
+fn leave(mut cycle: Cycle<'_>, record: &Record) -> Decision {
+    let seen = cycle.seen;
+    let since_ms = *cycle.memory.leaving_since_ms.get_or_insert(seen.now_ms);
+    let votes = seen.member().is_some_and(|member| record.voters.contains(member));
+    let holder_heard = record.holder.as_ref().is_some_and(|holder| seen.heard(&holder.pod).is_some());
+    if votes && holder_heard && seen.standby().is_some() && cycle.elapsed_ms(since_ms) < LEAVE_VOTERS_MS {
+        cycle.push(Action::ReadLease);
+        cycle.wake_in(100);
+        return cycle.finish(Reason::Terminating);
+    }
+    decide::terminate(cycle)
+}

@@ -1,0 +1,68 @@
+//! Who carries which label, written by the holder for every pod (A27).
+
+use std::collections::BTreeMap;
+
+use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_PRIMARY, ROLE_REPLICA};
+use pgha_schema::status::Role;
+
+use crate::cycle::Cycle;
+use crate::decision::Action;
+use crate::observation::{Observation, PodSeen};
+
+/// While this member promotes: the new label early, since kube-proxy takes its time; the gate is still shut.
+pub(crate) fn while_promoting(cycle: &mut Cycle<'_>) {
+    keep(cycle, false);
+}
+
+/// Patches what differs. `serving`: clients are let in here, so this pod leaves the ro Service.
+pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
+    let seen = cycle.seen;
+    let mut own = None;
+    let (mut after, mut before) = (Vec::new(), Vec::new());
+    for (name, pod) in &seen.pods {
+        let mut labels = BTreeMap::new();
+        let me = *name == seen.me.pod;
+        let role = if me { ROLE_PRIMARY } else { ROLE_REPLICA };
+        want(&mut labels, pod, LABEL_ROLE, Some(role));
+        match (me, seen.heard(name)) {
+            (true, _) if serving => want(&mut labels, pod, LABEL_READ_ONLY, None),
+            (true, _) => {}
+            (false, Some(report)) => {
+                let reads = report.role == Role::Standby && !report.stopping;
+                want(&mut labels, pod, LABEL_READ_ONLY, reads.then_some("true"));
+            }
+            (false, None) => {}
+        }
+        if labels.is_empty() {
+            continue;
+        }
+        let patch = Action::LabelPod {
+            pod: name.clone(),
+            uid: pod.uid.clone(),
+            resource_version: pod.resource_version.clone(),
+            labels,
+        };
+        if me {
+            own = Some(patch);
+        } else if is_stopped(seen, name, pod) {
+            after.push(patch);
+        } else {
+            before.push(patch);
+        }
+    }
+    // Where the old primary is verified stopped the new label comes first; where only time says so, the old one goes
+    // first, since connections to it would hang.
+    cycle.actions.extend(before.into_iter().chain(own).chain(after));
+}
+
+fn is_stopped(seen: &Observation, name: &str, pod: &PodSeen) -> bool {
+    !pod.running
+        || !pod.terminated.is_empty()
+        || seen.heard(name).is_some_and(|report| report.role != Role::Primary)
+}
+
+fn want(labels: &mut BTreeMap<String, Option<String>>, pod: &PodSeen, key: &str, value: Option<&str>) {
+    if pod.labels.get(key).map(String::as_str) != value {
+        labels.insert(key.to_owned(), value.map(str::to_owned));
+    }
+}

@@ -1,0 +1,285 @@
+//! Planned: the holder stops cleanly and hands over, or stays stopped (A21, P21, P23).
+
+use pgha_schema::desired::RunState;
+use pgha_schema::ids::MemberId;
+use pgha_schema::record::{Record, Release, Switchover};
+use pgha_schema::status::{AgentReport, Role};
+
+use crate::cycle::Cycle;
+use crate::decision::{Action, Reason, StopMode};
+use crate::divergence::{self, Place};
+use crate::leading;
+use crate::observation::{ControlState, LocalData, Observation, PrimarySeen, Walsender, ordinal_of};
+
+/// A checkpoint while serving may take this long before the stop begins anyway: the kubelet's grace runs.
+const CHECKPOINT_TERMINATING_MS: u64 = 5_000;
+/// The same when nobody waits.
+const CHECKPOINT_MS: u64 = 60_000;
+/// After this the stop no longer waits for standbys beside the target.
+const OTHERS_MS: u64 = 2_000;
+/// After this it waits for none.
+const TARGET_MS: u64 = 8_000;
+/// After this it is no clean stop any more.
+const STOP_MS: u64 = 20_000;
+/// How long the target may take to take.
+const TAKE_MS: u64 = 3_000;
+/// Between a hand-over that failed and the next.
+const RETRY_MS: u64 = 30_000;
+/// A target must be this near when the stop begins.
+const NEAR_BYTES: u64 = 16 << 20;
+
+/// Why the primary goes down on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trigger {
+    /// SIGTERM.
+    Terminate,
+    /// The desired state is `stopped`.
+    Stop,
+    /// Another member is to lead: that of this pod, or the best.
+    Move(Option<String>),
+}
+
+fn trigger(cycle: &Cycle<'_>, record: &Record) -> Option<Trigger> {
+    let seen = cycle.seen;
+    if seen.signals.terminate_ms.is_some() {
+        return Some(Trigger::Terminate);
+    }
+    let wish = seen.wish()?;
+    if wish.state == RunState::Stopped {
+        return Some(Trigger::Stop);
+    }
+    let resting = cycle.memory.handover_failed_ms.is_some_and(|at_ms| cycle.elapsed_ms(at_ms) < RETRY_MS);
+    if resting {
+        return None;
+    }
+    if let Some(switchover) = &record.switchover {
+        return Some(Trigger::Move(switchover.target_pod.clone()));
+    }
+    (seen.me.ordinal > wish.replicas).then_some(Trigger::Move(None))
+}
+
+/// Puts a person's request into the record.
+pub(crate) fn take_up_request(cycle: &mut Cycle<'_>, next: &mut Record) {
+    let Some(request) = &cycle.seen.signals.switchover else { return };
+    if request.id <= cycle.memory.switchover_id {
+        return;
+    }
+    cycle.memory.switchover_id = request.id;
+    cycle.memory.handover_failed_ms = None;
+    next.switchover =
+        Some(Switchover { target_pod: request.target_pod.clone(), reason: "requested".to_owned() });
+}
+
+/// While the primary serves: checkpoint, then stop. `None`: there is nothing to hand over.
+pub(crate) fn while_serving(
+    cycle: &mut Cycle<'_>,
+    record: &Record,
+    primary: &PrimarySeen,
+    next: &mut Record,
+) -> Option<Reason> {
+    let Some(trigger) = trigger(cycle, record) else {
+        return restart_in_place(cycle, record, primary);
+    };
+    let bound_ms = match &trigger {
+        Trigger::Terminate => CHECKPOINT_TERMINATING_MS,
+        Trigger::Stop => CHECKPOINT_MS,
+        Trigger::Move(pod) => {
+            if target_while_serving(cycle.seen, record, primary, pod.as_deref()).is_none() {
+                refuse(cycle, record, next);
+                return None;
+            }
+            CHECKPOINT_MS
+        }
+    };
+    checkpoint_then_stop(cycle, bound_ms);
+    Some(Reason::HandingOver)
+}
+
+/// A request that nobody can take is dropped and said; a move that the number of replicas asks for waits.
+fn refuse(cycle: &mut Cycle<'_>, record: &Record, next: &mut Record) {
+    cycle.memory.handover_since_ms = None;
+    let Some(switchover) = &record.switchover else { return };
+    next.switchover = None;
+    cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
+    let whom = switchover.target_pod.as_deref().unwrap_or("any standby");
+    cycle.push(Action::EmitEvent {
+        warning: true,
+        reason: "SwitchoverRefused",
+        message: format!("{whom} does not stream closely enough to take over ({})", switchover.reason),
+    });
+}
+
+/// The primary's own restart for a setting that needs one: last of all, in place (P23).
+fn restart_in_place(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) -> Option<Reason> {
+    let permitted = record.restart.as_ref().is_some_and(|permit| {
+        Some(&permit.member) == cycle.seen.member()
+            && primary.settings.rendered.as_ref().is_some_and(|at| at.generation == permit.generation)
+    });
+    if !(permitted && primary.settings.pending_restart) {
+        cycle.memory.handover_since_ms = None;
+        return None;
+    }
+    checkpoint_then_stop(cycle, CHECKPOINT_MS);
+    Some(Reason::Restarting)
+}
+
+fn checkpoint_then_stop(cycle: &mut Cycle<'_>, bound_ms: u64) {
+    let since_ms = *cycle.memory.handover_since_ms.get_or_insert(cycle.seen.now_ms);
+    let job = &cycle.seen.jobs.checkpoint;
+    let ready = leading::checkpointed_since(job, since_ms) || cycle.elapsed_ms(since_ms) >= bound_ms;
+    if ready {
+        cycle.push(Action::StopPostgres { mode: StopMode::Fast });
+    } else if !job.is_running() {
+        cycle.push(Action::Checkpoint);
+    }
+    cycle.wake_in(50);
+}
+
+/// While postgres stops: it waits for every walsender, so those that hold it up are ended, the target last.
+pub(crate) fn while_stopping(
+    cycle: &mut Cycle<'_>,
+    record: &Record,
+    since_ms: u64,
+    walsenders: &[Walsender],
+) -> Reason {
+    cycle.wake_in(50);
+    let elapsed_ms = cycle.elapsed_ms(since_ms);
+    let keep: Vec<&MemberId> =
+        if elapsed_ms < TARGET_MS { record.voters.iter().collect() } else { Vec::new() };
+    if elapsed_ms >= OTHERS_MS {
+        let pids: std::collections::BTreeSet<i32> = walsenders
+            .iter()
+            .filter(|sender| sender.ours)
+            .filter(|sender| !keep.iter().any(|member| member.as_str() == sender.application_name))
+            .map(|sender| sender.pid)
+            .collect();
+        if !pids.is_empty() {
+            cycle.push(Action::EndWalsenders { pids });
+        }
+    }
+    if elapsed_ms >= STOP_MS {
+        cycle.push(Action::Fence);
+    }
+    Reason::HandingOver
+}
+
+/// Once postgres is down: release, or take again when nobody took. `None`: no hand-over, so start it.
+pub(crate) fn while_down(
+    cycle: &mut Cycle<'_>,
+    record: &Record,
+    data: &LocalData,
+    next: &mut Record,
+) -> Option<Reason> {
+    let trigger = trigger(cycle, record);
+    cycle.memory.handover_since_ms = None;
+    if record.release.is_some() {
+        return Some(released(cycle, record, trigger, next));
+    }
+    let (ControlState::ShutDown, Some(position)) = (data.control, data.shutdown_lsn) else {
+        return None;
+    };
+    match trigger? {
+        Trigger::Terminate => {
+            let target = target_while_down(cycle.seen, record, position, None);
+            next.release = Some(Release { position, target });
+        }
+        Trigger::Stop => next.release = Some(Release { position, target: None }),
+        Trigger::Move(pod) => {
+            let target = target_while_down(cycle.seen, record, position, pod.as_deref());
+            if target.is_none() {
+                next.switchover = None;
+                cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
+                return None;
+            }
+            next.release = Some(Release { position, target });
+        }
+    }
+    next.position = position;
+    cycle.memory.released_ms = Some(cycle.seen.now_ms);
+    cycle.wake_in(50);
+    Some(Reason::HandingOver)
+}
+
+fn released(cycle: &mut Cycle<'_>, record: &Record, trigger: Option<Trigger>, next: &mut Record) -> Reason {
+    match trigger {
+        Some(Trigger::Terminate) => {
+            cycle.push(Action::Exit);
+            Reason::Terminating
+        }
+        Some(Trigger::Stop) => Reason::Stopped,
+        Some(Trigger::Move(_)) | None => {
+            let since_ms = *cycle.memory.released_ms.get_or_insert(cycle.seen.now_ms);
+            let stopped_before = record.release.as_ref().is_some_and(|release| release.target.is_none());
+            if !stopped_before && cycle.elapsed_ms(since_ms) < TAKE_MS {
+                cycle.push(Action::ReadLease);
+                cycle.wake_in(100);
+                return Reason::Released;
+            }
+            // Nobody took it: the old primary starts again. A swap, so never beside a taker.
+            next.release = None;
+            next.switchover = None;
+            cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
+            cycle.memory.released_ms = None;
+            cycle.wake_in(50);
+            Reason::TakeAgain
+        }
+    }
+}
+
+fn may_take<'a>(
+    seen: &'a Observation,
+    record: &'a Record,
+    pod: Option<&'a str>,
+) -> impl Iterator<Item = &'a AgentReport> {
+    seen.reports().filter(move |report| {
+        let wanted =
+            seen.wish().zip(ordinal_of(&report.pod)).is_some_and(|(wish, ordinal)| ordinal <= wish.replicas);
+        let known = report.member.as_ref().is_some_and(|member| record.members.contains_key(member));
+        wanted
+            && known
+            && !report.stopping
+            && report.role == Role::Standby
+            && report.position.is_some()
+            && divergence::place(record, report.era, report.position) == Place::OnChain
+            && pod.is_none_or(|pod| pod == report.pod)
+            && !seen.pods.get(&report.pod).is_some_and(|at| at.deleting)
+    })
+}
+
+/// The member that is to take over, while the primary still serves: it streams and is near; voters first.
+fn target_while_serving(
+    seen: &Observation,
+    record: &Record,
+    primary: &PrimarySeen,
+    pod: Option<&str>,
+) -> Option<MemberId> {
+    may_take(seen, record, pod)
+        .filter_map(|report| {
+            let member = report.member.as_ref()?;
+            let sender = primary
+                .walsenders
+                .iter()
+                .find(|sender| sender.streaming && sender.application_name == member.as_str())?;
+            let near = sender.flushed_lsn.behind(primary.current_lsn).0 <= NEAR_BYTES;
+            near.then(|| (!record.voters.contains(member), report.pod.clone(), member.clone()))
+        })
+        .min()
+        .map(|(_, _, member)| member)
+}
+
+/// The member that is to take over, after the stop: whoever has everything, else a voter, which was being sent it.
+fn target_while_down(
+    seen: &Observation,
+    record: &Record,
+    position: pgha_schema::lsn::Lsn,
+    pod: Option<&str>,
+) -> Option<MemberId> {
+    may_take(seen, record, pod)
+        .filter_map(|report| {
+            let member = report.member.as_ref()?;
+            let has_all = report.position.is_some_and(|theirs| theirs >= position);
+            Some((!has_all, !record.voters.contains(member), report.pod.clone(), member.clone()))
+        })
+        .min()
+        .map(|(.., member)| member)
+}
