@@ -9,11 +9,16 @@ const NAME: &str = "postgres_nothing";
 
 fn says_so(call: &str, diagnostics: &[pb::Diagnostic]) {
     let found = messages(diagnostics);
-    assert!(found.len() == 1 && found[0].starts_with("error") && found[0].contains(NAME), "{call}: {found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("error") && found[0].contains(NAME),
+        "{call}: {found:?}"
+    );
 }
 
 macro_rules! absent {
     ($rpc:expr, $($call:ident { $field:ident }),* $(,)?) => {$(
+        // Some requests have no other field.
+        #[allow(clippy::needless_update)]
         let request = pb::$call::Request { $field: NAME.to_owned(), ..Default::default() };
         says_so(stringify!($call), &$rpc.$call(request).await?.into_inner().diagnostics);
     )*};

@@ -48,8 +48,7 @@ impl Host {
     }
 
     async fn validate_provider(&self, given: Json) -> Result<Vec<String>> {
-        let request =
-            pb::validate_provider_config::Request { config: Some(config(&self.provider, &given)?) };
+        let request = pb::validate_provider_config::Request { config: Some(config(&self.provider, &given)?) };
         Ok(messages(&self.rpc().validate_provider_config(request).await?.into_inner().diagnostics))
     }
 
@@ -84,7 +83,7 @@ async fn metadata_and_capabilities() -> Result<()> {
         move_resource_state: false,
         generate_resource_config: false,
     };
-    assert_eq!(metadata.server_capabilities, Some(expected.clone()));
+    assert_eq!(metadata.server_capabilities, Some(expected));
     assert_eq!(schemas.server_capabilities, Some(expected));
     let types: Vec<_> = metadata.resources.into_iter().map(|resource| resource.type_name).collect();
     assert_eq!(types, schemas.resource_schemas.keys().cloned().collect::<Vec<_>>());
@@ -144,7 +143,11 @@ async fn the_provider_block_is_validated_with_unknowns() -> Result<()> {
 #[tokio::test]
 async fn the_provider_is_configured_without_a_network_and_as_often_as_asked() -> Result<()> {
     let host = Host::start().await?;
-    for given in [js!({ "host": "https://127.0.0.1:1" }), js!({ "host": UNKNOWN }), js!({ "host": "https://127.0.0.1:1" })] {
+    for given in [
+        js!({ "host": "https://127.0.0.1:1" }),
+        js!({ "host": UNKNOWN }),
+        js!({ "host": "https://127.0.0.1:1" }),
+    ] {
         let request = pb::configure_provider::Request {
             terraform_version: "1.11.4".to_owned(),
             config: Some(config(&host.provider, &given)?),

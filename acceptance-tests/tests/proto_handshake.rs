@@ -1,10 +1,10 @@
 //! How the process begins: who may start it, what it prints, and who may connect.
 
 use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::proto_client::Connection;
 use pgha_acceptance_tests::proto_client::identity::{Identity, client_without_identity};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6::get_metadata;
 use pgha_acceptance_tests::proto_client::process::{COOKIE, Plugin, bare_command, host_command};
-use pgha_acceptance_tests::proto_client::Connection;
 use std::os::unix::fs::PermissionsExt as _;
 
 async fn serves(connection: &Connection) -> Result<()> {
@@ -38,7 +38,9 @@ async fn nobody_but_the_host_is_served() -> Result<()> {
     let host = plugin.identity.as_ref().context("no identity")?;
     let stranger = Identity::new()?;
 
-    refused(Connection::tls(socket, client_without_identity(server)?).await).await.context("no certificate")?;
+    refused(Connection::tls(socket, client_without_identity(server)?).await)
+        .await
+        .context("no certificate")?;
     refused(Connection::tls(socket, stranger.client(server)?).await).await.context("another certificate")?;
     let stolen = stranger.client_claiming(host, server)?;
     refused(Connection::tls(socket, stolen).await).await.context("the host's certificate, not its key")?;

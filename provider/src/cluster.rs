@@ -30,8 +30,10 @@ impl ClusterEngine {
     /// An engine that was not configured yet.
     #[must_use]
     pub fn new() -> Self {
-        let schemas =
-            Schemas { provider: pgha_schema::provider_block::schema(), cluster: pgha_schema::resource::schema() };
+        let schemas = Schemas {
+            provider: pgha_schema::provider_block::schema(),
+            cluster: pgha_schema::resource::schema(),
+        };
         Self { schemas, cluster_type: schemas.cluster.ty(), link: RwLock::default() }
     }
 

@@ -35,12 +35,10 @@ pub fn run(debug: bool, engine: impl FnOnce() -> Arc<dyn Engine>) -> Result<()> 
     log::install();
     // Two libraries look for one: say which, before either guesses. Fails only when it is set already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async {
-        match debug {
-            true => serve_by_hand(engine()).await,
-            false => serve_under_host(engine).await,
-        }
+        if debug { serve_by_hand(engine()).await } else { serve_under_host(engine).await }
     });
     // A call that still blocks must not keep the process: the host kills it two seconds after Shutdown.
     runtime.shutdown_background();

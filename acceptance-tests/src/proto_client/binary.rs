@@ -35,9 +35,10 @@ fn build() -> Result<PathBuf> {
         .context("run cargo")?;
     ensure!(output.status.success(), "the provider doesn't build");
     let messages = String::from_utf8(output.stdout).context("read cargo's messages")?;
-    let executables = messages
+    let executable = messages
         .lines()
+        .rev()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.last().context("cargo named no executable")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.context("cargo named no executable")
 }

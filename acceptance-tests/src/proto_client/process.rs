@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 pub const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
 
 /// A busy machine may take long to start a process; nothing here is measured.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The one line that a plugin prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,10 +133,8 @@ impl Plugin {
     pub async fn ended(mut self) -> Result<(ExitStatus, String, String)> {
         let (mut rest, mut log) = (String::new(), String::new());
         let end = async {
-            let read = tokio::try_join!(
-                self.stdout.read_to_string(&mut rest),
-                self.stderr.read_to_string(&mut log)
-            );
+            let read =
+                tokio::try_join!(self.stdout.read_to_string(&mut rest), self.stderr.read_to_string(&mut log));
             read.context("read the provider's output")?;
             self.child.wait().await.context("wait for the provider")
         };

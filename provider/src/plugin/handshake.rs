@@ -115,8 +115,7 @@ mod tests {
     fn disabled_tls_outweighs_an_inherited_certificate() {
         let on = request(&[COOKIE, ("PLUGIN_CLIENT_CERT", "pem")]).unwrap();
         assert_eq!(on.client_certificate_pem.as_deref(), Some("pem"));
-        let off =
-            request(&[COOKIE, ("PLUGIN_CLIENT_CERT", "pem"), ("TF_DISABLE_PLUGIN_TLS", "1")]).unwrap();
+        let off = request(&[COOKIE, ("PLUGIN_CLIENT_CERT", "pem"), ("TF_DISABLE_PLUGIN_TLS", "1")]).unwrap();
         assert_eq!(off.client_certificate_pem, None);
     }
 

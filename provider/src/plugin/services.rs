@@ -64,7 +64,10 @@ impl Health for Duties {
         health_of(&request.into_inner().service).map(Response::new)
     }
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let first = health_of(&request.into_inner().service)
             .unwrap_or(HealthCheckResponse { status: ServingStatus::ServiceUnknown.into() });
         Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(self.silence()))))

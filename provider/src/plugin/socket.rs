@@ -107,7 +107,9 @@ fn find_group(group: &str) -> io::Result<Gid> {
         return Ok(Gid::from_raw(number));
     }
     let found = Group::from_name(group)?;
-    found.map(|entry| entry.gid).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such group"))
+    found
+        .map(|entry| entry.gid)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such group"))
 }
 
 #[cfg(test)]

@@ -39,13 +39,15 @@ pub(super) fn unable<A: FromDiagnostics>(
 }
 
 pub(super) fn list_events(name: &str) -> Answers<pb::list_resource::Event> {
-    let event = pb::list_resource::Event { diagnostic: messages("list resource", name), ..Default::default() };
+    let event =
+        pb::list_resource::Event { diagnostic: messages("list resource", name), ..Default::default() };
     Box::pin(stream::iter([Ok(event)]))
 }
 
 pub(super) fn action_events(name: &str) -> Answers<pb::invoke_action::Event> {
     let completed = pb::invoke_action::event::Completed { diagnostics: messages("action", name) };
-    let event = pb::invoke_action::Event { r#type: Some(pb::invoke_action::event::Type::Completed(completed)) };
+    let event =
+        pb::invoke_action::Event { r#type: Some(pb::invoke_action::event::Type::Completed(completed)) };
     Box::pin(stream::iter([Ok(event)]))
 }
 

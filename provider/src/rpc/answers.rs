@@ -15,6 +15,8 @@ pub(super) trait FromDiagnostics {
 macro_rules! has_diagnostics {
     ($($call:ident),* $(,)?) => {$(
         impl FromDiagnostics for pb::$call::Response {
+            // Some answers have no other field.
+            #[allow(clippy::needless_update)]
             fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {
                 Self { diagnostics, ..Default::default() }
             }

@@ -89,7 +89,8 @@ impl Provider {
             let started = Instant::now();
             tracing::trace!("received request");
             let answer = panics::catch(call).await.unwrap_or_else(|panic| Err(panicked(rpc, &panic)));
-            let answer = answer.unwrap_or_else(|problems| A::from_diagnostics(diagnostics::to_proto(&problems)));
+            let answer =
+                answer.unwrap_or_else(|problems| A::from_diagnostics(diagnostics::to_proto(&problems)));
             for diagnostic in answer.diagnostics() {
                 tracing::debug!(
                     diagnostic_severity = diagnostic.severity,

@@ -13,7 +13,8 @@ use serde_json::Value as Json;
 /// When the bytes are no JSON, or a value has another type than its attribute.
 pub fn decode(bytes: &[u8], ty: &Type) -> Result<Value, WireError> {
     // serde_json stops at a depth of 128 by itself.
-    let json: Json = serde_json::from_slice(bytes).map_err(|error| WireError::Malformed(error.to_string()))?;
+    let json: Json =
+        serde_json::from_slice(bytes).map_err(|error| WireError::Malformed(error.to_string()))?;
     from_json(&json, ty, &Path::root(), DEPTH_MAX)
 }
 

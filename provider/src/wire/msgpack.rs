@@ -70,7 +70,11 @@ fn from_items<'a>(
     ty: impl Fn(usize) -> &'a Type,
     path: &Path,
 ) -> Result<Vec<Value>, WireError> {
-    items.into_iter().enumerate().map(|(index, item)| from_pack(item, ty(index), &path.index(index))).collect()
+    items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| from_pack(item, ty(index), &path.index(index)))
+        .collect()
 }
 
 fn from_object(

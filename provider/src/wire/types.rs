@@ -33,7 +33,8 @@ fn from_json(json: &Json, depth: usize) -> Option<Type> {
         "map" => Some(Type::map(element()?)),
         "object" => {
             let attrs = inner.first()?.as_object()?.iter();
-            let attrs = attrs.map(|(name, ty)| Some((name.clone(), from_json(ty, depth)?))).collect::<Option<_>>()?;
+            let attrs =
+                attrs.map(|(name, ty)| Some((name.clone(), from_json(ty, depth)?))).collect::<Option<_>>()?;
             Some(Type::Object { attrs, optional: BTreeSet::new() })
         }
         "tuple" => {
