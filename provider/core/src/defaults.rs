@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pgha_schema::duration::Duration;
-use pgha_schema::quantity::Quantity;
-use pgha_schema::tf::{Attribute, Nesting, Semantic, Shape};
+use pgha_schema::semantic;
+use pgha_schema::tf::{Attribute, Nesting, Shape};
 
 use crate::value::Value;
 
@@ -91,29 +90,8 @@ pub fn same_meaning(schema: &Attribute, one: &Value, other: &Value) -> bool {
         return true;
     }
     let Some(semantic) = schema.semantic else { return false };
-    match (one, other) {
-        (Value::List(a), Value::List(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_text(semantic, a, b))
-        }
-        (Value::Map(a), Value::Map(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same_text(semantic, a, b)))
-        }
-        (one, other) => same_text(semantic, one, other),
-    }
-}
-
-fn same_text(semantic: Semantic, one: &Value, other: &Value) -> bool {
-    let (Some(a), Some(b)) = (one.as_str(), other.as_str()) else { return one == other };
-    if a == b {
-        return true;
-    }
-    match semantic {
-        Semantic::Quantity => {
-            matches!((a.parse::<Quantity>(), b.parse::<Quantity>()), (Ok(a), Ok(b)) if a == b)
-        }
-        Semantic::Duration => {
-            matches!((a.parse::<Duration>(), b.parse::<Duration>()), (Ok(a), Ok(b)) if a == b)
-        }
+    match (one.to_json(), other.to_json()) {
+        (Some(one), Some(other)) => semantic::equal(semantic, &one, &other),
+        _ => false,
     }
 }

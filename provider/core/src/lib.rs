@@ -2,13 +2,16 @@
 #![forbid(unsafe_code)]
 
 pub mod anchor;
+pub mod conflict;
 pub mod defaults;
 pub mod diagnostic;
 pub mod drift;
+pub mod facts;
 pub mod live;
 pub mod object;
 pub mod owned;
 pub mod path;
+pub mod plan;
 pub mod progress;
 pub mod render;
 pub mod step;

@@ -144,7 +144,7 @@ fn install_agent(inputs: &Inputs<'_>) -> Json {
     );
     json!({
         "name": CONTAINER_AGENT_INSTALL,
-        "image": image(inputs),
+        "image": inputs.spec.image(),
         "imagePullPolicy": inputs.spec.pod.image_pull_policy.as_str(),
         "command": ["sh", "-c", script],
         // The same as PostgreSQL's, so that quotas are met and the pod needs no more than it does anyway.
@@ -155,11 +155,6 @@ fn install_agent(inputs: &Inputs<'_>) -> Json {
             {"name": "agent-chunks", "mountPath": CHUNKS_DIR, "readOnly": true},
         ],
     })
-}
-
-fn image(inputs: &Inputs<'_>) -> String {
-    let spec = inputs.spec;
-    spec.image.clone().unwrap_or_else(|| spec.postgres_version.default_image())
 }
 
 fn environment(inputs: &Inputs<'_>, hash: &str) -> Json {
@@ -191,7 +186,7 @@ fn postgres(inputs: &Inputs<'_>, hash: &str) -> Json {
         |name: &str| json!({"name": name, "mountPath": format!("{SECRETS_DIR}/{name}"), "readOnly": true});
     json!({
         "name": CONTAINER_POSTGRES,
-        "image": image(inputs),
+        "image": inputs.spec.image(),
         "imagePullPolicy": inputs.spec.pod.image_pull_policy.as_str(),
         "command": [AGENT_PATH, "guard"],
         "env": environment(inputs, hash),

@@ -1,0 +1,72 @@
+//! Changes that can't be made in place and must not cost the data: refused, each with a way out.
+
+use pgha_schema::quantity::Quantity;
+use pgha_schema::resource::PostgresVersion;
+use pgha_schema::tf::Change;
+
+use crate::diagnostic::Diagnostic;
+use crate::plan::Changed;
+use crate::value::Value;
+
+const SECOND_CLUSTER: &str =
+    "make a second cluster and move the data, by dump and restore or logical replication";
+
+pub(super) fn refusals(changes: &[Changed]) -> Vec<Diagnostic> {
+    let refused = changes.iter().filter_map(|changed| match changed.change {
+        Change::Grow => shrink(changed),
+        Change::Refused => Some(refused(changed)),
+        Change::RollingMinor => major(changed),
+        Change::Nothing
+        | Change::InPlace
+        | Change::Reload
+        | Change::ReloadOrRestart
+        | Change::Rolling
+        | Change::Replace => None,
+    });
+    refused.collect()
+}
+
+fn shrink(changed: &Changed) -> Option<Diagnostic> {
+    let quantity = |value: &Value| value.as_str()?.parse::<Quantity>().ok();
+    let (was, becomes) = (quantity(&changed.was)?, quantity(&changed.becomes)?);
+    (becomes < was).then(|| {
+        Diagnostic::error(
+            "Volumes can't shrink",
+            format!("The volumes have {was}, and Kubernetes can't make them {becomes}. Keep {was} or more; or {SECOND_CLUSTER}."),
+        )
+        .at(changed.path.clone())
+    })
+}
+
+fn refused(changed: &Changed) -> Diagnostic {
+    let shown = |value: &Value| match value {
+        Value::Null => "the Kubernetes cluster's default".to_owned(),
+        Value::String(text) => format!("\"{text}\""),
+        Value::Unknown => "a value that is not known yet".to_owned(),
+        _ => "another value".to_owned(),
+    };
+    Diagnostic::error(
+        format!("{} can't be changed", changed.path),
+        format!(
+            "It is {} and would become {}. Kubernetes can't move existing volumes. Take the change back; or {SECOND_CLUSTER}.",
+            shown(&changed.was),
+            shown(&changed.becomes)
+        ),
+    )
+    .at(changed.path.clone())
+}
+
+fn major(changed: &Changed) -> Option<Diagnostic> {
+    let version = |value: &Value| value.as_str()?.parse::<PostgresVersion>().ok();
+    let (was, becomes) = (version(&changed.was)?, version(&changed.becomes)?);
+    (was.major != becomes.major).then(|| {
+        Diagnostic::error(
+            "Another major version needs another cluster",
+            format!(
+                "The data was made by PostgreSQL {}, and PostgreSQL {} can't read it. Keep postgres_version at {}; or {SECOND_CLUSTER}.",
+                was.major, becomes.major, was.major
+            ),
+        )
+        .at(changed.path.clone())
+    })
+}
