@@ -85,14 +85,16 @@ impl Api {
 
     /// Server-side apply. `force` takes fields over from other managers.
     pub async fn apply(&self, key: &ObjectKey, object: &Json, force: bool, mode: Mode) -> Answer<Json> {
-        let params = PatchParams {
-            dry_run: mode == Mode::DryRun,
-            force,
-            field_manager: Some(MANAGER.to_owned()),
-            field_validation: None,
-        };
+        let params = apply_params(force, mode);
         let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object))?);
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
+    }
+
+    /// The same, without sending it again.
+    pub async fn apply_once(&self, key: &ObjectKey, object: &Json, force: bool, mode: Mode) -> Answer<Json> {
+        let params = apply_params(force, mode);
+        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object))?);
+        self.once(Verb::Patch, key.kind, &key.name, request).await
     }
 
     /// JSON merge patch.
@@ -207,6 +209,15 @@ impl Api {
             configured_by: self.connection.source.clone(),
             error,
         }
+    }
+}
+
+fn apply_params(force: bool, mode: Mode) -> PatchParams {
+    PatchParams {
+        dry_run: mode == Mode::DryRun,
+        force,
+        field_manager: Some(MANAGER.to_owned()),
+        field_validation: None,
     }
 }
 

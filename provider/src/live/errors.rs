@@ -195,7 +195,8 @@ impl LiveError {
         }
         if status.is_invalid() {
             let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-            let mut lines: Vec<_> = causes.iter().map(|c| format!("\n  {}: {}", c.field, c.message)).collect();
+            let mut lines: Vec<_> =
+                causes.iter().map(|c| format!("\n  {}: {}", c.field, c.message)).collect();
             lines.dedup();
             let text = if lines.is_empty() { format!(" {message}") } else { lines.concat() };
             return Diagnostic::error(
@@ -324,4 +325,111 @@ fn join<'a>(errors: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>)
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answered(verb: Verb, kind: Kind, name: &str, status: serde_json::Value) -> LiveError {
+        let status: Status = serde_json::from_value(status).unwrap();
+        LiveError {
+            verb,
+            kind,
+            name: name.to_owned(),
+            namespace: "shop".to_owned(),
+            server: "https://k:6443".to_owned(),
+            configured_by: "kubeconfig /x, given by KUBECONFIG".to_owned(),
+            error: kube::Error::Api(Box::new(status)),
+        }
+    }
+
+    fn text(error: &LiveError, parts: &[&str]) {
+        let text = error.diagnostic().to_string();
+        for part in parts {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_is_named_with_the_role_that_has_it() {
+        let message = "leases.coordination.k8s.io \"orders\" is forbidden: User \"ci\" cannot get resource \"leases\" \
+                       in API group \"coordination.k8s.io\" in the namespace \"shop\"";
+        let status = json!({"code": 403, "reason": "Forbidden", "message": message});
+        let error = answered(Verb::Get, Kind::Lease, "orders", status.clone());
+        assert!(error.is_forbidden());
+        text(
+            &error,
+            &[
+                "No right to get leases in namespace shop",
+                "User \"ci\"",
+                "coordination.k8s.io",
+                "reader.yaml",
+            ],
+        );
+        text(
+            &answered(Verb::Create, Kind::Lease, "orders", status),
+            &["the verb create on leases", "writer.yaml"],
+        );
+    }
+
+    #[test]
+    fn a_quota_is_no_missing_right() {
+        let message =
+            "services \"orders-rw\" is forbidden: exceeded quota: q, requested: services=1, used: services=3";
+        let status = json!({"code": 403, "reason": "Forbidden", "message": message});
+        let error = answered(Verb::Patch, Kind::Service, "orders-rw", status);
+        assert!(!error.is_forbidden());
+        text(&error, &["Kubernetes refuses Service orders-rw", "exceeded quota"]);
+    }
+
+    #[test]
+    fn conflicts_name_each_field_and_its_manager() {
+        let status = json!({"code": 409, "reason": "Conflict", "message": "Apply failed", "details": {"causes": [
+            {"reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\" using apps/v1", "field": ".spec.replicas"},
+            {"reason": "FieldManagerConflict", "message": "conflict with \"hpa\"", "field": ".spec.paused"},
+        ]}});
+        let error = answered(Verb::Patch, Kind::StatefulSet, "orders", status);
+        assert_eq!(
+            error.field_conflicts()[0],
+            FieldConflict { field: ".spec.replicas".to_owned(), manager: "kubectl-edit".to_owned() }
+        );
+        assert!(!error.is_other_uid());
+        text(&error, &[".spec.replicas: managed by \"kubectl-edit\"", ".spec.paused: managed by \"hpa\""]);
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_recognised_by_its_uid() {
+        let by_delete = json!({"code": 409, "reason": "Conflict",
+            "message": "Operation cannot be fulfilled: the UID in the precondition (a) does not match the UID in record (b)"});
+        assert!(answered(Verb::Delete, Kind::Service, "x", by_delete).is_other_uid());
+        let by_change = json!({"code": 422, "reason": "Invalid", "message": "", "details": {"causes": [
+            {"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]}});
+        assert!(answered(Verb::Patch, Kind::Service, "x", by_change).is_other_uid());
+    }
+
+    #[test]
+    fn expired_credentials_and_missing_namespaces_have_their_own_words() {
+        let status = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
+        text(
+            &answered(Verb::Get, Kind::Lease, "x", status),
+            &["does not accept the credentials", "expired", "KUBECONFIG"],
+        );
+        let status = json!({"code": 404, "reason": "NotFound", "message": "namespaces \"shop\" not found"});
+        text(
+            &answered(Verb::Create, Kind::ConfigMap, "x", status),
+            &["Namespace shop does not exist", "kubectl create namespace shop"],
+        );
+    }
+
+    #[test]
+    fn an_unreachable_server_keeps_the_state() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let mut error = answered(Verb::Get, Kind::Lease, "x", json!({}));
+        error.error = kube::Error::Service(Box::new(refused));
+        assert!(error.is_passing() && !error.is_not_found());
+        text(&error, &["https://k:6443 can't be reached", "connection refused", "state is kept"]);
+    }
 }

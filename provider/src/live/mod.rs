@@ -3,6 +3,8 @@
 pub mod api;
 pub mod collect;
 pub mod config;
+pub mod dry_run;
 pub mod errors;
+pub mod execute;
 
 pub mod wait;

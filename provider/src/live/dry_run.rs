@@ -1,0 +1,119 @@
+//! What Kubernetes would refuse, asked at plan time (P10). Only warnings come of it: a destroy plans too, and a refusal
+//! here must not stand in its way.
+
+use std::time::Duration;
+
+use pgha_provider_core::diagnostic::{Diagnostic, Severity};
+use pgha_provider_core::object::{Kind, ObjectKey};
+use serde_json::{Value as Json, json};
+
+use super::api::{Api, Mode};
+use super::errors::LiveError;
+
+/// The answers that come within this time count; a plan does not wait for a slow API server.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What a plan would write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// A new cluster: one of its pods and volume claims too, since quotas and Pod Security act on them.
+    Create,
+    /// An existing one: the objects only, since its own pods already count in the quota.
+    Update,
+}
+
+/// Tries the objects on the API server without storing them; gives what it refuses, each kind of refusal once.
+pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Vec<Diagnostic> {
+    let mut attempts = objects.to_vec();
+    let mut made = Vec::new();
+    if extent == Extent::Create {
+        made = objects
+            .iter()
+            .filter(|object| object["kind"] == Kind::StatefulSet.name())
+            .flat_map(made_by)
+            .collect();
+    }
+    let applied = attempts.drain(..).filter_map(|object| {
+        let key = ObjectKey::of(&object)?;
+        Some(async move { api.apply_once(&key, &object, true, Mode::DryRun).await })
+    });
+    let created = made.into_iter().filter_map(|object| {
+        let key = ObjectKey::of(&object)?;
+        Some(async move { api.create(&key, &object, Mode::DryRun).await })
+    });
+    let both = futures::future::join(futures::future::join_all(applied), futures::future::join_all(created));
+    let Ok((applied, created)) = tokio::time::timeout(LIMIT, both).await else {
+        tracing::info!("the dry run at plan time took too long and is left out");
+        return Vec::new();
+    };
+    let mut warnings: Vec<Diagnostic> = Vec::new();
+    for error in applied.into_iter().chain(created).filter_map(Result::err) {
+        let warning = warning(&error);
+        warnings.extend(warning.filter(|new| !warnings.iter().any(|known| known.detail == new.detail)));
+    }
+    warnings
+}
+
+/// A pod and a claim as the controllers would make them.
+fn made_by(stateful_set: &Json) -> Vec<Json> {
+    let name = stateful_set.pointer("/metadata/name").and_then(Json::as_str).unwrap_or_default();
+    let namespace = &stateful_set["metadata"]["namespace"];
+    let mut pod = stateful_set["spec"]["template"].clone();
+    pod["apiVersion"] = json!(Kind::Pod.api_version());
+    pod["kind"] = json!(Kind::Pod.name());
+    pod["metadata"]["name"] = json!(format!("{name}-dry-run"));
+    pod["metadata"]["namespace"] = namespace.clone();
+    let mut made = Vec::new();
+    for template in stateful_set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        let volume = template["metadata"]["name"].clone();
+        let claim_name = format!("{}-{name}-dry-run", volume.as_str().unwrap_or_default());
+        let mut claim = template.clone();
+        claim["metadata"]["name"] = json!(claim_name);
+        claim["metadata"]["namespace"] = namespace.clone();
+        made.push(claim);
+        if let Some(volumes) = pod["spec"]["volumes"].as_array_mut() {
+            volumes.push(json!({"name": volume, "persistentVolumeClaim": {"claimName": claim_name}}));
+        } else {
+            pod["spec"]["volumes"] =
+                json!([{"name": volume, "persistentVolumeClaim": {"claimName": claim_name}}]);
+        }
+    }
+    made.push(pod);
+    made
+}
+
+/// A missing right, a namespace that is yet to be made and a server that is away are no one's fault at plan time.
+fn warning(error: &LiveError) -> Option<Diagnostic> {
+    let silent =
+        error.is_forbidden() || error.is_not_found() || error.is_already_exists() || error.is_other_uid();
+    let refused = error.status().filter(|status| status.code != 401 && (400..500).contains(&status.code));
+    if silent || refused.is_none() || error.is_passing() {
+        tracing::info!(%error, causes = super::errors::causes(error), "the dry run at plan time tells nothing");
+        return None;
+    }
+    let mut diagnostic = error.diagnostic();
+    diagnostic.severity = Severity::Warning;
+    diagnostic.summary = format!("Kubernetes would refuse this now: {}", diagnostic.summary);
+    Some(diagnostic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pod_and_one_claim_are_made_as_the_controllers_would() {
+        let set = json!({"kind": "StatefulSet", "metadata": {"name": "orders", "namespace": "shop"}, "spec": {
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [], "volumes": [{"name": "tmp"}]}},
+            "volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": {}}],
+        }});
+        let made = made_by(&set);
+        let shown: Vec<_> = made.iter().filter_map(ObjectKey::of).map(|key| key.to_string()).collect();
+        assert_eq!(shown, ["PersistentVolumeClaim data-orders-dry-run", "Pod orders-dry-run"]);
+        assert_eq!(
+            made[1]["spec"]["volumes"][1]["persistentVolumeClaim"]["claimName"],
+            "data-orders-dry-run"
+        );
+        assert_eq!(made[1]["metadata"]["namespace"], "shop");
+    }
+}

@@ -1,0 +1,279 @@
+//! Carries out the core's steps, one after the other. Each may be cut off and repeated; each write carries what it expects.
+
+use std::collections::BTreeMap;
+
+use pgha_provider_core::anchor::Anchor;
+use pgha_provider_core::conflict::{self, Conflict};
+use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::object::{self, ObjectKey};
+use pgha_provider_core::step::{Forced, Random, Step, Taken, Wait};
+use pgha_schema::names::Names;
+use rand::Rng as _;
+use rand::distr::Alphanumeric;
+use serde_json::{Value as Json, json};
+
+use super::api::{Api, Mode};
+use super::errors::LiveError;
+use super::wait::{self, Ended, Frame};
+
+/// Length of a password, in letters and digits: 190 bits.
+const PASSWORD_LENGTH: usize = 32;
+/// Bytes of the agents' key, written in hexadecimal.
+const KEY_BYTES: usize = 32;
+
+/// Why the steps did not all happen.
+#[derive(Debug)]
+pub enum Failure {
+    /// A write was refused, or something stood against it.
+    Refused(Diagnostic),
+    /// A wait ended without its wish.
+    Wait {
+        /// Which.
+        wait: Wait,
+        /// Why.
+        ended: Ended,
+    },
+    /// The user asked to stop, before this step.
+    Stopped {
+        /// What came next.
+        next: String,
+    },
+}
+
+/// What the steps work with, and what they remember.
+pub struct Runner<'a> {
+    /// The namespace.
+    pub api: &'a Api,
+    /// The names of the cluster's objects.
+    pub names: &'a Names,
+    /// When to be done, and who may end it.
+    pub frame: &'a Frame,
+    /// A snapshot from before the first write.
+    pub start: &'a LiveCluster,
+    /// The anchor, with everything that was remembered so far.
+    pub anchor: &'a mut Anchor,
+    /// Labels of the anchor's ConfigMap.
+    pub anchor_labels: Json,
+    /// Uid of the anchor: the precondition of its writes.
+    pub anchor_uid: Option<String>,
+}
+
+impl Runner<'_> {
+    /// Runs the steps.
+    pub async fn run(&mut self, steps: Vec<Step>) -> Result<(), Failure> {
+        for step in steps {
+            let name = name_of(&step);
+            if self.frame.stop.is_cancelled() {
+                return Err(Failure::Stopped { next: name });
+            }
+            tracing::debug!("step: {name}");
+            self.step(step).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Create { object, taken } => self.create(&object, taken).await,
+            Step::CreateSecret { object, random, derived } => {
+                let key = key_of(&object)?;
+                let filled = fill(object, &random, &derived);
+                match self.api.create(&key, &filled, Mode::Real).await {
+                    Err(error) if !error.is_already_exists() => Err(refused(error)),
+                    _ => Ok(()),
+                }
+            }
+            Step::Apply { object, forced, expect_uid, remember } => {
+                let answer = self.apply(object.clone(), &forced, expect_uid).await?;
+                if remember {
+                    self.anchor.remember(&object, &answer);
+                }
+                Ok(())
+            }
+            Step::Patch { key, body, may_be_missing } => {
+                match self.api.merge(&key, &body, Mode::Real).await {
+                    Err(error) if may_be_missing && error.is_not_found() => Ok(()),
+                    answer => answer.map(drop).map_err(refused),
+                }
+            }
+            Step::Delete { key, uid } => self.api.delete(&key, Some(&uid)).await.map_err(|error| {
+                if error.is_other_uid() { Failure::Refused(other_uid(&key, &uid)) } else { refused(error) }
+            }),
+            Step::Wait(wish) => wait::wait(self.api, self.names, self.frame, self.start, &wish)
+                .await
+                .map_err(|ended| Failure::Wait { wait: wish, ended }),
+            Step::SaveAnchor => self.save_anchor().await.map_err(refused),
+        }
+    }
+
+    async fn create(&self, object: &Json, taken: Taken) -> Result<(), Failure> {
+        let key = key_of(object)?;
+        // The agent's binary is megabytes: not sent when it is there.
+        if taken == Taken::Keep && self.api.get(&key).await.is_ok() {
+            return Ok(());
+        }
+        match (self.api.create(&key, object, Mode::Real).await, taken) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), Taken::Keep) if error.is_already_exists() => Ok(()),
+            (Err(error), Taken::Error { summary, detail }) if error.is_already_exists() => {
+                Err(Failure::Refused(Diagnostic::error(summary, detail)))
+            }
+            (Err(error), _) => Err(refused(error)),
+        }
+    }
+
+    /// First without force. If somebody else owns fields, core judges whether the plan showed their difference (P17).
+    async fn apply(&self, mut object: Json, forced: &Forced, uid: Option<String>) -> Result<Json, Failure> {
+        let key = key_of(&object)?;
+        if let Some(uid) = &uid {
+            object["metadata"]["uid"] = json!(uid);
+        }
+        let error = match self.api.apply(&key, &object, false, Mode::Real).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let conflicts: Vec<_> = error
+            .field_conflicts()
+            .into_iter()
+            .map(|one| Conflict { field: one.field, manager: one.manager })
+            .collect();
+        if conflicts.is_empty() {
+            return Err(match uid {
+                Some(uid) if error.is_other_uid() => Failure::Refused(other_uid(&key, &uid)),
+                _ => refused(error),
+            });
+        }
+        conflict::judge(&key, forced, &conflicts).map_err(Failure::Refused)?;
+        self.api.apply(&key, &object, true, Mode::Real).await.map_err(refused)
+    }
+
+    /// Writes the anchor as it is remembered.
+    pub async fn save_anchor(&self) -> Result<(), LiveError> {
+        let mut object = self.anchor.object(self.names, self.api.namespace(), &self.anchor_labels);
+        if let Some(uid) = &self.anchor_uid {
+            object["metadata"]["uid"] = json!(uid);
+        }
+        let Some(key) = ObjectKey::of(&object) else { return Ok(()) };
+        // Nobody else has any business in it, so a conflict is always ours to win.
+        self.api.apply(&key, &object, true, Mode::Real).await.map(drop)
+    }
+}
+
+/// The object that carries this name has another uid than the one that the plan was made for.
+fn other_uid(key: &ObjectKey, uid: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("{key} is not the one that was planned for"),
+        format!(
+            "The plan was made for the {} with uid {uid}, and another object has its name now, or it is gone. Nothing \
+             was changed in it. Run plan again.",
+            key.kind
+        ),
+    )
+}
+
+fn refused(error: LiveError) -> Failure {
+    Failure::Refused(error.diagnostic())
+}
+
+fn key_of(object: &Json) -> Result<ObjectKey, Failure> {
+    ObjectKey::of(object).ok_or_else(|| {
+        Failure::Refused(Diagnostic::error(
+            "The provider rendered an object without a kind or a name",
+            format!("This is a bug in the provider. The object: {object}"),
+        ))
+    })
+}
+
+fn name_of(step: &Step) -> String {
+    let object = |object: &Json| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        format!("{kind} {}", object::name(object))
+    };
+    match step {
+        Step::Create { object: it, .. } | Step::CreateSecret { object: it, .. } => {
+            format!("create {}", object(it))
+        }
+        Step::Apply { object: it, .. } => format!("apply {}", object(it)),
+        Step::Patch { key, .. } => format!("patch {key}"),
+        Step::Delete { key, .. } => format!("delete {key}"),
+        Step::Wait(wish) => format!("wait until {}", wait::describe(&wish.wish)),
+        Step::SaveAnchor => "save the anchor".to_owned(),
+    }
+}
+
+/// The Secret with its random texts, and those that are made from others.
+fn fill(mut object: Json, random: &[(String, Random)], derived: &[(String, String)]) -> Json {
+    let mut texts: BTreeMap<String, String> = object["stringData"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect();
+    texts.extend(random.iter().map(|(key, kind)| (key.clone(), random_text(*kind))));
+    for (key, template) in derived {
+        let filled = expand(template, &texts);
+        texts.insert(key.clone(), filled);
+    }
+    object["stringData"] = json!(texts);
+    object
+}
+
+fn random_text(kind: Random) -> String {
+    // The thread's generator is seeded by the system and fit for secrets.
+    let mut random = rand::rng();
+    match kind {
+        Random::Password => (0..PASSWORD_LENGTH).map(|_| char::from(random.sample(Alphanumeric))).collect(),
+        Random::Key => hex::encode(random.random::<[u8; KEY_BYTES]>()),
+    }
+}
+
+/// `{key}` stands for the percent-encoded text of that key.
+fn expand(template: &str, texts: &BTreeMap<String, String>) -> String {
+    let mut rest = template;
+    let mut filled = String::new();
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let Some((key, after)) = after.split_once('}') else {
+            filled.push('{');
+            rest = after;
+            break;
+        };
+        filled.push_str(&percent_encoded(texts.get(key).map_or("", String::as_str)));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_gets_random_texts_and_what_is_made_of_them() {
+        let object =
+            json!({"kind": "Secret", "metadata": {"name": "x"}, "stringData": {"username": "a b/ö"}});
+        let random = [("password".to_owned(), Random::Password), ("key".to_owned(), Random::Key)];
+        let derived = [("uri".to_owned(), "pg://{username}:{password}@h/{none}?a=b".to_owned())];
+        let filled = fill(object.clone(), &random, &derived);
+        let text = |key: &str| filled["stringData"][key].as_str().unwrap().to_owned();
+        assert_eq!(text("password").len(), 32);
+        assert!(text("password").bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert!(text("key").len() == 64 && text("key").bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(text("uri"), format!("pg://a%20b%2F%C3%B6:{}@h/?a=b", text("password")));
+        assert_ne!(fill(object, &random, &derived)["stringData"]["password"], text("password"));
+    }
+}
