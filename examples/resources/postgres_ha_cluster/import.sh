@@ -1,0 +1,2 @@
+# namespace/name
+terraform import postgres_ha_cluster.orders shop/orders
