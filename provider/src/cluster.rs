@@ -1,11 +1,11 @@
 //! The real engine: the pure core's decisions, and Kubernetes for what must be looked at or done.
 
+mod carried;
+mod plan;
+
 use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
 use crate::live::config::{Connector, unknown_attributes, validate};
-use crate::private::Private;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
-use pgha_provider_core::facts::Facts;
-use pgha_provider_core::plan;
 use pgha_provider_core::value::Value;
 use pgha_schema::tf::Type;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -70,18 +70,6 @@ impl Default for ClusterEngine {
     }
 }
 
-fn facts(private: &Private) -> Facts {
-    Facts::read(|key| private.text(key))
-}
-
-fn private(facts: &Facts) -> Private {
-    let mut private = Private::default();
-    for (key, text) in facts.texts() {
-        private.set(key, text);
-    }
-    private
-}
-
 fn missing() -> Diagnostics {
     Diagnostic::error("Not built yet", "This build of the provider lacks that part.").into()
 }
@@ -140,19 +128,11 @@ impl Engine for ClusterEngine {
     }
 
     async fn plan(&self, request: Plan) -> Planned {
-        let facts = facts(&request.prior_private);
-        let plan = plan::plan(&plan::Request {
-            config: &request.config,
-            prior: &request.prior,
-            facts: &facts,
-            agent_version: pgha_agent_bundle::version(),
-        });
-        Planned {
-            state: plan.planned,
-            requires_replace: plan.requires_replace,
-            private: private(&plan.facts),
-            diagnostics: plan.diagnostics,
-        }
+        let connector = match self.link() {
+            Link::Ready(connector) => Some(connector),
+            Link::Unknown(_) | Link::NotConfigured => None,
+        };
+        plan::plan(request, connector.as_deref()).await
     }
 
     async fn apply(&self, request: Apply) -> Answer {

@@ -63,6 +63,10 @@ fn made_by(stateful_set: &Json) -> Vec<Json> {
     pod["kind"] = json!(Kind::Pod.name());
     pod["metadata"]["name"] = json!(format!("{name}-dry-run"));
     pod["metadata"]["namespace"] = namespace.clone();
+    // Made by the same apply, and admission looks for it.
+    if let Some(spec) = pod["spec"].as_object_mut() {
+        spec.remove("serviceAccountName");
+    }
     let mut made = Vec::new();
     for template in stateful_set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let volume = template["metadata"]["name"].clone();

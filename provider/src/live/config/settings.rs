@@ -11,9 +11,9 @@ use super::ConfigError;
 /// What is around the process: environment variables and files. An input, so that the precedence can be tested.
 pub struct Surroundings<'a> {
     /// An environment variable; `None` when it is not set.
-    pub var: &'a dyn Fn(&str) -> Option<String>,
+    pub var: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Whether a file is there.
-    pub exists: &'a dyn Fn(&std::path::Path) -> bool,
+    pub exists: &'a (dyn Fn(&std::path::Path) -> bool + Sync),
 }
 
 impl Surroundings<'_> {
