@@ -82,7 +82,7 @@ impl Provider {
             "rpc",
             tf_rpc = rpc,
             tf_req_id = self.requests.fetch_add(1, Ordering::Relaxed),
-            tf_resource_type = subject,
+            tf_resource_type = Some(subject).filter(|name| !name.is_empty()),
             tf_provider_addr = PROVIDER_ADDRESS,
         );
         let logged = async {
@@ -135,3 +135,6 @@ fn decode_private(bytes: &[u8]) -> Result<Private, Diagnostics> {
         Diagnostic::error("Unreadable private state", detail).into()
     })
 }
+
+#[cfg(test)]
+mod tests;
