@@ -236,7 +236,8 @@ impl Daemons {
             let _ = until_blocking("its end", grace, || gone(id));
         }
         id.signal(Signal::SIGKILL)?;
-        until_blocking(&format!("the end of {name}"), Duration::from_secs(10), || gone(id))
+        until_blocking(&format!("the end of {name}"), Duration::from_secs(10), || gone(id))?;
+        fs::remove_file(self.pids.join(name)).with_context(|| format!("remove the pid file of {name}"))
     }
 
     /// Waits until `ready` holds; gives up at once when the daemon has ended.

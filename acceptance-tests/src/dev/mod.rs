@@ -17,7 +17,11 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the sandbox: a real Kubernetes with three nodes on this machine
-    Up,
+    Up {
+        /// Then check that it does what tests rely on, faults too
+        #[arg(long)]
+        check: bool,
+    },
     /// Take the sandbox down; nothing of it is left but what is cached
     Down,
     /// The sandbox's long-running part.
@@ -36,10 +40,13 @@ pub fn run(arguments: Arguments) -> Result<u8> {
     let progress = Progress::new();
     match arguments.command {
         Command::SandboxForwarder { port } => forwarder::run(&Layout::new(), port).map(|()| 0),
-        Command::Up => {
-            block_on(async { Sandbox::up(&progress).await })?;
+        Command::Up { check } => block_on(async {
+            let sandbox = Sandbox::up(&progress).await?;
+            if check {
+                crate::sandbox::selfcheck::run(&sandbox, &progress).await?;
+            }
             Ok(0)
-        }
+        }),
         Command::Down => Sandbox::down(&progress).map(|()| 0),
     }
 }

@@ -139,7 +139,15 @@ pub fn start_dns(layout: &Layout, programs: &Path, authority: &Authority) -> Res
              kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {config}\n    pods insecure\n    ttl 5\n  }}\n}}\n"
         ),
     )?;
-    start(layout, programs, "coredns", vec!["-conf".to_owned(), corefile.display().to_string()], Vec::new())
+    start(layout, programs, "coredns", vec!["-conf".to_owned(), corefile.display().to_string()], Vec::new())?;
+    let ready = format!("http://{DNS_ADDRESS}:8181/ready");
+    layout.daemons().await_ready("coredns", START_DEADLINE, || {
+        // kubectl is the one client of ours that speaks HTTP in there.
+        let output = command_in(CONTROL_PLANE, &programs.join("kubectl").display().to_string())
+            .args(["--server", &format!("http://{DNS_ADDRESS}:8181"), "get", "--raw", "/ready"])
+            .output()?;
+        Ok(Seen::when(output.status.success(), format!("{ready}: {}", crate::process::both(&output))))
+    })
 }
 
 /// Starts the proxy that gives the client namespace the Services' addresses.

@@ -20,6 +20,7 @@ pub mod objects;
 pub mod packages;
 pub mod pki;
 pub mod pods;
+pub mod selfcheck;
 pub mod store;
 mod up;
 pub mod volumes;
@@ -38,7 +39,7 @@ use serde_json::json;
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
 pub use self::layout::{Layout, Node};
-pub use self::netns::in_client_namespace;
+pub use self::netns::{dial, in_client_namespace};
 pub use self::pods::Target;
 use crate::progress::Progress;
 

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -51,4 +52,71 @@ where
         let _ = sender.send(outcome);
     })?;
     receiver.await.context("the thread in the client namespace ended without a result")?
+}
+
+/// A connection that somebody wants.
+struct Call {
+    host: String,
+    port: u16,
+    answer: tokio::sync::oneshot::Sender<Result<std::net::TcpStream>>,
+}
+
+/// The thread that makes connections, and the namespace that it is in: a sandbox that was taken down and started again has a new one.
+static CALLER: Mutex<Option<(u64, tokio::sync::mpsc::UnboundedSender<Call>)>> = Mutex::new(None);
+
+/// Opens a TCP connection from the client namespace; the name is looked up there too. Use it from any thread.
+///
+/// # Errors
+/// When the name does not resolve or the connection is refused. There is no deadline: set one around the call.
+pub async fn dial(host: &str, port: u16) -> Result<tokio::net::TcpStream> {
+    let (answer, receiver) = tokio::sync::oneshot::channel();
+    caller()?
+        .send(Call { host: host.to_owned(), port, answer })
+        .map_err(|_| anyhow!("the thread that connects from the client namespace has ended"))?;
+    let stream = receiver.await.context("the thread that connects from the client namespace has ended")??;
+    Ok(tokio::net::TcpStream::from_std(stream)?)
+}
+
+fn caller() -> Result<tokio::sync::mpsc::UnboundedSender<Call>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let namespace = std::fs::metadata(format!("/run/netns/{CLIENT}")).context("is the sandbox up?")?.ino();
+    let mut caller = CALLER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((at, sender)) = caller.as_ref()
+        && *at == namespace
+        && !sender.is_closed()
+    {
+        return Ok(sender.clone());
+    }
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::Builder::new().name("client-dialler".to_owned()).spawn(move || answer_calls(receiver))?;
+    *caller = Some((namespace, sender.clone()));
+    Ok(sender)
+}
+
+/// Makes the connections that are asked for until nobody can ask any more. Ends at once when the namespace can't be entered.
+fn answer_calls(mut calls: tokio::sync::mpsc::UnboundedReceiver<Call>) {
+    if enter_client(&Layout::new()).is_err() {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        while let Some(call) = calls.recv().await {
+            tokio::spawn(async move {
+                let mut answer = call.answer;
+                let outcome = tokio::select! {
+                    // Nobody waits any more: a lost packet would keep the task for minutes.
+                    () = answer.closed() => return,
+                    outcome = connect(&call.host, call.port) => outcome,
+                };
+                let _ = answer.send(outcome);
+            });
+        }
+    });
+}
+
+async fn connect(host: &str, port: u16) -> Result<std::net::TcpStream> {
+    let stream = tokio::net::TcpStream::connect((host, port))
+        .await
+        .with_context(|| format!("connect to {host}:{port} from the client namespace"))?;
+    Ok(stream.into_std()?)
 }

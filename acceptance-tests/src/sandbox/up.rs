@@ -60,8 +60,9 @@ fn prepare_locked(layout: &Layout, progress: &Progress) -> Result<Prepared> {
 pub async fn is_complete(layout: &Layout) -> bool {
     let daemons = layout.daemons();
     let names = daemons.names();
-    let expected = 6 + 3 * usize::from(NODE_COUNT) + 1;
-    if names.len() < expected || !names.iter().all(|name| name == "containerd-import" || daemons.find(name).is_some()) {
+    // Control plane, DNS, forwarder and the client's proxy; and three on each node.
+    let expected = 7 + 3 * usize::from(NODE_COUNT);
+    if names.len() < expected || !names.iter().all(|name| daemons.find(name).is_some()) {
         return false;
     }
     let Ok(client) = client_of(&layout.kubeconfig()).await else { return false };
@@ -104,13 +105,15 @@ async fn start(layout: &Layout, prepared: Prepared, stage: &crate::progress::Sta
         anyhow::Ok(authority)
     })
     .await??;
-    drop(authority);
     stage.update("nodes");
     let client = client_of(&layout.kubeconfig()).await?;
     poll::until("the cluster's first objects", Duration::from_secs(60), || async {
         objects::apply(layout, &client).await.map(Seen::Yes)
     })
     .await?;
+    // Only now has it the rights to look at Services.
+    let own = layout.clone();
+    tokio::task::spawn_blocking(move || control_plane::start_dns(&own, &own.run().join("bin"), &authority)).await??;
     let waited = poll::until("all nodes to be ready", NODES_DEADLINE, || ready_nodes(&client)).await;
     waited.with_context(|| {
         let log = layout.daemons().log("kubelet-node1");
@@ -162,7 +165,6 @@ fn start_machines(layout: &Layout, prepared: &Prepared, authority: &Authority) -
             .collect();
         control_plane::start_api_server(layout, programs)?;
         control_plane::start_controllers(layout, programs, authority)?;
-        control_plane::start_dns(layout, programs, authority)?;
         control_plane::start_client_proxy(layout, programs, authority)?;
         for (node, thread) in Node::all().zip(nodes) {
             thread.join().map_err(|_| anyhow!("the start of {node} panicked"))??;
