@@ -33,13 +33,13 @@ pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planne
 }
 
 /// What the API server would refuse now. Nothing when it can't be asked, or when not every input is known.
-async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Extent) -> Vec<Diagnostic> {
-    let Some(spec) = spec(planned) else { return Vec::new() };
+async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Extent) -> Option<Diagnostic> {
+    let spec = spec(planned)?;
     let connection = match connector.connection().await {
         Ok(connection) => connection,
         Err(problem) => {
             tracing::info!(%problem, "no dry run at plan time");
-            return Vec::new();
+            return None;
         }
     };
     let agent = agent();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgha_provider_core::diagnostic::{Diagnostic, Severity};
+use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
 use serde_json::{Value as Json, json};
 
@@ -22,8 +22,8 @@ pub enum Extent {
     Update,
 }
 
-/// Tries the objects on the API server without storing them; gives what it refuses, each kind of refusal once.
-pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Vec<Diagnostic> {
+/// Tries the objects on the API server without storing them; gives what it refuses, as one warning.
+pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Option<Diagnostic> {
     let mut attempts = objects.to_vec();
     let mut made = Vec::new();
     if extent == Extent::Create {
@@ -44,14 +44,10 @@ pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Vec<Diagno
     let both = futures::future::join(futures::future::join_all(applied), futures::future::join_all(created));
     let Ok((applied, created)) = tokio::time::timeout(LIMIT, both).await else {
         tracing::info!("the dry run at plan time took too long and is left out");
-        return Vec::new();
+        return None;
     };
-    let mut warnings: Vec<Diagnostic> = Vec::new();
-    for error in applied.into_iter().chain(created).filter_map(Result::err) {
-        let warning = warning(&error);
-        warnings.extend(warning.filter(|new| !warnings.iter().any(|known| known.detail == new.detail)));
-    }
-    warnings
+    let refused: Vec<_> = applied.into_iter().chain(created).filter_map(Result::err).filter(is_telling).collect();
+    warning(&refused)
 }
 
 /// A pod and a claim as the controllers would make them.
@@ -87,18 +83,29 @@ fn made_by(stateful_set: &Json) -> Vec<Json> {
 }
 
 /// A missing right, a namespace that is yet to be made and a server that is away are no one's fault at plan time.
-fn warning(error: &LiveError) -> Option<Diagnostic> {
-    let silent =
-        error.is_forbidden() || error.is_not_found() || error.is_already_exists() || error.is_other_uid();
+fn is_telling(error: &LiveError) -> bool {
+    let silent = error.is_forbidden() || error.is_not_found() || error.is_already_exists() || error.is_other_uid();
     let refused = error.status().filter(|status| status.code != 401 && (400..500).contains(&status.code));
-    if silent || refused.is_none() || error.is_passing() {
+    let telling = !silent && refused.is_some() && !error.is_passing();
+    if !telling {
         tracing::info!(%error, causes = super::errors::causes(error), "the dry run at plan time tells nothing");
-        return None;
     }
-    let mut diagnostic = error.diagnostic();
-    diagnostic.severity = Severity::Warning;
-    diagnostic.summary = format!("Kubernetes would refuse this now: {}", diagnostic.summary);
-    Some(diagnostic)
+    telling
+}
+
+fn warning(refused: &[LiveError]) -> Option<Diagnostic> {
+    let lines: Vec<_> = refused
+        .iter()
+        .map(|error| {
+            let message = error.status().map(|status| status.message.as_str()).unwrap_or_default();
+            format!("\n  {error}: {message}")
+        })
+        .collect();
+    let detail = format!(
+        "A dry run of this plan was refused. Unless that is mended, apply will stop there, half-way:{}",
+        lines.concat()
+    );
+    (!lines.is_empty()).then(|| Diagnostic::warning("Kubernetes would refuse parts of this plan now", detail))
 }
 
 #[cfg(test)]

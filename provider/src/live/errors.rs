@@ -40,7 +40,7 @@ impl Verb {
             Self::Get => "read",
             Self::List => "list",
             Self::Create => "create",
-            Self::Patch => "change",
+            Self::Patch => "write",
             Self::Delete => "delete",
             Self::Log => "read the log of",
         }
