@@ -381,3 +381,6 @@ fn prose(text: &str) -> String {
     }
     joined
 }
+
+#[cfg(test)]
+mod tests;

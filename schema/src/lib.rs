@@ -7,6 +7,7 @@
 
 pub mod convert;
 pub mod desired;
+pub mod docs;
 pub mod duration;
 pub mod extension;
 pub mod ids;

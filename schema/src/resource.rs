@@ -44,7 +44,7 @@ pub struct ClusterSpec {
     /// Namespace in which everything is made; it must exist.
     #[schemars(extend("x-tf" = Tf::new().rule(Rule::DnsLabel).change(Change::Replace)))]
     pub namespace: String,
-    /// How many standbys stand beside the primary: 2 makes three instances.
+    /// How many standbys stand beside the primary, from 0 to 9: 2 makes three instances.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 9))]
     pub replicas: u32,

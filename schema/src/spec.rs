@@ -164,34 +164,25 @@ pub fn check_timing(
             ));
         }
     }
-    if let (Some(fence), Some(lease)) = (fence_after, lease_duration) {
-        if fence.plus(STOP_BUDGET) >= lease {
-            problems.push(("failover.fence_after", Problem::new(
-                format!(
-                    "A primary that has {fence} and {STOP_BUDGET} to stop could still write when its lease of {lease} has run out."
-                ),
-                format!(
-                    "Make fence_after shorter, or lease_duration longer than {}.",
-                    fence.plus(STOP_BUDGET)
-                ),
-            )));
-        }
+    if let (Some(fence), Some(lease)) = (fence_after, lease_duration)
+        && fence.plus(STOP_BUDGET) >= lease
+    {
+        let what = format!(
+            "A primary that has {fence} and {STOP_BUDGET} to stop could still write when its lease of {lease} has run out."
+        );
+        let least = fence.plus(STOP_BUDGET);
+        let remedy = format!("Make fence_after shorter, or lease_duration longer than {least}.");
+        problems.push(("failover.fence_after", Problem::new(what, remedy)));
     }
-    if let (Some(renew), Some(fence)) = (renew_interval, fence_after) {
-        if renew.plus(RENEWAL_ROOM) >= fence {
-            problems.push((
-                "failover.renew_interval",
-                Problem::new(
-                    format!(
-                        "With a renewal every {renew} and fence_after {fence}, one slow answer of the Kubernetes API would stop the primary."
-                    ),
-                    format!(
-                        "Make renew_interval shorter, or fence_after longer than {}.",
-                        renew.plus(RENEWAL_ROOM)
-                    ),
-                ),
-            ));
-        }
+    if let (Some(renew), Some(fence)) = (renew_interval, fence_after)
+        && renew.plus(RENEWAL_ROOM) >= fence
+    {
+        let what = format!(
+            "With a renewal every {renew} and fence_after {fence}, one slow answer of the Kubernetes API would stop the primary."
+        );
+        let least = renew.plus(RENEWAL_ROOM);
+        let remedy = format!("Make renew_interval shorter, or fence_after longer than {least}.");
+        problems.push(("failover.renew_interval", Problem::new(what, remedy)));
     }
     problems
 }

@@ -167,3 +167,6 @@ fn count(min: Option<u64>, max: Option<u64>, length: u64, unit: &str, subject: &
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

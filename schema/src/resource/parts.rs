@@ -148,9 +148,9 @@ impl Default for Bootstrap {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Services {
-    /// `<name>-rw`: the primary.
+    /// `<name>-rw`: the primary, always.
     pub rw: Service,
-    /// `<name>-ro`: the standbys that stream; the primary only while there is none.
+    /// `<name>-ro`: the standbys, never the primary.
     pub ro: Service,
     /// `<name>-r`: every instance.
     pub r: Service,

@@ -190,10 +190,7 @@ fn duration(text: &str) -> Result<(), Problem> {
 }
 
 fn postgres_version(text: &str) -> Result<(), Problem> {
-    let error = match text.parse::<PostgresVersion>() {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
+    let Err(error) = text.parse::<PostgresVersion>() else { return Ok(()) };
     let remedy = match error {
         PostgresVersionError::Unsafe { major, .. } => {
             format!("Choose {major}.{} or later.", PostgresVersion::lowest_minor(major))
