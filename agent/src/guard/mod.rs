@@ -156,8 +156,10 @@ impl Guard {
         let now = now_ms();
         if self.state.deadline_ms.is_some_and(|at| at <= now) {
             self.state.deadline_ms = None;
-            log("the deadline passed without a renewal: fence");
-            self.fence(now);
+            if self.state.postmaster.is_some() {
+                log("the deadline passed without a renewal: fence");
+                self.fence(now);
+            }
         }
         if self.kill_at_ms.is_some_and(|at| at <= now) {
             self.kill_at_ms = None;
@@ -216,6 +218,8 @@ impl Guard {
             if self.state.postmaster == u32::try_from(pid).ok() {
                 log(&format!("postgres {pid} ended: code {code:?}, signal {signal:?}"));
                 self.state.postmaster = None;
+                // It guarded that process: what is down needs no fence, and a job that makes data must not be hit by one.
+                self.state.deadline_ms = None;
                 self.state.last_exit = Some(Exit { pid: pid as u32, code, signal, at_ms: now });
                 self.state.clearing = true;
                 // At once, before anything can start: orphans go on committing (A7).

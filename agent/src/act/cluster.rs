@@ -1,0 +1,130 @@
+//! Kubernetes objects: labels, pods, status, identifiers on volumes, events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgha_schema::ids::SystemIdentifier;
+use pgha_schema::names::{AGENT_MANAGER, ANNOTATION_SYSTEM_IDENTIFIER, KEY_STATUS};
+use pgha_schema::status::ClusterStatus;
+use serde_json::json;
+
+use super::ActError;
+use crate::agent::Agent;
+use crate::boottime::now_ms;
+
+const DEADLINE: Duration = Duration::from_secs(2);
+/// The status document is written at most this often, but for an acknowledgement (A32).
+const STATUS_EVERY_MS: u64 = 5_000;
+
+impl Agent {
+    pub(super) fn label_pod(
+        &mut self,
+        pod: &str,
+        uid: &str,
+        resource_version: &str,
+        labels: &BTreeMap<String, Option<String>>,
+    ) {
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": resource_version, "labels": labels}});
+        let (api, path, world) = (Arc::clone(&self.api), self.paths.pod(pod), self.world.clone());
+        let (names, wake) = (self.settings.names.clone(), Arc::clone(&self.wake));
+        tracing::info!(pod, labels = ?labels, "labels");
+        self.background.start(format!("label {pod}"), async move {
+            let raw = api.patch(&path, &patch, DEADLINE).await?;
+            // Known at once, so that the next decision does not wait for the watch.
+            if let Some((name, seen)) = crate::api::objects::pod_of(&raw, &names) {
+                world.lock().pods.insert(name, seen);
+                wake.notify_one();
+            }
+            Ok(())
+        });
+    }
+
+    pub(super) fn delete_pod(&mut self, pod: &str, uid: &str) {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+        let (api, path) = (Arc::clone(&self.api), self.paths.pod(pod));
+        tracing::info!(pod, "deletes the pod");
+        self.background.start(format!("delete {pod}"), async move {
+            match api.delete(&path, &options, DEADLINE).await {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Ok(()),
+            }
+        });
+    }
+
+    pub(super) fn write_status(&mut self, status: &ClusterStatus) {
+        if let Some((written, at_ms)) = &self.status_written {
+            let urgent = written.acknowledged != status.acknowledged
+                || written.accepts_writes != status.accepts_writes
+                || written.stopped != status.stopped
+                || written.primary != status.primary;
+            if written == status || (!urgent && now_ms() < at_ms + STATUS_EVERY_MS) {
+                return;
+            }
+        }
+        self.status_written = Some((status.clone(), now_ms()));
+        let text = serde_json::to_string_pretty(status).unwrap_or_default();
+        let patch = json!({"data": {KEY_STATUS: text}});
+        let (api, path) = (Arc::clone(&self.api), self.paths.config_map(&self.settings.names.status()));
+        let retry = Arc::clone(&self.status_failed);
+        self.background.start("status".to_owned(), async move {
+            let result = api.patch(&path, &patch, DEADLINE).await;
+            retry.store(result.is_err(), std::sync::atomic::Ordering::Release);
+            result.map(drop)
+        });
+    }
+
+    pub(super) async fn stamp_volumes(
+        &mut self,
+        system_identifier: SystemIdentifier,
+        ordinals: &BTreeSet<u32>,
+    ) -> Result<(), ActError> {
+        let patch =
+            json!({"metadata": {"annotations": {ANNOTATION_SYSTEM_IDENTIFIER: system_identifier.to_string()}}});
+        let claims = ordinals.iter().map(|ordinal| self.paths.claim(&self.settings.names.claim(*ordinal)));
+        for path in claims {
+            self.api.patch(&path, &patch, DEADLINE).await?;
+        }
+        self.api.patch(&self.paths.stateful_set(), &patch, DEADLINE).await?;
+        let mut state = self.world.lock();
+        state.stateful_set_identifier = Some(system_identifier);
+        for ordinal in ordinals {
+            if let Some(volume) = state.volumes.get_mut(ordinal) {
+                volume.system_identifier = Some(system_identifier);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn emit_event(&mut self, warning: bool, reason: &'static str, message: &str) {
+        if self.events.get(reason).is_some_and(|last| last == message) {
+            return;
+        }
+        self.events.insert(reason, message.to_owned());
+        tracing::info!(reason, message, "event");
+        let now = jiff::Timestamp::now();
+        let seconds = format!("{now:.0}");
+        let event = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": format!("{}.", self.me.pod), "namespace": self.settings.namespace},
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "namespace": self.settings.namespace,
+                "name": self.me.pod, "uid": self.me.pod_uid,
+            },
+            "reason": reason,
+            "message": message,
+            "type": if warning { "Warning" } else { "Normal" },
+            "source": {"component": AGENT_MANAGER, "host": self.me.node},
+            "reportingComponent": AGENT_MANAGER,
+            "reportingInstance": self.me.pod,
+            "firstTimestamp": seconds,
+            "lastTimestamp": seconds,
+            "count": 1,
+        });
+        let (api, path) = (Arc::clone(&self.api), self.paths.events());
+        self.background.start(format!("event {reason}"), async move {
+            api.post(&path, &event, DEADLINE).await.map(drop)
+        });
+    }
+}

@@ -1,0 +1,264 @@
+//! The postmaster: start, stop, fence, promote, settings, gate, checkpoint.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use pgha_agent_core::decision::{StartAs, StopMode};
+use pgha_agent_core::observation::{Gate, Upstream};
+use pgha_schema::status::Acknowledged;
+
+use super::{ActError, file};
+use crate::agent::Agent;
+use crate::boottime::now_ms;
+use crate::guard::message::{Command, Signal};
+use crate::postgres::conf::{self, Link};
+use crate::postgres::job::Kind;
+use crate::postgres::session::Session;
+use crate::postgres::tools::{identifier, literal};
+use crate::postgres::sql;
+use crate::volume::{remove_if_there, sync_dir};
+
+const SQL_DEADLINE: Duration = Duration::from_secs(1);
+/// After a fence nothing is left within this: SIGKILL comes after 300 ms.
+const FENCE_DEADLINE: Duration = Duration::from_secs(5);
+const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
+/// A checkpoint of a busy primary may take minutes.
+const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(3_600);
+
+impl Agent {
+    pub(super) async fn fence(&mut self) -> Result<(), ActError> {
+        tracing::warn!("fence");
+        self.guard.ask(Command::Fence).await?;
+        if self.guard.await_down(FENCE_DEADLINE).await {
+            return Ok(());
+        }
+        Err(ActError::Premise("processes are still left after the fence"))
+    }
+
+    /// Hands the guard the deadline of the last good renewal.
+    pub async fn hand_deadline(&mut self, fence_at_ms: Option<u64>) {
+        let Some(at_ms) = fence_at_ms else { return };
+        if self.guard.state().deadline_ms == Some(at_ms) {
+            return;
+        }
+        self.fence_at_ms = Some(at_ms);
+        if self.guard.state().postmaster.is_none() {
+            // Nothing to fence; a start hands it over itself.
+            return;
+        }
+        if let Err(error) = self.guard.ask(Command::Deadline { at_ms: Some(at_ms) }).await {
+            tracing::warn!(%error, "the deadline was not moved");
+        }
+    }
+
+    pub(super) async fn start_postgres(&mut self, role: &StartAs, names: &str) -> Result<(), ActError> {
+        if self.guard.state().postmaster.is_some() {
+            return Ok(());
+        }
+        if self.jobs.makes_data() {
+            return Err(ActError::Premise("data is being made"));
+        }
+        if !self.guard.await_down(CLEAR_DEADLINE).await {
+            return Err(ActError::Premise("processes of the last postgres are still being killed"));
+        }
+        let (gate, upstream, writable) = match role {
+            StartAs::Primary => (Gate::Closed, None, true),
+            // A standby only reads: nothing that a client does there can be lost.
+            StartAs::Standby { upstream } => (Gate::Open, upstream.as_ref(), false),
+        };
+        let floor = !writable;
+        self.render(floor).await?;
+        self.render_gate(gate)?;
+        self.postgres.files.set_sync(&conf::render_sync(names)).map_err(file("write the sync names"))?;
+        self.render_upstream(upstream)?;
+        self.postgres.forget_in_force();
+        self.prepare_pgdata(writable)?;
+        if writable {
+            let at_ms = self.fence_at_ms.filter(|at| *at > now_ms());
+            self.guard.ask(Command::Deadline { at_ms }).await?;
+        }
+        let argv = vec![
+            self.settings.layout.program("postgres"),
+            "-D".to_owned(),
+            self.volume.pgdata().to_string_lossy().into_owned(),
+            "-c".to_owned(),
+            format!("config_file={}", self.postgres.files.main().display()),
+        ];
+        self.guard.ask(Command::Start { argv, writable }).await?;
+        tracing::info!(role = ?role, names, "postgres started");
+        Ok(())
+    }
+
+    /// Signal files, rights and leftovers in PGDATA; under the volume lock a pid file can only be stale (A5).
+    fn prepare_pgdata(&self, primary: bool) -> Result<(), ActError> {
+        let pgdata = self.volume.pgdata();
+        // fsGroup opens directories for the group; postgres refuses such a PGDATA.
+        std::fs::set_permissions(pgdata, std::fs::Permissions::from_mode(0o700))
+            .map_err(file("set the rights of PGDATA"))?;
+        for name in ["postmaster.pid", "recovery.signal"] {
+            remove_if_there(&pgdata.join(name)).map_err(file("remove a stale file"))?;
+        }
+        let signal = pgdata.join("standby.signal");
+        if primary {
+            remove_if_there(&signal).map_err(file("remove standby.signal"))?;
+        } else {
+            std::fs::write(&signal, "").map_err(file("write standby.signal"))?;
+        }
+        sync_dir(pgdata).map_err(file("sync PGDATA"))
+    }
+
+    /// The main file, from the desired document as last read; tells whether it changed.
+    async fn render(&mut self, floor: bool) -> Result<bool, ActError> {
+        let desired =
+            self.world.lock().desired.clone().ok_or(ActError::Premise("no desired document was read"))?;
+        let control = if floor { Some(self.tools.control_data(self.volume.pgdata()).await?) } else { None };
+        let document =
+            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
+        let (text, held_back) = conf::render(&conf::Inputs {
+            desired: &desired.document,
+            document: &document,
+            conf_dir: self.postgres.files.dir(),
+            sockets: &self.settings.layout.sockets,
+            port: self.settings.postgres_port,
+            pod: &self.me.pod,
+            floor: control.as_ref().map(|control| &control.settings),
+        });
+        self.postgres.held_back = held_back;
+        let mut changed = self.postgres.files.set_main(&text).map_err(file("write the configuration"))?;
+        let auto_conf = self.volume.pgdata().join("postgresql.auto.conf");
+        let auto_text = std::fs::read_to_string(&auto_conf).unwrap_or_default();
+        if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.parameters) {
+            tracing::warn!("ALTER SYSTEM over settings of the cluster is removed");
+            crate::volume::write_durably(&auto_conf, cleaned.as_bytes()).map_err(file("clean up ALTER SYSTEM"))?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn render_gate(&mut self, gate: Gate) -> Result<bool, ActError> {
+        let lines = self.world.lock().desired.as_ref().map(|seen| seen.document.pg_hba.clone());
+        self.postgres.files.set_hba(gate, &lines.unwrap_or_default()).map_err(file("write pg_hba.conf"))
+    }
+
+    pub(super) fn render_upstream(&mut self, upstream: Option<&Upstream>) -> Result<bool, ActError> {
+        let member = self.volume.member().map_err(file("read the member id"))?;
+        let member = member.ok_or(ActError::Premise("this data has no identity"))?.member;
+        let passfile = self.secrets.passfile().map_err(file("write the passfile"))?;
+        let link = Link { port: self.settings.postgres_port, passfile };
+        let text = link.render_upstream(upstream, &member, &sql::slot_name(self.me.ordinal));
+        self.postgres.files.set_upstream(&text).map_err(file("write primary_conninfo"))
+    }
+
+    pub(super) async fn stop_postgres(&mut self, mode: StopMode) -> Result<(), ActError> {
+        if self.guard.state().postmaster.is_none() {
+            return Ok(());
+        }
+        let signal = match mode {
+            StopMode::Fast => Signal::Fast,
+            StopMode::Immediate => Signal::Immediate,
+        };
+        self.guard.ask(Command::Signal { signal }).await?;
+        self.postgres.note_stopping();
+        Ok(())
+    }
+
+    pub(super) async fn end_walsenders(&mut self, pids: &BTreeSet<i32>) -> Result<(), ActError> {
+        let pids: Vec<i32> = pids.iter().copied().collect();
+        let session = self.postgres.session().await?;
+        session.query("select pg_terminate_backend(pid) from unnest($1::int[]) pid", &[&pids], SQL_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// The gate is shut and sessions are ended first: replay conflicts would delay the promotion (A22), and nobody may
+    /// write before a renewal has followed it (A9).
+    pub(super) async fn promote(&mut self) -> Result<(), ActError> {
+        if self.guard.state().deadline_ms.is_none() {
+            let at_ms = self.fence_at_ms.filter(|at| *at > now_ms());
+            let at_ms = at_ms.ok_or(ActError::Premise("no deadline stands, so nothing would fence it"))?;
+            self.guard.ask(Command::Deadline { at_ms: Some(at_ms) }).await?;
+        }
+        self.close_gate().await?;
+        let session = self.postgres.session().await?;
+        session.query("select pg_promote(false)", &[], SQL_DEADLINE).await?;
+        tracing::info!("promotion asked for");
+        Ok(())
+    }
+
+    pub(super) async fn close_gate(&mut self) -> Result<(), ActError> {
+        self.render_gate(Gate::Closed)?;
+        self.postgres.reload().await?;
+        let session = self.postgres.session().await?;
+        sql::end_client_sessions(session, SQL_DEADLINE).await?;
+        Ok(())
+    }
+
+    pub(super) async fn open_gate(&mut self) -> Result<(), ActError> {
+        self.set_passwords().await?;
+        self.render_gate(Gate::Open)?;
+        self.postgres.reload().await?;
+        tracing::info!("clients are let in");
+        Ok(())
+    }
+
+    /// Roles have the passwords of the Secrets (P24).
+    async fn set_passwords(&mut self) -> Result<(), ActError> {
+        let passwords = self.secrets.passwords().map_err(file("read the Secrets"))?;
+        let owner = self.world.lock().desired.as_ref().map(|seen| seen.document.bootstrap.owner.clone());
+        let superuser = self.postgres.local.superuser.clone();
+        let mut wanted = vec![
+            (superuser.clone(), passwords.superuser),
+            (pgha_schema::names::ROLE_REPLICATION.to_owned(), passwords.replication),
+        ];
+        wanted.extend(owner.filter(|owner| *owner != superuser).map(|owner| (owner, passwords.app)));
+        let session = self.postgres.session().await?;
+        for (role, password) in wanted {
+            // Only a password that does not fit is set: this runs at every failover, and each write costs time.
+            let rows = session
+                .query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE)
+                .await?;
+            let stored = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
+            if rows.is_empty() || stored.is_some_and(|stored| crate::postgres::scram::fits(&stored, &password)) {
+                continue;
+            }
+            let statement = format!("ALTER ROLE {} PASSWORD {}", identifier(&role), literal(&password));
+            session.execute(&statement, SQL_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn apply_settings(&mut self) -> Result<(), ActError> {
+        let session = self.postgres.session().await?;
+        let standby = sql::in_recovery(session, SQL_DEADLINE).await?;
+        let mut changed = self.render(standby).await?;
+        let gate = self.postgres.gate();
+        changed |= self.render_gate(gate)?;
+        self.postgres.touch_settings();
+        if changed {
+            self.postgres.reload().await?;
+            tracing::info!("settings applied");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn set_sync_names(&mut self, names: &str) -> Result<(), ActError> {
+        let changed =
+            self.postgres.files.set_sync(&conf::render_sync(names)).map_err(file("write the sync names"))?;
+        if changed {
+            self.postgres.forget_in_force();
+        }
+        self.postgres.reload().await?;
+        tracing::info!(names, "synchronous_standby_names set");
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(&mut self) {
+        let local = self.postgres.local.clone();
+        let wake = std::sync::Arc::clone(&self.wake);
+        let work = async move {
+            let session = Session::open(&local).await.map_err(|error| error.to_string())?;
+            session.execute("CHECKPOINT", CHECKPOINT_DEADLINE).await.map_err(|error| error.to_string())
+        };
+        self.jobs.start(Kind::Checkpoint, work, move || wake.notify_one());
+    }
+}

@@ -1,0 +1,243 @@
+//! One snapshot of the world: what `decide` sees, and the report that peers read.
+
+use std::time::SystemTime;
+
+use pgha_agent_core::Observation;
+use pgha_agent_core::observation::{
+    ControlState, DataSeen, LocalData, PostgresSeen, Signals, StreamSeen, Unfinished,
+};
+use pgha_schema::record::Record;
+use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
+
+use crate::agent::Agent;
+use crate::boottime::now_ms;
+use crate::postgres::control_data::ControlData;
+use crate::postgres::tools::Tools;
+use crate::volume::Volume;
+
+/// What lies on the volume: read while postgres is down, and after every change of ours.
+#[derive(Debug, Default)]
+pub struct DataCache {
+    seen: Option<DataSeen>,
+    kept: Option<Option<Record>>,
+    problem: Option<String>,
+}
+
+impl DataCache {
+    /// Something on the volume changed.
+    pub fn touch(&mut self) {
+        self.seen = None;
+    }
+
+    /// The kept record changed.
+    pub fn touch_kept(&mut self) {
+        self.kept = None;
+    }
+
+    async fn look(&mut self, volume: &Volume, tools: &Tools) -> DataSeen {
+        if let Some(seen) = &self.seen {
+            return seen.clone();
+        }
+        match read_data(volume, tools).await {
+            Ok(seen) => {
+                self.problem = None;
+                self.seen = Some(seen.clone());
+                seen
+            }
+            Err(problem) => {
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::error!(problem, "the volume can't be read");
+                }
+                self.problem = Some(problem);
+                DataSeen::Unknown
+            }
+        }
+    }
+
+    fn kept(&mut self, volume: &Volume) -> Option<Record> {
+        if self.kept.is_none() {
+            self.kept = volume.kept_record().ok();
+        }
+        self.kept.clone().flatten()
+    }
+}
+
+async fn read_data(volume: &Volume, tools: &Tools) -> Result<DataSeen, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let marker = volume.marker().map_err(words)?;
+    let data = match volume.postgres_major().map_err(words)? {
+        None => None,
+        Some(postgres_major) => match (volume.member().map_err(words)?, marker) {
+            (Some(file), _) => {
+                let control = tools.control_data(volume.pgdata()).await.map_err(|error| error.to_string());
+                match (control, marker) {
+                    (Ok(control), _) => Some(LocalData {
+                        member: file.member,
+                        system_identifier: control.system_identifier,
+                        era: file.era,
+                        timeline: control.timeline,
+                        control: control.state,
+                        shutdown_lsn: control.shutdown_lsn,
+                        replay_bytes: replay_bytes(volume, &control),
+                        postgres_major,
+                    }),
+                    (Err(_), Some(_)) => None,
+                    (Err(problem), None) => return Err(problem),
+                }
+            }
+            (None, Some(_)) => None,
+            // Not made by an agent: nobody knows whose it is, so nobody may touch it.
+            (None, None) => {
+                return Err(format!("{} holds data without an identity", volume.pgdata().display()));
+            }
+        },
+    };
+    Ok(match (marker, data) {
+        (Some(what), data) => {
+            DataSeen::Unfinished { what, data: data.filter(|_| what == Unfinished::Initdb) }
+        }
+        (None, Some(data)) => DataSeen::Present(data),
+        (None, None) => DataSeen::Empty,
+    })
+}
+
+/// WAL behind the last checkpoint, by the file that was written last: an estimate, for choosing between restart and
+/// hand-over only (A25).
+fn replay_bytes(volume: &Volume, control: &ControlData) -> u64 {
+    if matches!(control.state, ControlState::ShutDown | ControlState::ShutDownInRecovery) {
+        return 0;
+    }
+    let Ok(entries) = std::fs::read_dir(volume.pgdata().join("pg_wal")) else { return 0 };
+    let newest = entries
+        .flatten()
+        .filter_map(|entry| {
+            let end = segment_end(entry.file_name().to_str()?, control.segment_bytes)?;
+            Some((entry.metadata().ok()?.modified().ok()?, end))
+        })
+        .max_by_key(|(modified, _): &(SystemTime, u64)| *modified);
+    newest.map_or(0, |(_, end)| end.saturating_sub(control.redo_lsn.0))
+}
+
+/// Where a WAL file ends, by its name.
+fn segment_end(name: &str, segment_bytes: u64) -> Option<u64> {
+    if name.len() != 24 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let high = u64::from_str_radix(&name[8..16], 16).ok()?;
+    let low = u64::from_str_radix(&name[16..], 16).ok()?;
+    Some((high << 32) + (low + 1) * segment_bytes)
+}
+
+impl Agent {
+    /// The snapshot.
+    pub async fn observe(&mut self) -> Observation {
+        let observed_ms = now_ms();
+        self.jobs.settle().await;
+        let guard = self.guard.state();
+        if guard.terminating {
+            self.terminate_ms.get_or_insert(observed_ms);
+        }
+        if guard.postmaster.is_none() {
+            // It may have changed by itself until just now, and it is cheap: a start is rare.
+            self.data.touch();
+        }
+        let data = self.data.look(&self.volume, &self.tools).await;
+        let desired = self.world.lock().desired.clone();
+        let parameters = desired.as_ref().map(|seen| seen.document.parameters.clone()).unwrap_or_default();
+        let postgres = self.postgres.look(&guard, &self.volume, &parameters).await;
+        let peers = self.peers.seen();
+        let world = self.world.lock();
+        Observation {
+            now_ms: observed_ms,
+            me: self.me.clone(),
+            desired,
+            lease: world.lease.seen(),
+            last_write: self.last_write.clone(),
+            api_answered_ms: world.api_answered_ms,
+            data,
+            kept: self.data.kept(&self.volume),
+            postgres,
+            jobs: self.jobs.seen(),
+            peers,
+            pods: world.pods.clone(),
+            listed: world.pods_listed && world.volumes_listed && world.stateful_set_read,
+            volumes: world.volumes.clone(),
+            stateful_set_identifier: world.stateful_set_identifier,
+            acknowledged: world.acknowledged.clone(),
+            signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
+            disk: self.disk.seen(),
+        }
+    }
+}
+
+/// This agent's report, from what it saw.
+pub fn report(seen: &Observation, activity: Vec<String>) -> AgentReport {
+    let data = seen.local_data();
+    let mut report = AgentReport {
+        format: STATUS_FORMAT,
+        anchor_uid: seen.me.anchor_uid.clone(),
+        pod: seen.me.pod.clone(),
+        nonce: seen.me.nonce.clone(),
+        member: data.map(|data| data.member.clone()),
+        system_identifier: data.map(|data| data.system_identifier),
+        era: data.and_then(|data| data.era),
+        role: Role::Unknown,
+        state: InstanceState::Down,
+        timeline: data.map(|data| data.timeline),
+        position: None,
+        replayed: None,
+        streams_from: None,
+        stopping: seen.signals.terminate_ms.is_some(),
+        applied: None,
+        pending_restart: false,
+        template_hash: seen.me.template_hash.clone(),
+        activity,
+        agent_version: seen.me.agent_version.clone(),
+    };
+    if seen.jobs.initdb.is_running() || seen.jobs.clone.is_running() || seen.jobs.rewind.is_running() {
+        report.state = InstanceState::Building;
+    }
+    match &seen.postgres {
+        PostgresSeen::Unknown
+        | PostgresSeen::Down
+        | PostgresSeen::Starting { .. }
+        | PostgresSeen::Stopping { .. }
+        | PostgresSeen::Unresponsive { .. } => {}
+        PostgresSeen::Standby(standby) => {
+            report.role = Role::Standby;
+            report.timeline = Some(standby.timeline);
+            report.position = standby.position();
+            report.replayed = Some(standby.replayed_lsn);
+            report.applied = standby.settings.rendered.clone();
+            report.pending_restart = standby.settings.pending_restart || standby.settings.held_back;
+            report.state = InstanceState::Behind;
+            if let StreamSeen::Streaming { upstream } = &standby.stream {
+                report.streams_from = Some(upstream.member.clone());
+                report.state = InstanceState::Streaming;
+            }
+        }
+        PostgresSeen::Primary(primary) => {
+            report.role = Role::Primary;
+            report.timeline = Some(primary.timeline);
+            report.position = Some(primary.current_lsn);
+            report.replayed = Some(primary.current_lsn);
+            report.applied = primary.settings.rendered.clone();
+            report.pending_restart = primary.settings.pending_restart;
+            report.state = InstanceState::Serving;
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wal_files_name_says_where_it_ends() {
+        assert_eq!(segment_end("000000010000000000000001", 16 << 20), Some(32 << 20));
+        assert_eq!(segment_end("0000000200000001000000FF", 16 << 20), Some((1 << 32) + (256 << 24)));
+        assert_eq!(segment_end("00000002.history", 16 << 20), None);
+        assert_eq!(segment_end("000000010000000000000001.partial", 16 << 20), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the other agents say: asked again and again, so that a decision never waits for a dead node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use pgha_agent_core::observation::Peer;
+use pgha_schema::status::{AgentReport, STATUS_FORMAT};
+use tokio::sync::Notify;
+
+use crate::boottime::now_ms;
+use crate::rest::client;
+use crate::world::World;
+
+/// Between two questions to one agent.
+const PERIOD: Duration = Duration::from_millis(250);
+/// An agent that does not answer within this is silent (A11).
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Answers, shared with the loop.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    answers: Arc<Mutex<BTreeMap<String, Peer>>>,
+    asking: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// Who asks, and how far to.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// This pod: not asked.
+    pub own_pod: String,
+    /// Answers of other clusters' agents are not taken.
+    pub anchor_uid: String,
+    /// The agents' port.
+    pub port: u16,
+}
+
+impl Peers {
+    /// As decisions see them.
+    pub fn seen(&self) -> BTreeMap<String, Peer> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for ever; `wake` is told when an answer means something else than the one before.
+    pub fn ask_for_ever(&self, world: World, asker: Asker, wake: Arc<Notify>) {
+        let peers = self.clone();
+        tokio::spawn(async move {
+            loop {
+                peers.ask_all(&world, &asker, &wake);
+                tokio::time::sleep(PERIOD).await;
+            }
+        });
+    }
+
+    fn ask_all(&self, world: &World, asker: &Asker, wake: &Arc<Notify>) {
+        let known: BTreeMap<String, Option<String>> = {
+            let state = world.lock();
+            state.pods.iter().map(|(name, pod)| (name.clone(), pod.address.clone())).collect()
+        };
+        for (pod, address) in known {
+            if pod == asker.own_pod {
+                continue;
+            }
+            let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+            let Some(address) = address else {
+                self.put(&pod, None, now_ms());
+                continue;
+            };
+            if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.clone()) {
+                continue;
+            }
+            let (peers, asker, wake) = (self.clone(), asker.clone(), Arc::clone(wake));
+            tokio::spawn(async move {
+                let asked_ms = now_ms();
+                let report = ask(SocketAddr::new(address, asker.port), &asker, &pod).await;
+                peers.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod);
+                if peers.put(&pod, report, asked_ms) {
+                    wake.notify_one();
+                }
+            });
+        }
+    }
+
+    /// Takes in an answer, or its absence; tells whether it means something new.
+    fn put(&self, pod: &str, report: Option<AgentReport>, asked_ms: u64) -> bool {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = answers.remove(pod);
+        let (after, changed) = match (report, before) {
+            (Some(report), before) => {
+                let changed = !matches!(&before, Some(Peer::Heard { report: old, .. }) if **old == report);
+                (Peer::Heard { asked_ms, report: Box::new(report) }, changed)
+            }
+            (None, Some(Peer::Heard { asked_ms, report })) => {
+                (Peer::Silent { since_ms: asked_ms, last: Some(report) }, true)
+            }
+            (None, Some(silent @ Peer::Silent { .. })) => (silent, false),
+            (None, None) => (Peer::Silent { since_ms: asked_ms, last: None }, true),
+        };
+        answers.insert(pod.to_owned(), after);
+        changed
+    }
+}
+
+async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> Option<AgentReport> {
+    let (status, body) =
+        client::request(address, Method::GET, "/status", &[], Vec::new(), DEADLINE).await.ok()?;
+    if !status.is_success() {
+        return None;
+    }
+    let report: AgentReport = serde_json::from_slice(&body).ok()?;
+    // Addresses are given again to other pods: who answers must be who was asked.
+    (report.format <= STATUS_FORMAT && report.anchor_uid == asker.anchor_uid && report.pod == pod)
+        .then_some(report)
+}

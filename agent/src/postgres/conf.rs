@@ -1,0 +1,368 @@
+//! What postgres reads: rendered whole from the desired document, never edited, and kept outside PGDATA, so that
+//! neither a clone nor pg_rewind brings another member's along (A19, A23, A28).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pgha_agent_core::observation::Upstream;
+use pgha_schema::desired::Desired;
+use pgha_schema::ids::MemberId;
+use pgha_schema::names::ROLE_REPLICATION;
+use pgha_schema::status::Acknowledged;
+
+/// The file that postgres is started with.
+pub const MAIN_FILE: &str = "postgresql.conf";
+/// The file with `synchronous_standby_names`.
+pub const SYNC_FILE: &str = "sync.conf";
+/// The file with whom a standby follows.
+pub const UPSTREAM_FILE: &str = "upstream.conf";
+/// The client authentication file.
+pub const HBA_FILE: &str = "pg_hba.conf";
+/// The user name maps: none.
+pub const IDENT_FILE: &str = "pg_ident.conf";
+
+/// Defaults of ours that the users' parameters may replace.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("max_wal_senders", "16"),
+    ("max_replication_slots", "16"),
+    ("max_slot_wal_keep_size", "4GB"),
+    ("client_connection_check_interval", "2s"),
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// Settings that a standby must not have lower than its primary had, with PostgreSQL's defaults (P23).
+const FLOORED: [(&str, u64); 5] = [
+    ("max_connections", 100),
+    ("max_worker_processes", 8),
+    ("max_wal_senders", 16),
+    ("max_prepared_transactions", 0),
+    ("max_locks_per_transaction", 64),
+];
+
+/// Settings that only the agent sets; a value given by a user, or by ALTER SYSTEM, does not stand (A19, A28).
+pub const OWNED: [&str; 31] = [
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "hba_file",
+    "ident_file",
+    "config_file",
+    "data_directory",
+    "wal_log_hints",
+    "hot_standby",
+    "restart_after_crash",
+    "wal_retrieve_retry_interval",
+    "wal_sender_timeout",
+    "wal_receiver_timeout",
+    "wal_receiver_status_interval",
+    "tcp_user_timeout",
+    "synchronous_standby_names",
+    "primary_conninfo",
+    "primary_slot_name",
+    "recovery_target_timeline",
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+    "recovery_min_apply_delay",
+    "promote_trigger_file",
+    "fsync",
+    "full_page_writes",
+    "logging_collector",
+    "log_destination",
+    "cluster_name",
+];
+
+/// Everything that the main file depends on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// The wish.
+    pub desired: &'a Desired,
+    /// Its generation and hash.
+    pub document: &'a Acknowledged,
+    /// Directory of the rendered files.
+    pub conf_dir: &'a Path,
+    /// The unix socket's directory.
+    pub sockets: &'a Path,
+    /// The port.
+    pub port: u16,
+    /// The pod, for process titles.
+    pub pod: &'a str,
+    /// On a standby: the control file's values, which a start must not undercut.
+    pub floor: Option<&'a BTreeMap<&'static str, u64>>,
+}
+
+/// The main file, and whether a wanted value is held back by the control file.
+pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
+    let mut settings: BTreeMap<String, String> =
+        DEFAULTS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // The wal_level that failover needs; `logical` is more and may be asked for.
+    settings.insert("wal_level".to_owned(), "replica".to_owned());
+    for (name, value) in &inputs.desired.parameters {
+        if !OWNED.contains(&name.as_str()) {
+            settings.insert(name.clone(), value.clone());
+        }
+    }
+    if !matches!(settings["wal_level"].as_str(), "replica" | "logical") {
+        settings.insert("wal_level".to_owned(), "replica".to_owned());
+    }
+    let held_back = raise_to_floor(&mut settings, inputs.floor);
+
+    let mut text = format!(
+        "# desired: {} {}\n# Written by pgha-agent; edits are overwritten.\n",
+        inputs.document.generation, inputs.document.sha256
+    );
+    for (name, value) in &settings {
+        text.push_str(&format!("{name} = {}\n", quoted(value)));
+    }
+    text.push_str("\n# Owned by the cluster.\n");
+    let path = |name: &str| inputs.conf_dir.join(name).to_string_lossy().into_owned();
+    let owned: [(&str, String); 18] = [
+        ("listen_addresses", "*".to_owned()),
+        ("port", inputs.port.to_string()),
+        ("unix_socket_directories", inputs.sockets.to_string_lossy().into_owned()),
+        ("hba_file", path(HBA_FILE)),
+        ("ident_file", path(IDENT_FILE)),
+        ("cluster_name", inputs.pod.to_owned()),
+        ("hot_standby", "on".to_owned()),
+        ("wal_log_hints", "on".to_owned()),
+        ("fsync", "on".to_owned()),
+        ("full_page_writes", "on".to_owned()),
+        ("restart_after_crash", "off".to_owned()),
+        ("recovery_target_timeline", "latest".to_owned()),
+        ("wal_retrieve_retry_interval", "100ms".to_owned()),
+        ("wal_sender_timeout", "5s".to_owned()),
+        ("wal_receiver_timeout", "5s".to_owned()),
+        ("wal_receiver_status_interval", "1s".to_owned()),
+        ("logging_collector", "off".to_owned()),
+        ("log_destination", "stderr".to_owned()),
+    ];
+    for (name, value) in owned {
+        text.push_str(&format!("{name} = {}\n", quoted(&value)));
+    }
+    for file in [SYNC_FILE, UPSTREAM_FILE] {
+        text.push_str(&format!("include = {}\n", quoted(&path(file))));
+    }
+    (text, held_back)
+}
+
+/// Raises what the control file demands; tells whether anything was.
+fn raise_to_floor(
+    settings: &mut BTreeMap<String, String>,
+    floor: Option<&BTreeMap<&'static str, u64>>,
+) -> bool {
+    let Some(floor) = floor else { return false };
+    let mut raised = false;
+    for (name, default) in FLOORED {
+        let wanted = settings.get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
+        if let Some(&least) = floor.get(name)
+            && least > wanted
+        {
+            settings.insert(name.to_owned(), least.to_string());
+            raised = true;
+        }
+    }
+    raised
+}
+
+/// The document that a rendered file came from.
+pub fn document_of(text: &str) -> Option<Acknowledged> {
+    let (generation, sha256) = text.lines().next()?.strip_prefix("# desired: ")?.split_once(' ')?;
+    Some(Acknowledged { generation: generation.parse().ok()?, sha256: sha256.to_owned() })
+}
+
+/// The file with `synchronous_standby_names`.
+pub fn render_sync(names: &str) -> String {
+    format!("synchronous_standby_names = {}\n", quoted(names))
+}
+
+/// How another member's postgres is reached for replication.
+#[derive(Clone, Debug)]
+pub struct Link<'a> {
+    /// The port, the same on every member.
+    pub port: u16,
+    /// File with the replication role's password.
+    pub passfile: &'a Path,
+}
+
+impl Link<'_> {
+    /// A connection string; a peer that vanished is noticed within seconds (A28).
+    pub fn conninfo(&self, address: &str, application_name: &str) -> String {
+        let value = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        format!(
+            "host={} port={} user={ROLE_REPLICATION} passfile={} application_name={} dbname=postgres \
+             connect_timeout=3 keepalives=1 keepalives_idle=2 keepalives_interval=1 keepalives_count=3 \
+             tcp_user_timeout=5000 sslmode=prefer gssencmode=disable",
+            value(address),
+            self.port,
+            value(&self.passfile.to_string_lossy()),
+            value(application_name),
+        )
+    }
+
+    /// The file that says whom a standby follows; empty settings: nobody.
+    pub fn render_upstream(&self, upstream: Option<&Upstream>, own: &MemberId, slot: &str) -> String {
+        let Some(upstream) = upstream else {
+            return "primary_conninfo = ''\nprimary_slot_name = ''\n".to_owned();
+        };
+        format!(
+            "# upstream: {} {} {} {}\nprimary_conninfo = {}\nprimary_slot_name = {}\n",
+            upstream.pod,
+            upstream.address,
+            upstream.member,
+            upstream.era,
+            quoted(&self.conninfo(&upstream.address, own.as_str())),
+            quoted(slot),
+        )
+    }
+}
+
+/// Whom a rendered file follows.
+pub fn upstream_of(text: &str) -> Option<Upstream> {
+    let mut words = text.lines().next()?.strip_prefix("# upstream: ")?.split(' ');
+    Some(Upstream {
+        pod: words.next()?.to_owned(),
+        address: words.next()?.to_owned(),
+        member: MemberId::new(words.next()?),
+        era: pgha_schema::ids::Era(words.next()?.parse().ok()?),
+    })
+}
+
+/// postgresql.auto.conf without the settings that are the cluster's or that the desired document gives; `None`: nothing
+/// to remove.
+pub fn cleaned_auto_conf(text: &str, parameters: &BTreeMap<String, String>) -> Option<String> {
+    let stands = |line: &&str| {
+        let Some((name, _)) = line.split_once('=') else { return true };
+        let name = name.trim();
+        !OWNED.contains(&name) && !parameters.contains_key(name)
+    };
+    let kept: Vec<&str> = text.lines().filter(stands).collect();
+    (kept.len() != text.lines().count()).then(|| kept.into_iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// A value as the configuration file wants it.
+fn quoted(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n");
+    format!("'{value}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgha_schema::desired::{BootstrapSpec, Durability, FailoverSpec, RunState, SyncMode};
+    use pgha_schema::ids::Era;
+
+    fn desired(parameters: &[(&str, &str)]) -> Desired {
+        Desired {
+            format: 1,
+            generation: 7,
+            anchor_uid: "uid".into(),
+            state: RunState::Running,
+            replicas: 2,
+            sync_mode: SyncMode::Sync,
+            sync_replicas: 1,
+            durability: Durability::Preferred,
+            postgres_major: 18,
+            template_hash: "t".into(),
+            parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            pg_hba: Vec::new(),
+            bootstrap: BootstrapSpec {
+                database: "app".into(),
+                owner: "app".into(),
+                encoding: "UTF8".into(),
+                locale: "C.UTF-8".into(),
+                data_checksums: true,
+            },
+            failover: FailoverSpec::default(),
+        }
+    }
+
+    fn rendered(desired: &Desired, floor: Option<&BTreeMap<&'static str, u64>>) -> (String, bool) {
+        let document = Acknowledged { generation: 7, sha256: "abc".into() };
+        render(&Inputs {
+            desired,
+            document: &document,
+            conf_dir: Path::new("/conf"),
+            sockets: Path::new("/run"),
+            port: 5432,
+            pod: "orders-0",
+            floor,
+        })
+    }
+
+    fn value_of<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+        text.lines().filter_map(|line| line.strip_prefix(&format!("{name} = "))).collect()
+    }
+
+    #[test]
+    fn owned_settings_stand_whatever_the_user_says() {
+        let (text, _) = rendered(&desired(&[("fsync", "off"), ("port", "1"), ("work_mem", "8MB")]), None);
+        assert_eq!(value_of(&text, "fsync"), ["'on'"]);
+        assert_eq!(value_of(&text, "port"), ["'5432'"]);
+        assert_eq!(value_of(&text, "work_mem"), ["'8MB'"]);
+        assert_eq!(document_of(&text), Some(Acknowledged { generation: 7, sha256: "abc".into() }));
+    }
+
+    #[test]
+    fn every_setting_written_as_owned_is_listed_as_owned() {
+        let (text, _) = rendered(&desired(&[]), None);
+        let owned = text.split_once("# Owned by the cluster.\n").unwrap().1;
+        for line in owned.lines().filter(|line| !line.starts_with("include")) {
+            let name = line.split_once(" = ").unwrap().0;
+            assert!(OWNED.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wal_level_too_low_for_failover_is_raised() {
+        assert_eq!(value_of(&rendered(&desired(&[("wal_level", "minimal")]), None).0, "wal_level"), ["'replica'"]);
+        assert_eq!(value_of(&rendered(&desired(&[("wal_level", "logical")]), None).0, "wal_level"), ["'logical'"]);
+    }
+
+    #[test]
+    fn values_are_quoted_so_that_they_stay_one_value() {
+        let (text, _) = rendered(&desired(&[("application_name", "it's\\ a\nport = 1")]), None);
+        assert_eq!(value_of(&text, "application_name"), ["'it''s\\\\ a\\nport = 1'"]);
+        assert_eq!(value_of(&text, "port"), ["'5432'"]);
+    }
+
+    #[test]
+    fn a_standby_starts_with_the_larger_of_wish_and_control_file() {
+        let floor = BTreeMap::from([("max_connections", 300), ("max_worker_processes", 4)]);
+        let wish = desired(&[("max_connections", "50")]);
+        let (text, held_back) = rendered(&wish, Some(&floor));
+        assert_eq!(value_of(&text, "max_connections"), ["'300'"]);
+        assert!(held_back && value_of(&text, "max_worker_processes").is_empty());
+        let (text, held_back) = rendered(&wish, None);
+        assert_eq!((value_of(&text, "max_connections"), held_back), (vec!["'50'"], false));
+    }
+
+    #[test]
+    fn whom_a_standby_follows_comes_back_from_its_file() {
+        let link = Link { port: 5432, passfile: Path::new("/run/pass") };
+        let upstream = Upstream {
+            pod: "orders-1".into(),
+            address: "10.0.0.1".into(),
+            member: MemberId::new("mab"),
+            era: Era(3),
+        };
+        let text = link.render_upstream(Some(&upstream), &MemberId::new("mcd"), "pgha_0");
+        assert_eq!(upstream_of(&text), Some(upstream));
+        assert!(text.contains("application_name=''mcd''"), "{text}");
+        assert!(text.contains("primary_slot_name = 'pgha_0'"));
+        let none = link.render_upstream(None, &MemberId::new("mcd"), "pgha_0");
+        assert_eq!((upstream_of(&none), none.starts_with("primary_conninfo = ''")), (None, true));
+    }
+
+    #[test]
+    fn alter_system_over_the_clusters_settings_is_removed() {
+        let text = "# Do not edit this file manually!\nsynchronous_standby_names = ''\nwork_mem = '1MB'\njit = 'off'\n";
+        let wish = BTreeMap::from([("work_mem".to_owned(), "8MB".to_owned())]);
+        let cleaned = cleaned_auto_conf(text, &wish).unwrap();
+        assert_eq!(cleaned, "# Do not edit this file manually!\njit = 'off'\n");
+        assert_eq!(cleaned_auto_conf(&cleaned, &wish), None);
+    }
+}

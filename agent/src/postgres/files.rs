@@ -1,0 +1,105 @@
+//! The rendered files on the volume: written when they would differ, and remembered.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use pgha_agent_core::observation::{Gate, Upstream};
+use pgha_schema::status::Acknowledged;
+
+use super::conf::{HBA_FILE, IDENT_FILE, MAIN_FILE, SYNC_FILE, UPSTREAM_FILE, document_of, upstream_of};
+use super::hba;
+
+/// The directory that postgres reads.
+#[derive(Clone, Debug)]
+pub struct ConfigFiles {
+    dir: PathBuf,
+}
+
+impl ConfigFiles {
+    /// Files in this directory, which is made when it is not there.
+    pub fn open(dir: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&dir)?;
+        let files = Self { dir };
+        files.write(IDENT_FILE, "")?;
+        Ok(files)
+    }
+
+    /// The main file's path.
+    pub fn main(&self) -> PathBuf {
+        self.dir.join(MAIN_FILE)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+    }
+
+    /// Writes a file if it would differ; tells whether it did. Not fsynced: everything is rendered before each start.
+    fn write(&self, name: &str, text: &str) -> io::Result<bool> {
+        let path = self.dir.join(name);
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return Ok(false);
+        }
+        let temporary = self.dir.join(format!("{name}.tmp"));
+        fs::write(&temporary, text)?;
+        fs::rename(temporary, path)?;
+        Ok(true)
+    }
+
+    /// Writes the main file.
+    pub fn set_main(&self, text: &str) -> io::Result<bool> {
+        self.write(MAIN_FILE, text)
+    }
+
+    /// Writes `synchronous_standby_names`.
+    pub fn set_sync(&self, text: &str) -> io::Result<bool> {
+        self.write(SYNC_FILE, text)
+    }
+
+    /// Writes whom to follow.
+    pub fn set_upstream(&self, text: &str) -> io::Result<bool> {
+        self.write(UPSTREAM_FILE, text)
+    }
+
+    /// Writes the gate and the users' lines.
+    pub fn set_hba(&self, gate: Gate, users: &[String]) -> io::Result<bool> {
+        self.write(HBA_FILE, &hba::render(gate, users))
+    }
+
+    /// Whom the file says to follow.
+    pub fn upstream(&self) -> Option<Upstream> {
+        upstream_of(&self.read(UPSTREAM_FILE))
+    }
+
+    /// The gate in the file.
+    pub fn gate(&self) -> Gate {
+        hba::gate_of(&self.read(HBA_FILE))
+    }
+
+    /// The document that the main file was rendered from.
+    pub fn document(&self) -> Option<Acknowledged> {
+        document_of(&self.read(MAIN_FILE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_only_when_it_would_differ() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ConfigFiles::open(dir.path().join("conf")).unwrap();
+        assert!(files.set_hba(Gate::Closed, &[]).unwrap());
+        assert!(!files.set_hba(Gate::Closed, &[]).unwrap());
+        assert_eq!(files.gate(), Gate::Closed);
+        assert!(files.set_hba(Gate::Open, &[]).unwrap());
+        assert_eq!(files.gate(), Gate::Open);
+        assert_eq!((files.upstream(), files.document()), (None, None));
+    }
+}

@@ -1,0 +1,345 @@
+//! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pgha_agent_core::observation::{
+    Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
+};
+use pgha_schema::lsn::Lsn;
+use pgha_schema::status::Acknowledged;
+
+use super::files::ConfigFiles;
+use super::session::{Local, Session, SessionError};
+use super::sql::{self, SettingsFacts, WalsenderFacts};
+use crate::boottime::now_ms;
+use crate::guard::message::State as GuardState;
+use crate::volume::Volume;
+
+/// One look takes a millisecond; a hung postgres must not hold up a renewal.
+const LOOK_DEADLINE: Duration = Duration::from_millis(500);
+/// The settings are looked at this often, and whenever they were touched.
+const SETTINGS_EVERY_MS: u64 = 2_000;
+/// Two looks this far apart must find no walreceiver (A12).
+const QUIET_GAP_MS: u64 = 50;
+
+/// What is known of one postmaster.
+#[derive(Debug, Default)]
+struct Life {
+    pid: Option<u32>,
+    started_ms: u64,
+    answered: bool,
+    was_primary: bool,
+    silent_since_ms: Option<u64>,
+    stopping_since_ms: Option<u64>,
+    primary_since_ms: Option<u64>,
+    timeline_start: Option<(u32, Lsn)>,
+    replayed_to_end: bool,
+    quiet_looks: u32,
+    quiet_at_ms: u64,
+    replies: BTreeMap<i32, (String, u64)>,
+    settings: SettingsFacts,
+    settings_at_ms: Option<u64>,
+    accepted: Option<Acknowledged>,
+}
+
+/// The confirmed names, written by a task beside the loop.
+pub type SharedInForce = Arc<Mutex<Option<(u32, InForce)>>>;
+
+/// The local postgres.
+#[derive(Debug)]
+pub struct LocalPostgres {
+    /// How it is reached.
+    pub local: Local,
+    /// Its files.
+    pub files: ConfigFiles,
+    /// The wanted value of a setting is held back by the control file.
+    pub held_back: bool,
+    /// Names confirmed to be in force, with their postmaster.
+    pub in_force: SharedInForce,
+    session: Option<Session>,
+    life: Life,
+}
+
+impl LocalPostgres {
+    /// Nothing known yet.
+    pub fn new(local: Local, files: ConfigFiles) -> Self {
+        Self { local, files, held_back: false, in_force: Arc::default(), session: None, life: Life::default() }
+    }
+
+    /// The agent's connection, opened when there is none.
+    pub async fn session(&mut self) -> Result<&Session, SessionError> {
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = Some(Session::open(&self.local).await?);
+        }
+        self.session.as_ref().ok_or_else(|| SessionError::Silent("no connection".to_owned()))
+    }
+
+    /// Throws the connection away, as after a deadline.
+    pub fn drop_session(&mut self) {
+        self.session = None;
+    }
+
+    /// A stop was asked for.
+    pub fn note_stopping(&mut self) {
+        self.life.stopping_since_ms.get_or_insert_with(now_ms);
+    }
+
+    /// The settings were touched.
+    pub fn touch_settings(&mut self) {
+        self.life.settings_at_ms = None;
+        self.life.accepted = None;
+    }
+
+    /// The stream was touched: that it has ended must be seen anew.
+    pub fn touch_stream(&mut self) {
+        self.life.quiet_looks = 0;
+    }
+
+    /// Makes postgres read its files again, and returns when it has.
+    pub async fn reload(&mut self) -> Result<(), SessionError> {
+        let local = self.local.clone();
+        let session = self.session().await?;
+        let result = sql::reload(session, async || Session::open(&local).await).await;
+        if result.is_err() {
+            self.drop_session();
+        }
+        result
+    }
+
+    /// One look.
+    pub async fn look(
+        &mut self,
+        guard: &GuardState,
+        volume: &Volume,
+        parameters: &BTreeMap<String, String>,
+    ) -> PostgresSeen {
+        let now = now_ms();
+        if self.life.pid != guard.postmaster {
+            self.session = None;
+            self.life = Life { pid: guard.postmaster, started_ms: now, ..Life::default() };
+        }
+        if guard.postmaster.is_none() {
+            return if guard.clearing {
+                PostgresSeen::Stopping { since_ms: now, walsenders: Vec::new() }
+            } else {
+                PostgresSeen::Down
+            };
+        }
+        if let Some(since_ms) = self.life.stopping_since_ms {
+            return PostgresSeen::Stopping { since_ms, walsenders: Vec::new() };
+        }
+        let mut answer = self.ask(volume, parameters).await;
+        if matches!(answer, Err(SessionError::Silent(_))) {
+            // The connection may just have been ended from outside; a second one tells that from a silent postgres.
+            self.session = None;
+            answer = self.ask(volume, parameters).await;
+        }
+        match answer {
+            Ok(seen) => {
+                self.life.answered = true;
+                self.life.silent_since_ms = None;
+                seen
+            }
+            Err(error) => {
+                self.session = None;
+                if !self.life.answered {
+                    return PostgresSeen::Starting { since_ms: self.life.started_ms };
+                }
+                if self.life.silent_since_ms.is_none() {
+                    tracing::warn!(%error, "postgres does not answer");
+                }
+                let since_ms = *self.life.silent_since_ms.get_or_insert(now);
+                PostgresSeen::Unresponsive { since_ms, was_primary: self.life.was_primary }
+            }
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        volume: &Volume,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<PostgresSeen, SessionError> {
+        let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
+        self.refresh_settings(parameters).await?;
+        if recovering { self.standby().await } else { self.primary(volume).await }
+    }
+
+    async fn refresh_settings(&mut self, parameters: &BTreeMap<String, String>) -> Result<(), SessionError> {
+        let due = self.life.settings_at_ms.is_none_or(|at| at + SETTINGS_EVERY_MS <= now_ms());
+        if due {
+            let facts = sql::settings(self.session().await?, parameters, LOOK_DEADLINE).await?;
+            if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
+                tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
+            }
+            self.life.accepted = if facts.problems.is_empty() { self.files.document() } else { None };
+            self.life.settings = facts;
+            self.life.settings_at_ms = Some(now_ms());
+        }
+        Ok(())
+    }
+
+    fn settings_seen(&self) -> SettingsSeen {
+        SettingsSeen {
+            rendered: self.life.accepted.clone(),
+            pending_restart: self.life.settings.pending_restart,
+            held_back: self.held_back,
+            tampered: self.life.settings.tampered,
+            problems: self.life.settings.problems.clone(),
+        }
+    }
+
+    async fn standby(&mut self) -> Result<PostgresSeen, SessionError> {
+        let session = self.session().await?;
+        let facts = sql::standby(session, LOOK_DEADLINE).await?;
+        let slots = sql::slots(session, LOOK_DEADLINE).await?;
+        let now = now_ms();
+        let upstream = self.files.upstream();
+        let life = &mut self.life;
+        life.was_primary = false;
+        life.primary_since_ms = None;
+        let streaming = facts.receiver.as_ref().is_some_and(|(status, _)| status == "streaming");
+        // A stream begins only once what lies in pg_wal is used up.
+        life.replayed_to_end |= facts.idle || streaming;
+        if facts.detached && !facts.receiver_process {
+            if life.quiet_looks == 0 || now >= life.quiet_at_ms + QUIET_GAP_MS {
+                life.quiet_looks += 1;
+                life.quiet_at_ms = now;
+            }
+        } else {
+            life.quiet_looks = 0;
+        }
+        let stream = match (&facts.receiver, upstream) {
+            (Some((_, host)), Some(upstream)) if streaming && *host == upstream.address => {
+                StreamSeen::Streaming { upstream }
+            }
+            _ if life.quiet_looks >= 2 => StreamSeen::Detached,
+            (_, upstream) => StreamSeen::Waiting { upstream },
+        };
+        Ok(PostgresSeen::Standby(StandbySeen {
+            started_ms: life.started_ms,
+            replayed_to_end: life.replayed_to_end,
+            replay_idle: facts.idle,
+            received_lsn: facts.received_lsn,
+            replayed_lsn: facts.replayed_lsn,
+            timeline: facts.timeline,
+            stream,
+            replay_paused: facts.paused,
+            settings: self.settings_seen(),
+            slots,
+        }))
+    }
+
+    async fn primary(&mut self, volume: &Volume) -> Result<PostgresSeen, SessionError> {
+        let session = self.session().await?;
+        let facts = sql::primary(session, LOOK_DEADLINE).await?;
+        let senders = sql::walsenders(session, LOOK_DEADLINE).await?;
+        let slots = sql::slots(session, LOOK_DEADLINE).await?;
+        let now = now_ms();
+        let gate = self.files.gate();
+        let in_force = self.in_force();
+        let life = &mut self.life;
+        life.was_primary = true;
+        let primary_since_ms = *life.primary_since_ms.get_or_insert(now);
+        if life.timeline_start.is_none_or(|(timeline, _)| timeline != facts.timeline.0) {
+            let start = volume
+                .timeline_start(facts.timeline.0)
+                .map_err(|error| SessionError::Silent(format!("timeline history: {error}")))?;
+            life.timeline_start = Some((facts.timeline.0, start));
+        }
+        life.replies.retain(|pid, _| senders.iter().any(|sender| sender.pid == *pid));
+        let walsenders = senders.iter().map(|sender| seen_walsender(sender, &mut life.replies, now)).collect();
+        let started_ms = life.started_ms;
+        let timeline_start_lsn = life.timeline_start.map_or(Lsn::ZERO, |(_, start)| start);
+        let mut settings = self.settings_seen();
+        // What a control file held back on the standby binds a primary no more: render again.
+        settings.tampered |= self.held_back;
+        Ok(PostgresSeen::Primary(PrimarySeen {
+            started_ms,
+            primary_since_ms,
+            timeline: facts.timeline,
+            timeline_start_lsn,
+            current_lsn: facts.current_lsn,
+            walsenders,
+            names_shown: facts.names,
+            in_force,
+            gate,
+            checkpoint_since_promotion: facts.checkpoint_timeline == facts.timeline,
+            settings,
+            slots,
+        }))
+    }
+
+    /// The names confirmed to be in force in this postmaster.
+    fn in_force(&self) -> Option<InForce> {
+        let shared = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.as_ref().filter(|(pid, _)| Some(*pid) == self.life.pid).map(|(_, in_force)| in_force.clone())
+    }
+
+    /// Other names were written: nothing is confirmed any more.
+    pub fn forget_in_force(&self) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The gate in the files.
+    pub fn gate(&self) -> Gate {
+        self.files.gate()
+    }
+}
+
+/// A walsender with the age of its last reply by this clock: the reply's own time is the standby's.
+fn seen_walsender(
+    facts: &WalsenderFacts,
+    replies: &mut BTreeMap<i32, (String, u64)>,
+    now: u64,
+) -> Walsender {
+    let entry = replies.entry(facts.pid).or_insert_with(|| (facts.reply_time.clone(), now));
+    if entry.0 != facts.reply_time {
+        *entry = (facts.reply_time.clone(), now);
+    }
+    Walsender {
+        pid: facts.pid,
+        application_name: facts.application_name.clone(),
+        ours: facts.is_member(),
+        streaming: facts.state == "streaming",
+        sent_lsn: facts.sent_lsn,
+        flushed_lsn: facts.flushed_lsn,
+        reply_age_ms: now.saturating_sub(entry.1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(application_name: &str, reply_time: &str) -> WalsenderFacts {
+        WalsenderFacts {
+            pid: 7,
+            application_name: application_name.to_owned(),
+            role: pgha_schema::names::ROLE_REPLICATION.to_owned(),
+            state: "streaming".to_owned(),
+            sent_lsn: Lsn(8),
+            flushed_lsn: Lsn(8),
+            reply_time: reply_time.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_age_of_a_reply_is_counted_here_and_not_on_the_standby() {
+        let mut replies = BTreeMap::new();
+        let standby_clock_is_years_off = "2001-01-01 00:00:00+00";
+        let member = "m0123456789abcdef";
+        assert_eq!(seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 100).reply_age_ms, 0);
+        assert_eq!(seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 400).reply_age_ms, 300);
+        assert_eq!(seen_walsender(&facts(member, "2001-01-01 00:00:01+00"), &mut replies, 500).reply_age_ms, 0);
+    }
+
+    #[test]
+    fn only_members_streams_are_ours() {
+        let mut replies = BTreeMap::new();
+        for (name, ours) in [("m0123456789abcdef", true), ("pgha_job", false), ("walreceiver", false)] {
+            assert_eq!(seen_walsender(&facts(name, ""), &mut replies, 1).ours, ours, "{name}");
+        }
+    }
+}

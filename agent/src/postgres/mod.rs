@@ -1,0 +1,12 @@
+//! PostgreSQL: its files, its programs, its answers. Every decision about it is made elsewhere.
+
+pub mod conf;
+pub mod control_data;
+pub mod files;
+pub mod hba;
+pub mod job;
+pub mod local;
+pub mod scram;
+pub mod session;
+pub mod sql;
+pub mod tools;

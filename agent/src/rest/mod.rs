@@ -1,0 +1,6 @@
+//! The agents' HTTP: probes, status and metrics for everybody, writes only for who has the internal key.
+
+pub mod auth;
+pub mod client;
+pub mod metrics;
+pub mod server;
