@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Names a provider that was built already.
-pub const BINARY_VARIABLE: &str = "PGHA_PROVIDER_BINARY";
+/// Name a provider that was built already; the first for these tests alone, the second for the whole harness.
+pub const BINARY_VARIABLES: [&str; 2] = ["PGHA_PROVIDER_BINARY", "PGHA_PROVIDER"];
 
-/// The provider's binary: the one that [`BINARY_VARIABLE`] names, else built here, once a process.
+/// The provider's binary: the one that one of [`BINARY_VARIABLES`] names, else built here, once a process.
 ///
 /// # Errors
 /// When it can't be built.
@@ -17,10 +17,8 @@ pub fn path() -> Result<&'static Path> {
     if let Some(path) = PATH.get() {
         return Ok(path);
     }
-    let path = match std::env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty()) {
-        Some(path) => PathBuf::from(path),
-        None => build()?,
-    };
+    let named = BINARY_VARIABLES.iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let path = named.map_or_else(build, |path| Ok(PathBuf::from(path)))?;
     ensure!(path.is_file(), "{} is not there", path.display());
     Ok(PATH.get_or_init(|| path))
 }

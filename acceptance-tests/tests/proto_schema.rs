@@ -1,0 +1,134 @@
+//! The schema in the form in which the CLI prints it, as a golden file: a change of it is a change for users.
+
+use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::proto_client::binary;
+use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
+use pgha_acceptance_tests::proto_client::process::Plugin;
+use serde_json::{Map, Value as Json, json};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What the CLI prints for the provider, whatever host its address has.
+fn golden_file() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "schema.json"].iter().collect()
+}
+
+fn check(printed: &Json, by: &str) -> Result<()> {
+    let fresh = format!("{printed:#}\n");
+    if std::env::var_os("PGHA_BLESS").is_some() {
+        std::fs::write(golden_file(), &fresh)?;
+    }
+    let golden = std::fs::read_to_string(golden_file()).unwrap_or_default();
+    let same = golden.lines().zip(fresh.lines()).take_while(|(one, other)| one == other).count();
+    ensure!(
+        golden == fresh,
+        "the schema as {by} prints it is not the golden one, first at line {}: look at the difference, then run \
+         PGHA_BLESS=1 cargo test -p pgha-acceptance-tests --test proto_schema",
+        same + 1
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_schema_is_the_golden_one() -> Result<()> {
+    let plugin = Plugin::start().await?;
+    let mut rpc = plugin.connect().await?.provider();
+    let schemas = rpc.get_provider_schema(pb::get_provider_schema::Request {}).await?.into_inner();
+    let resources: Result<Map<_, _>> =
+        schemas.resource_schemas.iter().map(|(name, one)| Ok((name.clone(), schema(one)?))).collect();
+    let provider = schema(schemas.provider.as_ref().context("no provider schema")?)?;
+    check(&json!({ "provider": provider, "resource_schemas": resources? }), "the provider")
+}
+
+/// The same by the CLIs that are on PATH: this also shows that they accept the schema and the process.
+#[test]
+fn the_clis_print_the_golden_schema() -> Result<()> {
+    for (cli, host) in [("terraform", "registry.terraform.io"), ("tofu", "registry.opentofu.org")] {
+        if Command::new(cli).arg("version").output().is_err() {
+            println!("{cli} is not on PATH: not tried");
+            continue;
+        }
+        let printed = printed_by(cli).with_context(|| cli.to_owned())?;
+        let ours = &printed["provider_schemas"][format!("{host}/pgha/postgres")];
+        check(ours, cli)?;
+    }
+    Ok(())
+}
+
+fn printed_by(cli: &str) -> Result<Json> {
+    let dir = tempfile::tempdir()?;
+    let binary = binary::path()?;
+    // An override names a directory, in which the binary must have its plain name.
+    std::os::unix::fs::symlink(binary, dir.path().join("terraform-provider-postgres"))?;
+    let config = dir.path().join("cli.tfrc");
+    let place = dir.path().display();
+    let overrides =
+        format!("provider_installation {{\n  dev_overrides {{ \"pgha/postgres\" = \"{place}\" }}\n}}\n");
+    std::fs::write(&config, overrides)?;
+    let required = "terraform {\n  required_providers { postgres = { source = \"pgha/postgres\" } }\n}\n";
+    std::fs::write(dir.path().join("main.tf"), required)?;
+    let output = Command::new(cli)
+        .args(["providers", "schema", "-json"])
+        .current_dir(dir.path())
+        .env("TF_CLI_CONFIG_FILE", &config)
+        .env("CHECKPOINT_DISABLE", "1")
+        .env_remove("TF_LOG")
+        .env_remove("TF_REATTACH_PROVIDERS")
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn schema(schema: &pb::Schema) -> Result<Json> {
+    let block = schema.block.as_ref().context("no block")?;
+    let mut printed = Map::new();
+    printed.insert("attributes".to_owned(), attributes(&block.attributes)?);
+    described(&mut printed, &block.description, block.description_kind());
+    Ok(json!({ "version": schema.version, "block": printed }))
+}
+
+fn attributes(attributes: &[pb::schema::Attribute]) -> Result<Json> {
+    let printed = attributes.iter().map(|one| Ok((one.name.clone(), attribute(one)?)));
+    printed.collect::<Result<Map<_, _>>>().map(Json::Object)
+}
+
+fn attribute(attribute: &pb::schema::Attribute) -> Result<Json> {
+    let mut printed = Map::new();
+    match &attribute.nested_type {
+        Some(nested) => {
+            let mode = nested.nesting().as_str_name().to_lowercase();
+            let inner = attributes(&nested.attributes)?;
+            printed.insert("nested_type".to_owned(), json!({ "attributes": inner, "nesting_mode": mode }));
+        }
+        None => {
+            let ty = serde_json::from_slice(&attribute.r#type).context("the type")?;
+            printed.insert("type".to_owned(), ty);
+        }
+    }
+    described(&mut printed, &attribute.description, attribute.description_kind());
+    // The CLI leaves out what is false.
+    for (word, holds) in [
+        ("required", attribute.required),
+        ("optional", attribute.optional),
+        ("computed", attribute.computed),
+        ("sensitive", attribute.sensitive),
+        ("write_only", attribute.write_only),
+        ("deprecated", attribute.deprecated),
+    ] {
+        if holds {
+            printed.insert(word.to_owned(), true.into());
+        }
+    }
+    Ok(Json::Object(printed))
+}
+
+fn described(printed: &mut Map<String, Json>, description: &str, kind: pb::StringKind) {
+    let kind = match kind {
+        pb::StringKind::Plain => "plain",
+        pb::StringKind::Markdown => "markdown",
+    };
+    if !description.is_empty() {
+        printed.insert("description".to_owned(), description.into());
+    }
+    printed.insert("description_kind".to_owned(), kind.into());
+}
