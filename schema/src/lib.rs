@@ -1,8 +1,14 @@
 //! The words that provider and agent share: the resource's types, the documents that they exchange, the names of objects.
 //!
 //! ```text
+//!   Rust types ── schemars ──> JSON Schema ── convert ──> tf::Schema ──> wire, plan, decoding, validators, docs/
+//!   (resource, provider_block)                                │
+//!                                                  value ── spec ──> ClusterSpec ──> objects, desired
+//!
 //!   provider ── desired (ConfigMap) ──> agents ── record (Lease), status (ConfigMap) ──> provider
 //! ```
+//!
+//! An attribute is added in one place: as a field with a doc comment in [`resource`]. Pure: no clock, no chance, no I/O.
 #![forbid(unsafe_code)]
 
 pub mod convert;

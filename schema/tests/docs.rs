@@ -7,16 +7,15 @@ use pgha_schema::docs;
 fn check(path: &str, fresh: &str) {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     if std::env::var_os("PGHA_BLESS").is_some() {
-        std::fs::write(&file, fresh).unwrap();
+        std::fs::write(&file, fresh).expect("docs/ is writable");
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-    if written != fresh {
-        let at = written.lines().zip(fresh.lines()).position(|(old, new)| old != new);
-        panic!(
-            "{path} is stale (first at line {}): run PGHA_BLESS=1 cargo test -p pgha-schema --test docs",
-            at.map_or(written.lines().count().min(fresh.lines().count()), |at| at) + 1
-        );
-    }
+    let differs = written.lines().zip(fresh.lines()).position(|(old, new)| old != new);
+    let line = differs.unwrap_or_else(|| written.lines().count().min(fresh.lines().count())) + 1;
+    assert!(
+        written == fresh,
+        "{path} is stale (first at line {line}): run PGHA_BLESS=1 cargo test -p pgha-schema --test docs"
+    );
 }
 
 #[test]
