@@ -1,13 +1,10 @@
-//! One snapshot of the world: what `decide` sees, and the report that peers read.
+//! One snapshot of the world: what `decide` sees.
 
 use std::time::SystemTime;
 
 use pgha_agent_core::Observation;
-use pgha_agent_core::observation::{
-    ControlState, DataSeen, LocalData, PostgresSeen, Signals, StreamSeen, Unfinished,
-};
+use pgha_agent_core::observation::{ControlState, DataSeen, LocalData, Signals, Unfinished};
 use pgha_schema::record::Record;
-use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
 use crate::agent::Agent;
 use crate::boottime::now_ms;
@@ -168,65 +165,6 @@ impl Agent {
             disk: self.disk.seen(),
         }
     }
-}
-
-/// This agent's report, from what it saw.
-pub fn report(seen: &Observation, activity: Vec<String>) -> AgentReport {
-    let data = seen.local_data();
-    let mut report = AgentReport {
-        format: STATUS_FORMAT,
-        anchor_uid: seen.me.anchor_uid.clone(),
-        pod: seen.me.pod.clone(),
-        nonce: seen.me.nonce.clone(),
-        member: data.map(|data| data.member.clone()),
-        system_identifier: data.map(|data| data.system_identifier),
-        era: data.and_then(|data| data.era),
-        role: Role::Unknown,
-        state: InstanceState::Down,
-        timeline: data.map(|data| data.timeline),
-        position: None,
-        replayed: None,
-        streams_from: None,
-        stopping: seen.signals.terminate_ms.is_some(),
-        applied: None,
-        pending_restart: false,
-        template_hash: seen.me.template_hash.clone(),
-        activity,
-        agent_version: seen.me.agent_version.clone(),
-    };
-    if seen.jobs.initdb.is_running() || seen.jobs.clone.is_running() || seen.jobs.rewind.is_running() {
-        report.state = InstanceState::Building;
-    }
-    match &seen.postgres {
-        PostgresSeen::Unknown
-        | PostgresSeen::Down
-        | PostgresSeen::Starting { .. }
-        | PostgresSeen::Stopping { .. }
-        | PostgresSeen::Unresponsive { .. } => {}
-        PostgresSeen::Standby(standby) => {
-            report.role = Role::Standby;
-            report.timeline = Some(standby.timeline);
-            report.position = standby.position();
-            report.replayed = Some(standby.replayed_lsn);
-            report.applied = standby.settings.rendered.clone();
-            report.pending_restart = standby.settings.pending_restart || standby.settings.held_back;
-            report.state = InstanceState::Behind;
-            if let StreamSeen::Streaming { upstream } = &standby.stream {
-                report.streams_from = Some(upstream.member.clone());
-                report.state = InstanceState::Streaming;
-            }
-        }
-        PostgresSeen::Primary(primary) => {
-            report.role = Role::Primary;
-            report.timeline = Some(primary.timeline);
-            report.position = Some(primary.current_lsn);
-            report.replayed = Some(primary.current_lsn);
-            report.applied = primary.settings.rendered.clone();
-            report.pending_restart = primary.settings.pending_restart;
-            report.state = InstanceState::Serving;
-        }
-    }
-    report
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgha_agent_core::decision::{Action, Decision, Reason};
 use pgha_agent_core::observation::{Gate, Observation, PostgresSeen, StreamSeen};
-use pgha_agent_core::{Memory, Timing, decide};
+use pgha_agent_core::{Memory, Timing, decide, report};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -17,7 +17,7 @@ use crate::api::objects::Paths;
 use crate::boottime::now_ms;
 use crate::disk::DiskProbe;
 use crate::guard_link::{GuardLink, socket_from_guard};
-use crate::observe::{DataCache, report};
+use crate::observe::DataCache;
 use crate::peers::{Asker, Peers};
 use crate::postgres::files::ConfigFiles;
 use crate::postgres::job::JobTable;
@@ -196,14 +196,14 @@ impl Agent {
             );
         }
         let record = seen.record();
-        let mut activity = vec![decision.reason.to_string()];
-        activity.extend(self.world.lock().desired_problem.clone());
+        let mut report = report(seen, decision);
+        report.activity.extend(self.world.lock().desired_problem.clone());
         let follows = seen
             .standby()
             .is_some_and(|standby| matches!(standby.stream, StreamSeen::Streaming { .. }));
         let serves_writes = seen.primary().is_some_and(|primary| primary.gate == Gate::Open);
         self.shared.show(Board {
-            report: report(seen, activity),
+            report,
             record: record.cloned(),
             reason: decision.reason.to_string(),
             ready: follows || serves_writes,

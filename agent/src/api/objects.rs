@@ -59,11 +59,6 @@ impl Paths {
         format!("{}/{name}", self.core("configmaps"))
     }
 
-    /// All ConfigMaps.
-    pub fn config_maps(&self) -> String {
-        self.core("configmaps")
-    }
-
     /// The StatefulSet.
     pub fn stateful_set(&self) -> String {
         format!("/apis/apps/v1/namespaces/{}/statefulsets/{}", self.namespace, self.names.cluster())

@@ -225,6 +225,7 @@ impl LocalPostgres {
             replayed_lsn: facts.replayed_lsn,
             timeline: facts.timeline,
             stream,
+            upstream_lacks_wal: false,
             replay_paused: facts.paused,
             settings: self.settings_seen(),
             slots,

@@ -50,11 +50,6 @@ pub enum ToolError {
     ControlData(#[from] ControlDataError),
 }
 
-/// Names an I/O error by what was being done.
-pub fn while_doing(what: &'static str) -> impl FnOnce(io::Error) -> ToolError {
-    move |source| ToolError::File { what, source }
-}
-
 /// Runs PostgreSQL's programs of one image.
 #[derive(Clone, Debug)]
 pub struct Tools {
