@@ -26,6 +26,7 @@ use pgha_schema::resource::ClusterSpec;
 use serde_json::{Map, Value as Json, json};
 
 pub use agent::{Agent, CHUNK_BYTES, chunk_label, chunks};
+pub(crate) use claims::{annotate, grow};
 pub use desired::document;
 pub use lease::{lease, lease_patch};
 pub use pod::template_hash;

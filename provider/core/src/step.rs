@@ -20,6 +20,14 @@ pub enum Step {
         /// What it means when the name is taken.
         taken: Taken,
     },
+    /// POST an object that several clusters share and all own; where it exists, add the owner to `metadata.ownerReferences`
+    /// of the one that is there (strategic merge patch: the list is merged by uid).
+    Share {
+        /// The object, with this cluster's owner reference in it.
+        object: Json,
+        /// That owner reference.
+        owner: Json,
+    },
     /// POST a Secret whose random content the shell makes. One that exists is kept: content is made once (P24).
     CreateSecret {
         /// The Secret with everything but what must be random.
@@ -54,8 +62,8 @@ pub enum Step {
     Delete {
         /// Which object.
         key: ObjectKey,
-        /// The uid that it must have.
-        uid: String,
+        /// The uid that it must have; `None` only for Secrets, which are never read.
+        uid: Option<String>,
     },
     /// Take snapshots until [`crate::progress::progress`] says done or failed, or the time is up.
     Wait(Wait),

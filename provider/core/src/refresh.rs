@@ -1,0 +1,201 @@
+//! From what is there to the state: the only way live facts enter (P1, P12–P15).
+
+use pgha_schema::desired::document_sha256;
+use serde_json::Value as Json;
+
+use crate::anchor::{Anchor, AnchorError};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::drift::{self, Drift, Entry};
+use crate::facts::Facts;
+use crate::live::{LiveCluster, Seen};
+use crate::object::{Kind, ObjectKey};
+use crate::progress::is_acknowledged;
+use crate::value::Value;
+
+/// What a refresh comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refreshed {
+    /// It is there.
+    Present {
+        /// The new state.
+        state: Value,
+        /// Warnings.
+        diagnostics: Diagnostics,
+    },
+    /// It is proven that it is gone.
+    Gone,
+    /// Neither can be said, or it is another's: the state stays as it is.
+    Refused(Diagnostic),
+}
+
+/// Judges a snapshot against the state before.
+pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster) -> Refreshed {
+    let anchor = live.anchor();
+    let all_missing = anchor.is_missing() && live.stateful_set().is_missing() && live.lease().is_missing();
+    if all_missing {
+        return gone(facts, live);
+    }
+    if let Some(diagnostic) = anothers(facts, live) {
+        return Refreshed::Refused(diagnostic);
+    }
+    let mut diagnostics = Diagnostics::new();
+    let drift = match anchor {
+        Seen::Known(object) => match Anchor::parse(object) {
+            Ok(anchor) => drift::drift(&anchor, live),
+            Err(error @ AnchorError::Newer(_)) => {
+                return Refreshed::Refused(Diagnostic::error("Made by a newer provider", error.to_string()));
+            }
+            Err(error) => without_anchor(live, &error.to_string()),
+        },
+        Seen::Missing => without_anchor(live, "(missing)"),
+        Seen::Forbidden(why) => Drift {
+            unreadable: vec![format!("ConfigMap {}: {why}", live.names.anchor())],
+            ..drift::drift(&Anchor::new(Json::Null), live)
+        },
+    };
+    if !drift.unreadable.is_empty() {
+        diagnostics.push(unreadable(&drift.unreadable));
+    }
+    Refreshed::Present { state: state(prior, live, drift), diagnostics }
+}
+
+/// Three objects answer 404, and it is the same Kubernetes cluster (P15).
+fn gone(facts: &Facts, live: &LiveCluster) -> Refreshed {
+    match (&facts.cluster_id, &live.cluster_id) {
+        (Some(known), Some(there)) if known == there => Refreshed::Gone,
+        (Some(known), Some(there)) => Refreshed::Refused(no_proof(
+            live,
+            &format!(
+                "This is another Kubernetes cluster than the one that it was made in (root certificate {} instead of {}): \
+                 are the credentials those of the right one?",
+                short(there),
+                short(known)
+            ),
+        )),
+        _ => Refreshed::Refused(no_proof(
+            live,
+            "Nothing proves that this is the Kubernetes cluster that it was made in: the ConfigMap kube-root-ca.crt of the \
+             namespace can't be read.",
+        )),
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn no_proof(live: &LiveCluster, why: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("Cluster {} was not found, and that it is gone is not proven", live.names.cluster()),
+        format!("{why} The state is kept. If the cluster is gone for good: terraform state rm ADDRESS."),
+    )
+}
+
+/// What carries our names belongs to another anchor.
+fn anothers(facts: &Facts, live: &LiveCluster) -> Option<Diagnostic> {
+    let ours = facts.anchor_uid.as_deref()?;
+    let there = live.anchor_uid().or_else(|| live.carried_anchor_uid())?;
+    if there == ours {
+        return None;
+    }
+    Some(Diagnostic::error(
+        format!("Another cluster is called {} now", live.names.cluster()),
+        format!(
+            "Its anchor has uid {there}, and this state was made for {ours}: the cluster of this state was deleted, and \
+             another was made under its name. The state is kept. `terraform state rm ADDRESS` forgets the old one; \
+             `terraform import` then takes the new one over."
+        ),
+    ))
+}
+
+/// Without the anchor nothing is remembered: the typed attributes are read, and the loss itself is drift.
+fn without_anchor(live: &LiveCluster, what: &str) -> Drift {
+    let mut drift = drift::drift(&Anchor::new(Json::Null), live);
+    drift.entries.push(Entry {
+        object: ObjectKey::new(Kind::ConfigMap, live.names.anchor()).to_string(),
+        field: String::new(),
+        diff: format!("--- applied\n+++ live\n@@ -1 +1 @@\n-ConfigMap {}\n+{what}\n", live.names.anchor()),
+        changed_by: String::new(),
+        changed_at: String::new(),
+    });
+    drift
+}
+
+fn unreadable(what: &[String]) -> Diagnostic {
+    Diagnostic::warning(
+        "Drift was not looked for everywhere",
+        format!(
+            "These objects may not be read, so a change in them does not show: {}. The Role for readers in examples/ \
+             holds the rights that are needed.",
+            what.join("; ")
+        ),
+    )
+}
+
+fn state(prior: &Value, live: &LiveCluster, drift: Drift) -> Value {
+    let mut state = prior.clone();
+    if let Some(typed) = &drift.typed {
+        state.set_at("replicas", Value::int(typed.replicas));
+        state.set_at("sync_mode", word(typed.sync_mode));
+        state.set_at("sync_replicas", Value::int(typed.sync_replicas));
+        state.set_at("durability", word(typed.durability));
+    }
+    if let Some(ready) = ready(live) {
+        state.set_at("ready", Value::Bool(ready));
+    }
+    if let Some(identifier) = live.system_identifier() {
+        state.set_at("system_identifier", identifier.into());
+    }
+    for service in ["rw", "ro"] {
+        if let Some(host) = load_balancer_host(live, service) {
+            state.set_at(&format!("{service}_host"), host.into());
+        }
+    }
+    state.set_at("drift", Value::List(drift.entries.into_iter().map(entry).collect()));
+    state
+}
+
+fn word(choice: impl serde::Serialize) -> Value {
+    serde_json::to_value(choice).ok().and_then(|json| json.as_str().map(Value::from)).unwrap_or_default()
+}
+
+/// Whether the desired document that is there is in force; `None` when it can't be told (P8).
+pub fn ready(live: &LiveCluster) -> Option<bool> {
+    let desired = ObjectKey::new(Kind::ConfigMap, live.names.desired());
+    let status = ObjectKey::new(Kind::ConfigMap, live.names.status());
+    if matches!(live.object(&desired), Seen::Forbidden(_))
+        || matches!(live.object(&status), Seen::Forbidden(_))
+    {
+        return None;
+    }
+    let (Some(text), Some(desired), Some(status)) = (live.desired_text(), live.desired(), live.status())
+    else {
+        return Some(false);
+    };
+    Some(is_acknowledged(&status, desired.generation, &document_sha256(text)))
+}
+
+/// The address that the platform gave a Service of type LoadBalancer; `None` for other types and before it has one.
+pub fn load_balancer_host(live: &LiveCluster, service: &str) -> Option<String> {
+    let name = if service == "rw" { live.names.service_rw() } else { live.names.service_ro() };
+    let key = ObjectKey::new(Kind::Service, name);
+    let object = live.objects.get(&key)?.known()?;
+    if object.pointer("/spec/type")?.as_str()? != "LoadBalancer" {
+        return None;
+    }
+    let ingress = object.pointer("/status/loadBalancer/ingress/0")?;
+    ["hostname", "ip"].iter().find_map(|field| ingress.get(field)?.as_str()).map(str::to_owned)
+}
+
+/// An entry as the state holds it: `Service/orders-rw`, `spec.selector`.
+fn entry(entry: Entry) -> Value {
+    let optional = |text: String| if text.is_empty() { Value::Null } else { text.into() };
+    let field = entry.field.trim_start_matches('.').to_owned();
+    Value::object([
+        ("object", entry.object.replacen(' ', "/", 1).into()),
+        ("field", field.into()),
+        ("diff", entry.diff.into()),
+        ("changed_by", optional(entry.changed_by)),
+        ("changed_at", optional(entry.changed_at)),
+    ])
+}

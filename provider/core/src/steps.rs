@@ -1,0 +1,173 @@
+//! From a planned specification and a fresh snapshot to ordered steps (P16–P21, P23).
+//!
+//! ```text
+//!   create:  anchor ── POST, snapshot ──> build
+//!   update:  [anchor, when it alone is gone ──>] change
+//!   delete:  check ──> stop ── snapshot ──> copy the record ── snapshot ──> remove
+//! ```
+//!
+//! Each function is called with a snapshot taken right before, and refuses before the first write what the plan did not
+//! show.
+
+mod create;
+mod delete;
+mod update;
+pub mod volumes;
+
+use pgha_schema::names::Names;
+use pgha_schema::resource::ClusterSpec;
+use serde_json::{Value as Json, json};
+
+use crate::anchor::Anchor;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::facts::Facts;
+use crate::live::{LiveCluster, Seen};
+use crate::object::{self, Kind};
+use crate::render::{self, Agent, Component, Inputs};
+use crate::step::{Forced, Step, Wait, Wish};
+use crate::value::Value;
+
+pub use create::{build, create_anchor};
+pub use delete::{Leaving, copy_record, remove, stop};
+pub use update::{change, remake_anchor};
+
+/// What create and update are made from.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// The planned specification.
+    pub spec: &'a ClusterSpec,
+    /// The state before; null for a create.
+    pub prior: &'a Value,
+    /// The configuration as written, for the anchor (P22): [`config_for_anchor`].
+    pub config: &'a Json,
+    /// Private state.
+    pub facts: &'a Facts,
+    /// The agent that this provider carries.
+    pub agent: &'a Agent,
+    /// Its gzipped binary.
+    pub gzipped: &'a [u8],
+}
+
+/// Steps, and what the user must hear of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Steps {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// Warnings.
+    pub diagnostics: Diagnostics,
+}
+
+impl Job<'_> {
+    fn names(&self) -> Names {
+        Names::new(&self.spec.name)
+    }
+
+    fn inputs<'b>(&'b self, anchor_uid: &'b str, generation: u64, live: &LiveCluster) -> Inputs<'b> {
+        let mut inputs = Inputs::new(self.spec, anchor_uid, self.agent, generation);
+        inputs.claim_size = claim_size(live);
+        inputs
+    }
+
+    /// The agent's chunks, owned by the anchor among others (P24).
+    fn chunks(&self, anchor_uid: &str) -> Vec<Step> {
+        let owner = json!({
+            "apiVersion": Kind::ConfigMap.api_version(),
+            "kind": Kind::ConfigMap.name(),
+            "name": self.names().anchor(),
+            "uid": anchor_uid,
+        });
+        let chunks = render::chunks(self.agent, self.gzipped, &self.spec.namespace);
+        let share = |mut object: Json| {
+            object["metadata"]["ownerReferences"] = json!([owner]);
+            Step::Share { object, owner: owner.clone() }
+        };
+        chunks.into_iter().map(share).collect()
+    }
+}
+
+/// The configuration for the anchor: as written, less `timeouts`. It must be wholly known.
+pub fn config_for_anchor(config: &Value) -> Json {
+    let mut json = config.to_json().unwrap_or_else(|| json!({}));
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove("timeouts");
+    }
+    json
+}
+
+/// The labels of the anchor's ConfigMap.
+pub fn anchor_labels(cluster: &str) -> Json {
+    render::labels(cluster, Component::State)
+}
+
+/// The anchor's ConfigMap of a new cluster.
+fn new_anchor(job: &Job<'_>) -> Json {
+    let anchor = Anchor::new(job.config.clone());
+    anchor.object(&job.names(), &job.spec.namespace, &anchor_labels(&job.spec.name))
+}
+
+/// The size in the live StatefulSet's claim template.
+fn claim_size(live: &LiveCluster) -> Option<String> {
+    let set = live.stateful_set();
+    let size = set.known()?.pointer("/spec/volumeClaimTemplates/0/spec/resources/requests/storage")?.as_str();
+    size.map(str::to_owned)
+}
+
+/// Waits with the operation's timeout.
+fn wait(wish: Wish) -> Step {
+    Step::Wait(Wait { wish, limit: crate::step::Limit::Operation })
+}
+
+fn apply(object: Json, forced: Forced, expect_uid: Option<String>) -> Step {
+    Step::Apply { object, forced, expect_uid, remember: true }
+}
+
+/// The uid that a live object of ours has, so that no other is changed in its place.
+fn uid_of(live: &LiveCluster, object: &Json) -> Option<String> {
+    let key = object::ObjectKey::of(object)?;
+    live.object(&key).known().and_then(|live| object::uid(live)).map(str::to_owned)
+}
+
+/// What may not be read can't be judged, so nothing is written.
+fn readable(live: &LiveCluster) -> Result<(), Diagnostic> {
+    let mut forbidden: Vec<String> = live
+        .objects
+        .iter()
+        .filter_map(|(key, seen)| match seen {
+            Seen::Forbidden(why) => Some(format!("{key}: {why}")),
+            Seen::Known(_) | Seen::Missing => None,
+        })
+        .collect();
+    for (what, list) in [("pods", &live.pods), ("persistentvolumeclaims", &live.claims)] {
+        if let Seen::Forbidden(why) = list {
+            forbidden.push(format!("{what}: {why}"));
+        }
+    }
+    if forbidden.is_empty() {
+        return Ok(());
+    }
+    Err(Diagnostic::error(
+        "Not allowed to read what is there",
+        format!(
+            "Nothing was changed, since what may not be read can't be judged. Give these credentials the Role in \
+             examples/, or use others. {}",
+            forbidden.join("; ")
+        ),
+    ))
+}
+
+/// The cluster that the state speaks of is the one that is there (P16).
+fn same_cluster(live: &LiveCluster, facts: &Facts) -> Result<(), Diagnostic> {
+    let (Some(there), Some(ours)) = (live.anchor_uid(), facts.anchor_uid.as_deref()) else { return Ok(()) };
+    if there == ours {
+        return Ok(());
+    }
+    let cluster = live.names.cluster();
+    Err(Diagnostic::error(
+        format!("Another cluster is called {cluster} now"),
+        format!(
+            "ConfigMap {} has uid {there}, and this state was made for {ours}: somebody made a cluster of this name anew. \
+             Nothing was changed. To manage that one, `terraform state rm` this resource and `terraform import` it.",
+            live.names.anchor()
+        ),
+    ))
+}

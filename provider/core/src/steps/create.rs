@@ -1,0 +1,126 @@
+//! A new cluster (P16, P19, P21).
+
+use pgha_schema::desired::document_sha256;
+use pgha_schema::names::ANNOTATION_NEVER_INITIALISED;
+use pgha_schema::record::Record;
+use serde_json::{Value as Json, json};
+
+use super::volumes::{self, Found};
+use super::{Job, Steps, apply, new_anchor, readable, wait};
+use crate::diagnostic::Diagnostic;
+use crate::live::LiveCluster;
+use crate::object;
+use crate::render::{self, Inputs};
+use crate::step::{Forced, Step, Taken, Wish};
+
+/// The first write of a create: a plain POST of the anchor. Everything that can be refused is refused before it.
+pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnostic> {
+    readable(live)?;
+    let id = format!("{}/{}", job.spec.namespace, job.spec.name);
+    if live.anchor_uid().is_none() {
+        for seen in [live.stateful_set(), live.lease()] {
+            if let Some(object) = seen.known() {
+                return Err(leftover(object));
+            }
+        }
+        volumes::judge(live, job.spec.replicas)?;
+    }
+    Ok(Step::Create {
+        object: new_anchor(job),
+        taken: Taken::Error {
+            summary: format!("Cluster {id} exists already"),
+            detail: format!(
+                "ConfigMap {} is there, so a cluster of this name exists, made by another configuration or by this one \
+                 before its state was lost. Nothing was changed. To manage that cluster here: terraform import \
+                 ADDRESS {id}. To make another one, choose another name.",
+                job.names().anchor()
+            ),
+        },
+    })
+}
+
+fn leftover(object: &Json) -> Diagnostic {
+    let kind = object["kind"].as_str().unwrap_or("Object");
+    Diagnostic::error(
+        format!("{kind} {} exists already", object::name(object)),
+        format!(
+            "It is there without the ConfigMap {}-anchor that belongs to a cluster of ours: it is another's, or a cluster \
+             lost its anchor. Nothing was changed. Choose another name; or, if it may go, delete it first.",
+            object::name(object)
+        ),
+    )
+}
+
+/// Everything after the anchor; `live` holds it.
+pub fn build(job: &Job<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
+    readable(live)?;
+    let uid = live.anchor_uid().ok_or_else(|| {
+        Diagnostic::error("The anchor is gone", "It was deleted right after it was made. Run apply again.")
+    })?;
+    let found = volumes::judge(live, job.spec.replicas)?;
+    let inputs = job.inputs(uid, 1, live);
+    let mut all = Steps::default();
+    all.steps.extend(job.chunks(uid));
+    all.steps.extend(render::secrets(&inputs));
+    all.steps.extend(unmarked(live));
+    all.steps.push(lease(&inputs, &found));
+    if let Found::Kept(record) = &found {
+        all.diagnostics.push(resumed(live, record));
+    }
+    all.steps
+        .extend(render::objects(&inputs).into_iter().map(|object| apply(object, Forced::default(), None)));
+    all.steps.push(Step::SaveAnchor);
+    all.steps.push(wait(Wish::Primary));
+    if job.spec.replicas > 0 {
+        all.steps.push(wait(Wish::Streaming { standbys: job.spec.replicas }));
+    }
+    let sha256 = document_sha256(&render::document(&inputs).to_text());
+    all.steps.push(wait(Wish::Acknowledged { generation: inputs.generation, sha256 }));
+    Ok(all)
+}
+
+/// The Lease is made once and never again: one that is there belongs to somebody.
+fn lease(inputs: &Inputs<'_>, found: &Found) -> Step {
+    let record = match found {
+        Found::Empty => Record::initial(inputs.anchor_uid, inputs.spec.sync_mode),
+        Found::Kept(record) => (**record).clone(),
+    };
+    let name = inputs.names().cluster().to_owned();
+    Step::Create {
+        object: render::lease(inputs, &record),
+        taken: Taken::Error {
+            summary: format!("Lease {name} exists already"),
+            detail: "Somebody else made it in the meantime. Choose another name, or delete it if it may go."
+                .to_owned(),
+        },
+    }
+}
+
+/// From now on the volumes may hold data: the mark that says otherwise goes first.
+fn unmarked(live: &LiveCluster) -> Vec<Step> {
+    let claims = live.claims_by_ordinal().into_values();
+    let marked = claims.filter(|claim| object::annotation(claim, ANNOTATION_NEVER_INITIALISED).is_some());
+    marked
+        .map(|claim| {
+            render::annotate(
+                object::name(claim),
+                object::uid(claim),
+                json!({ANNOTATION_NEVER_INITIALISED: null}),
+            )
+        })
+        .collect()
+}
+
+fn resumed(live: &LiveCluster, record: &Record) -> Diagnostic {
+    let system = record.system_identifier.map_or_else(|| "unknown".to_owned(), |system| system.to_string());
+    let claims: Vec<_> = live.claims_by_ordinal().into_values().map(object::name).collect();
+    Diagnostic::warning(
+        "The cluster resumes from kept volumes",
+        format!(
+            "Volumes of an earlier cluster of this name were found ({}), with PostgreSQL's system identifier {system} and \
+             era {}. The new cluster goes on with that data; initdb is not run, and `bootstrap` is not looked at.",
+            claims.join(", "),
+            record.era()
+        ),
+    )
+}

@@ -1,0 +1,213 @@
+//! A change of a cluster that exists (P6, P16, P17, P18, P23).
+
+use pgha_schema::desired::document_sha256;
+use pgha_schema::quantity::Quantity;
+use serde_json::Value as Json;
+
+use super::{Job, Steps, apply, new_anchor, readable, same_cluster, uid_of, wait};
+use crate::diagnostic::Diagnostic;
+use crate::live::{LiveCluster, Seen};
+use crate::object::{self, Kind, ObjectKey};
+use crate::path::Path;
+use crate::render::{self, Inputs};
+use crate::step::{Forced, Step, Taken, Wish};
+use crate::value::Value;
+
+/// Makes the anchor again when it alone is gone and StatefulSet or Lease prove that this is our cluster (P16). `None`: it is
+/// there. After it, take a snapshot and go on with [`change`]; the new uid goes into private state.
+pub fn remake_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Option<Step>, Diagnostic> {
+    readable(live)?;
+    if live.anchor_uid().is_some() {
+        return Ok(None);
+    }
+    if job.facts.anchor_uid.is_none() || live.carried_anchor_uid() != job.facts.anchor_uid.as_deref() {
+        return Err(Diagnostic::error(
+            format!("ConfigMap {} is gone", job.names().anchor()),
+            "Neither the StatefulSet nor the Lease proves that this is the cluster of this state. Nothing was changed. \
+             If the cluster is gone for good, `terraform state rm` this resource.",
+        ));
+    }
+    Ok(Some(Step::Create {
+        object: new_anchor(job),
+        taken: Taken::Error {
+            summary: format!("ConfigMap {} was made by somebody else", job.names().anchor()),
+            detail: "Run plan again.".to_owned(),
+        },
+    }))
+}
+
+/// The change itself; `live` holds the anchor. `facts` of the job may still carry the uid of an anchor that was just made
+/// again: `remade` says so.
+pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, Diagnostic> {
+    readable(live)?;
+    if !remade {
+        same_cluster(live, job.facts)?;
+    }
+    riskier_than_planned(job, live)?;
+    let uid = live.anchor_uid().ok_or_else(|| Diagnostic::error("The anchor is gone", "Run plan again."))?;
+    let mut inputs = job.inputs(uid, next_generation(live), live);
+    let final_pods = inputs.pods;
+    let live_pods = live.wanted_pods().unwrap_or(0) as u32;
+    inputs.pods = final_pods.max(live_pods);
+    let mut all = Steps::default();
+    let steps = &mut all.steps;
+    steps.extend(job.chunks(uid));
+    steps.extend(render::secrets(&inputs));
+    if live.carried_anchor_uid() != Some(uid)
+        && let Some(lease_uid) = live.lease().known().and_then(|lease| object::uid(lease))
+    {
+        steps.push(render::lease_patch(&inputs, lease_uid));
+    }
+    let growing = growth(job, live);
+    steps.extend(growing.iter().cloned());
+    let fields = |object: &Json| forced(job, live, object);
+    let objects = render::objects(&inputs).into_iter();
+    steps.extend(objects.map(|object| {
+        let (forced, uid) = (fields(&object), uid_of(live, &object));
+        apply(object, forced, uid)
+    }));
+    steps.extend(no_budget(job, live));
+    steps.push(Step::SaveAnchor);
+    let sha256 = document_sha256(&render::document(&inputs).to_text());
+    steps.push(wait(Wish::Acknowledged { generation: inputs.generation, sha256 }));
+    if live_pods < final_pods {
+        steps.push(wait(Wish::Streaming { standbys: job.spec.replicas }));
+    }
+    steps.extend(scale_down(job, live, &inputs, final_pods));
+    if !growing.is_empty() {
+        steps.push(wait(Wish::Grown { size: job.spec.storage.size.to_string() }));
+    }
+    Ok(all)
+}
+
+/// Raised above everything that was ever written or acknowledged.
+pub(super) fn next_generation(live: &LiveCluster) -> u64 {
+    let written = live.desired().map_or(0, |desired| desired.generation);
+    let acknowledged = live.status().and_then(|status| status.acknowledged).map_or(0, |one| one.generation);
+    written.max(acknowledged) + 1
+}
+
+/// Facts that would make a step do more than the plan said stop the apply before its first write (P6).
+fn riskier_than_planned(job: &Job<'_>, live: &LiveCluster) -> Result<(), Diagnostic> {
+    let known = job.prior.get("system_identifier").as_str();
+    if let (Some(known), Some(there)) = (known, live.system_identifier())
+        && known != there
+    {
+        return Err(Diagnostic::error(
+            "The data is not the one that was planned for",
+            format!(
+                "PostgreSQL's system identifier was {known} and is {there} now. Nothing was changed. Run plan again."
+            ),
+        ));
+    }
+    let (planned_from, pods) = (job.prior.get("replicas").as_i64(), live.wanted_pods());
+    if let (Some(planned_from), Some(pods)) = (planned_from, pods) {
+        let there = pods as i64 - 1;
+        if there > planned_from && there > i64::from(job.spec.replicas) {
+            return Err(Diagnostic::error(
+                "More instances are there than when the plan was made",
+                format!(
+                    "The plan knew of {planned_from} replicas, there are {there} now, and {} are planned: instances would go \
+                     that the plan did not name. Nothing was changed. Run plan again.",
+                    job.spec.replicas
+                ),
+            )
+            .at(Path::of("replicas")));
+        }
+    }
+    let wanted = &job.spec.storage.size;
+    for claim in live.claims_by_ordinal().values() {
+        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str);
+        let grew = asked.and_then(|text| text.parse::<Quantity>().ok()).is_some_and(|asked| asked > *wanted);
+        if grew && job.prior.get("storage.size").as_str() != Some(wanted.as_str()) {
+            return Err(Diagnostic::error(
+                "A volume is larger than planned already",
+                format!(
+                    "PersistentVolumeClaim {} asks for {}, and volumes can't shrink. Plan at least that size.",
+                    object::name(claim),
+                    asked.unwrap_or_default()
+                ),
+            )
+            .at(Path::of("storage.size")));
+        }
+    }
+    Ok(())
+}
+
+/// Claims that are smaller than wanted are asked to grow.
+fn growth(job: &Job<'_>, live: &LiveCluster) -> Vec<Step> {
+    let size = &job.spec.storage.size;
+    let smaller = live.claims_by_ordinal().into_iter().filter(|(_, claim)| {
+        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str);
+        asked.and_then(|text| text.parse::<Quantity>().ok()).is_some_and(|asked| asked < *size)
+    });
+    let names = job.names();
+    smaller.map(|(ordinal, claim)| render::grow(&names, ordinal, object::uid(claim), size.as_str())).collect()
+}
+
+/// The fields whose difference the plan showed: drift entries, and the typed attributes that it changes back (P17).
+fn forced(job: &Job<'_>, live: &LiveCluster, object: &Json) -> Forced {
+    let Some(key) = ObjectKey::of(object) else { return Forced::default() };
+    let shown = format!("{}/{}", key.kind, key.name);
+    let entries = job.prior.get("drift").as_items().unwrap_or_default();
+    let of_object = entries.iter().filter(|entry| entry.get("object").as_str() == Some(&shown));
+    let mut fields: Vec<String> =
+        of_object.map(|entry| entry.get("field").as_str().unwrap_or_default().to_owned()).collect();
+    let replicas = Value::int(job.spec.replicas);
+    let differs = |path: &str, planned: &Value| job.prior.get(path) != planned;
+    if key.kind == Kind::StatefulSet && differs("replicas", &replicas) {
+        fields.push(".spec.replicas".to_owned());
+    }
+    let desired = key.kind == Kind::ConfigMap && key.name == live.names.desired();
+    let typed_differs = differs("replicas", &replicas)
+        || differs("sync_mode", &word(job.spec.sync_mode))
+        || differs("durability", &word(job.spec.durability))
+        || differs("sync_replicas", &Value::int(job.spec.sync_replicas));
+    if desired && typed_differs {
+        fields.push(format!(".data.{}", pgha_schema::names::KEY_DESIRED));
+    }
+    Forced { fields }
+}
+
+/// A single instance has no disruption budget; one that is there goes.
+fn no_budget(job: &Job<'_>, live: &LiveCluster) -> Option<Step> {
+    let key = ObjectKey::new(Kind::PodDisruptionBudget, job.spec.name.clone());
+    let Seen::Known(budget) = live.object(&key) else { return None };
+    (job.spec.replicas == 0).then(|| Step::Delete { key, uid: object::uid(budget).map(str::to_owned) })
+}
+
+/// After the agents acknowledged fewer members: the pods go, and where volumes are not kept, these too (P23).
+fn scale_down(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>, final_pods: u32) -> Vec<Step> {
+    let names = job.names();
+    let mut steps = Vec::new();
+    if inputs.pods > final_pods {
+        let inputs = Inputs { pods: final_pods, ..inputs.clone() };
+        let set = render::objects(&inputs)
+            .into_iter()
+            .find(|object| ObjectKey::of(object).is_some_and(|key| key.kind == Kind::StatefulSet));
+        if let Some(set) = set {
+            let (forced, uid) = (forced(job, live, &set), uid_of(live, &set));
+            steps.push(apply(set, forced, uid));
+        }
+        steps.push(Step::SaveAnchor);
+        steps.push(wait(Wish::PodsGone { from_ordinal: final_pods }));
+    }
+    if !job.spec.storage.retain {
+        let beyond = live.claims_by_ordinal().into_iter().filter(|(ordinal, _)| *ordinal >= final_pods);
+        let beyond: Vec<_> = beyond.collect();
+        steps.extend(beyond.iter().map(|(ordinal, claim)| Step::Delete {
+            key: ObjectKey::new(Kind::PersistentVolumeClaim, names.claim(*ordinal)),
+            uid: object::uid(claim).map(str::to_owned),
+        }));
+        if !beyond.is_empty() {
+            let names = beyond.iter().map(|(ordinal, _)| names.claim(*ordinal)).collect();
+            steps.push(wait(Wish::ClaimsGone { names }));
+        }
+    }
+    steps
+}
+
+/// A choice as the state spells it.
+fn word(choice: impl serde::Serialize) -> Value {
+    serde_json::to_value(choice).ok().and_then(|json| json.as_str().map(Value::from)).unwrap_or_default()
+}
