@@ -9,8 +9,10 @@ use crate::validators::Problem;
 
 pub use owned::{OWNED, owned_because};
 
-/// Every setting that a configuration file may hold in some version from 15 to 18, in lower case.
+/// Every setting of some version from 15 to 18, in lower case, with ` postmaster` behind those that need a restart.
 const KNOWN: &str = include_str!("parameters/known.txt");
+/// Settings of common extensions that need a restart.
+const EXTENSIONS_POSTMASTER: [&str; 1] = ["pg_stat_statements.max"];
 
 /// Settings that a standby must not have lower than its primary had when it wrote the WAL (P23).
 pub const HOT_STANDBY_SENSITIVE: [&str; 5] = [
@@ -21,60 +23,6 @@ pub const HOT_STANDBY_SENSITIVE: [&str; 5] = [
     "max_worker_processes",
 ];
 
-/// Settings of context `postmaster` that users may set: a change needs a restart. In some version from 15 to 18.
-const POSTMASTER: [&str; 50] = [
-    "archive_mode",
-    "autovacuum_freeze_max_age",
-    "autovacuum_max_workers",
-    "autovacuum_multixact_freeze_max_age",
-    "autovacuum_worker_slots",
-    "bonjour",
-    "bonjour_name",
-    "commit_timestamp_buffers",
-    "debug_io_direct",
-    "dynamic_shared_memory_type",
-    "event_source",
-    "huge_page_size",
-    "huge_pages",
-    "ignore_invalid_pages",
-    "io_max_combine_limit",
-    "io_max_concurrency",
-    "io_method",
-    "jit_provider",
-    "max_active_replication_origins",
-    "max_connections",
-    "max_files_per_process",
-    "max_locks_per_transaction",
-    "max_logical_replication_workers",
-    "max_notify_queue_pages",
-    "max_pred_locks_per_transaction",
-    "max_prepared_transactions",
-    "max_replication_slots",
-    "max_wal_senders",
-    "max_worker_processes",
-    "min_dynamic_shared_memory",
-    "multixact_member_buffers",
-    "multixact_offset_buffers",
-    "notify_buffers",
-    "old_snapshot_threshold",
-    "pg_stat_statements.max",
-    "reserved_connections",
-    "serializable_buffers",
-    "shared_buffers",
-    "shared_memory_type",
-    "shared_preload_libraries",
-    "subtransaction_buffers",
-    "superuser_reserved_connections",
-    "trace_connection_negotiation",
-    "track_activity_query_size",
-    "track_commit_timestamp",
-    "transaction_buffers",
-    "unix_socket_group",
-    "wal_buffers",
-    "wal_decode_buffer_size",
-    "wal_level",
-];
-
 /// Whether a change of the setting takes effect only when PostgreSQL of this major version starts. Extensions' settings
 /// aren't known here, beside the commonest; the agent asks the server itself.
 pub fn needs_restart(name: &str, major: u32) -> bool {
@@ -83,7 +31,13 @@ pub fn needs_restart(name: &str, major: u32) -> bool {
     if name == "autovacuum_max_workers" && major >= 18 {
         return false;
     }
-    POSTMASTER.contains(&name.as_str())
+    let listed = known().any(|(known, postmaster)| postmaster && known == name);
+    listed || EXTENSIONS_POSTMASTER.contains(&name.as_str())
+}
+
+/// The known settings, and whether they need a restart.
+fn known() -> impl Iterator<Item = (&'static str, bool)> {
+    KNOWN.lines().map(|line| line.strip_suffix(" postmaster").map_or((line, false), |name| (name, true)))
 }
 
 /// The value of a [`HOT_STANDBY_SENSITIVE`] setting when the user sets none: PostgreSQL's default, beside
@@ -140,12 +94,12 @@ fn suggestion(name: &str) -> Option<&'static str> {
     if name.contains('.') || is_known(name) {
         return None;
     }
-    let near = KNOWN.lines().map(|known| (distance(name, known), known)).min()?;
+    let near = known().map(|(known, _)| (distance(name, known), known)).min()?;
     (near.0 <= 2).then_some(near.1)
 }
 
 fn is_known(name: &str) -> bool {
-    KNOWN.lines().any(|known| known == name)
+    known().any(|(known, _)| known == name)
 }
 
 /// How many letters are added, dropped or exchanged between two words.
@@ -290,21 +244,28 @@ mod tests {
 
     #[test]
     fn restarts_are_told_from_reloads_by_version() {
-        assert!(needs_restart("shared_buffers", 15) && needs_restart("io_method", 18));
+        assert!(
+            needs_restart("shared_buffers", 15)
+                && needs_restart("pg_stat_statements.max", 16)
+                && needs_restart("io_method", 18)
+        );
         assert!(needs_restart("autovacuum_max_workers", 17) && !needs_restart("autovacuum_max_workers", 18));
         assert!(!needs_restart("work_mem", 18) && !needs_restart("max_wal_size", 15));
     }
 
     #[test]
-    fn every_listed_setting_exists_and_none_is_owned() {
-        for name in POSTMASTER.iter().chain(&HOT_STANDBY_SENSITIVE).filter(|name| !name.contains('.')) {
-            assert!(is_known(name), "{name}");
-            assert_eq!(owned_because(name), None, "{name}");
-        }
+    fn the_settings_that_standbys_must_not_undercut_need_a_restart_and_have_a_default() {
         for name in HOT_STANDBY_SENSITIVE {
             assert!(needs_restart(name, 15) && sensitive_default(name).is_some(), "{name}");
+            assert_eq!(owned_because(name), None, "{name}");
         }
-        assert!(KNOWN.lines().is_sorted());
+    }
+
+    #[test]
+    fn the_list_is_sorted_and_whole() {
+        let names: Vec<_> = known().map(|(name, _)| name).collect();
+        assert!(names.is_sorted() && names.iter().all(|name| is_name(name)));
+        assert_eq!((names.len(), known().filter(|(_, postmaster)| *postmaster).count()), (385, 71));
     }
 
     #[test]
