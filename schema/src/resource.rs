@@ -86,8 +86,10 @@ pub struct ClusterSpec {
     #[schemars(extend("x-tf" = Tf::new().key_rule(Rule::ParameterName).rule(Rule::OneLine)
         .change(Change::ReloadOrRestart)))]
     pub parameters: BTreeMap<String, String>,
-    /// Lines of pg_hba.conf, after the agent's own ones. The first line that matches decides.
+    /// Lines of pg_hba.conf, after the agent's own ones; at least one. The first line that matches decides, and who matches
+    /// none is refused.
     #[serde(default = "default_pg_hba")]
+    #[schemars(length(min = 1))]
     #[schemars(extend("x-tf" = Tf::new().rule(Rule::PgHbaLine).change(Change::Reload)))]
     pub pg_hba: Vec<String>,
     /// How the database is made at first; later changes make a new cluster.

@@ -55,7 +55,7 @@ pub enum PullPolicy {
     IfNotPresent,
     /// At each start of a container.
     Always,
-    /// Never: the node must have it.
+    /// Not at all: the node must have it.
     Never,
 }
 
