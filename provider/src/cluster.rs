@@ -1,7 +1,12 @@
 //! The real engine: the pure core's decisions, and Kubernetes for what must be looked at or done.
 
+mod apply;
 mod carried;
+mod failure;
+mod import;
 mod plan;
+mod read;
+mod work;
 
 use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
 use crate::live::config::{Connector, unknown_attributes, validate};
@@ -70,10 +75,6 @@ impl Default for ClusterEngine {
     }
 }
 
-fn missing() -> Diagnostics {
-    Diagnostic::error("Not built yet", "This build of the provider lacks that part.").into()
-}
-
 #[tonic::async_trait]
 impl Engine for ClusterEngine {
     fn schemas(&self) -> Schemas {
@@ -124,7 +125,12 @@ impl Engine for ClusterEngine {
             let diagnostics = Diagnostic::warning("The cluster was not refreshed", detail).into();
             return Answer { state: request.state, private: request.private, diagnostics };
         }
-        Answer { state: request.state, private: request.private, diagnostics: missing() }
+        match self.connector() {
+            Ok(connector) => read::read(request, &connector).await,
+            Err(problem) => {
+                Answer { state: request.state, private: request.private, diagnostics: problem.into() }
+            }
+        }
     }
 
     async fn plan(&self, request: Plan) -> Planned {
@@ -136,18 +142,18 @@ impl Engine for ClusterEngine {
     }
 
     async fn apply(&self, request: Apply) -> Answer {
-        let diagnostics = match self.connector() {
-            Ok(_connector) => missing(),
-            Err(problem) => problem.into(),
-        };
-        Answer { state: request.prior, private: request.private, diagnostics }
+        match self.connector() {
+            Ok(connector) => apply::apply(request, &connector).await,
+            Err(problem) => {
+                Answer { state: request.prior, private: request.private, diagnostics: problem.into() }
+            }
+        }
     }
 
-    async fn import(&self, _request: Import) -> Answer {
-        let diagnostics = match self.connector() {
-            Ok(_connector) => missing(),
-            Err(problem) => problem.into(),
-        };
-        Answer { diagnostics, ..Answer::default() }
+    async fn import(&self, request: Import) -> Answer {
+        match self.connector() {
+            Ok(connector) => import::import(request, &connector).await,
+            Err(problem) => Answer { diagnostics: problem.into(), ..Answer::default() },
+        }
     }
 }

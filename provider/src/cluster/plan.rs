@@ -50,7 +50,7 @@ async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Exte
 }
 
 /// The specification, when every input is known.
-fn spec(planned: &Value) -> Option<ClusterSpec> {
+pub(super) fn spec(planned: &Value) -> Option<ClusterSpec> {
     let inputs = schema().attributes.iter().filter(|attribute| !attribute.is_output());
     let known: Option<serde_json::Map<_, _>> =
         inputs.map(|input| Some((input.name.clone(), planned.get(&input.name).to_json()?))).collect();

@@ -108,11 +108,11 @@ impl Api {
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
-    /// Replaces an object as a whole; its `metadata.resourceVersion` is the precondition.
-    pub async fn replace(&self, key: &ObjectKey, object: &Json) -> Answer<Json> {
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let request = || Ok(self.kind(key.kind).replace(&key.name, &params, bytes(object))?);
-        self.once(Verb::Patch, key.kind, &key.name, request).await
+    /// Strategic merge patch: lists with keys are merged by them.
+    pub async fn strategic_merge(&self, key: &ObjectKey, patch: &Json) -> Answer<Json> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Strategic(patch))?);
+        self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
     /// Deletes an object if it is still the one with this uid. One that is gone counts as deleted.

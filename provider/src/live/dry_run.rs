@@ -46,7 +46,8 @@ pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Option<Dia
         tracing::info!("the dry run at plan time took too long and is left out");
         return None;
     };
-    let refused: Vec<_> = applied.into_iter().chain(created).filter_map(Result::err).filter(is_telling).collect();
+    let refused: Vec<_> =
+        applied.into_iter().chain(created).filter_map(Result::err).filter(is_telling).collect();
     warning(&refused)
 }
 
@@ -84,7 +85,8 @@ fn made_by(stateful_set: &Json) -> Vec<Json> {
 
 /// A missing right, a namespace that is yet to be made and a server that is away are no one's fault at plan time.
 fn is_telling(error: &LiveError) -> bool {
-    let silent = error.is_forbidden() || error.is_not_found() || error.is_already_exists() || error.is_other_uid();
+    let silent =
+        error.is_forbidden() || error.is_not_found() || error.is_already_exists() || error.is_other_uid();
     let refused = error.status().filter(|status| status.code != 401 && (400..500).contains(&status.code));
     let telling = !silent && refused.is_some() && !error.is_passing();
     if !telling {

@@ -6,7 +6,7 @@ use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::conflict::{self, Conflict};
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
-use pgha_provider_core::object::{self, ObjectKey};
+use pgha_provider_core::object::{self, Kind, ObjectKey};
 use pgha_provider_core::step::{Forced, Random, Step, Taken, Wait};
 use pgha_schema::names::Names;
 use rand::Rng as _;
@@ -19,6 +19,8 @@ use super::wait::{self, Ended, Frame};
 
 /// Length of a password, in letters and digits: 190 bits.
 const PASSWORD_LENGTH: usize = 32;
+/// Another cluster's destroy can take a shared object away between two requests.
+const SHARE_ATTEMPTS: u32 = 3;
 /// Bytes of the agents' key, written in hexadecimal.
 const KEY_BYTES: usize = 32;
 
@@ -55,7 +57,7 @@ pub struct Runner<'a> {
     pub anchor: &'a mut Anchor,
     /// Labels of the anchor's ConfigMap.
     pub anchor_labels: Json,
-    /// Uid of the anchor: the precondition of its writes.
+    /// Uid of the anchor: the precondition of its writes, and known as soon as a step has made it.
     pub anchor_uid: Option<String>,
 }
 
@@ -76,6 +78,7 @@ impl Runner<'_> {
     async fn step(&mut self, step: Step) -> Result<(), Failure> {
         match step {
             Step::Create { object, taken } => self.create(&object, taken).await,
+            Step::Share { object, owner } => self.share(&object, &owner).await,
             Step::CreateSecret { object, random, derived } => {
                 let key = key_of(&object)?;
                 let filled = fill(object, &random, &derived);
@@ -97,9 +100,12 @@ impl Runner<'_> {
                     answer => answer.map(drop).map_err(refused),
                 }
             }
-            Step::Delete { key, uid } => self.api.delete(&key, Some(&uid)).await.map_err(|error| {
-                if error.is_other_uid() { Failure::Refused(other_uid(&key, &uid)) } else { refused(error) }
-            }),
+            Step::Delete { key, uid } => {
+                self.api.delete(&key, uid.as_deref()).await.map_err(|error| match &uid {
+                    Some(uid) if error.is_other_uid() => Failure::Refused(other_uid(&key, uid)),
+                    _ => refused(error),
+                })
+            }
             Step::Wait(wish) => wait::wait(self.api, self.names, self.frame, self.start, &wish)
                 .await
                 .map_err(|ended| Failure::Wait { wait: wish, ended }),
@@ -107,20 +113,41 @@ impl Runner<'_> {
         }
     }
 
-    async fn create(&self, object: &Json, taken: Taken) -> Result<(), Failure> {
+    async fn create(&mut self, object: &Json, taken: Taken) -> Result<(), Failure> {
         let key = key_of(object)?;
-        // The agent's binary is megabytes: not sent when it is there.
-        if taken == Taken::Keep && self.api.get(&key).await.is_ok() {
-            return Ok(());
-        }
         match (self.api.create(&key, object, Mode::Real).await, taken) {
-            (Ok(_), _) => Ok(()),
+            (Ok(made), _) => {
+                if key.kind == Kind::ConfigMap && key.name == self.names.anchor() {
+                    self.anchor_uid = object::uid(&made).map(str::to_owned);
+                }
+                Ok(())
+            }
             (Err(error), Taken::Keep) if error.is_already_exists() => Ok(()),
             (Err(error), Taken::Error { summary, detail }) if error.is_already_exists() => {
                 Err(Failure::Refused(Diagnostic::error(summary, detail)))
             }
             (Err(error), _) => Err(refused(error)),
         }
+    }
+
+    /// The object is megabytes large and mostly there: becoming an owner of it is tried first.
+    async fn share(&self, object: &Json, owner: &Json) -> Result<(), Failure> {
+        let key = key_of(object)?;
+        let owned = json!({"metadata": {"ownerReferences": [owner]}});
+        for _ in 0..SHARE_ATTEMPTS {
+            match self.api.strategic_merge(&key, &owned).await {
+                Err(error) if error.is_not_found() => {}
+                answer => return answer.map(drop).map_err(refused),
+            }
+            match self.api.create(&key, object, Mode::Real).await {
+                Err(error) if error.is_already_exists() => {}
+                answer => return answer.map(drop).map_err(refused),
+            }
+        }
+        Err(Failure::Refused(Diagnostic::error(
+            format!("{key} comes and goes"),
+            "It was deleted and made again by others several times while this apply wanted to share it. Apply again.",
+        )))
     }
 
     /// First without force. If somebody else owns fields, core judges whether the plan showed their difference (P17).
@@ -191,7 +218,9 @@ fn name_of(step: &Step) -> String {
         format!("{kind} {}", object::name(object))
     };
     match step {
-        Step::Create { object: it, .. } | Step::CreateSecret { object: it, .. } => {
+        Step::Create { object: it, .. }
+        | Step::Share { object: it, .. }
+        | Step::CreateSecret { object: it, .. } => {
             format!("create {}", object(it))
         }
         Step::Apply { object: it, .. } => format!("apply {}", object(it)),

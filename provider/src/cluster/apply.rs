@@ -1,0 +1,204 @@
+//! Applying: create, change, destroy (P16–P21). The core says what to do with each snapshot; here it is done, and a failure
+//! becomes the state that is really in force.
+
+use pgha_agent_bundle::AGENT_GZIP;
+use pgha_provider_core::anchor::Anchor;
+use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::facts::Facts;
+use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::outcome::{self, Outcome};
+use pgha_provider_core::plan::{Changed, changes};
+use pgha_provider_core::render::Agent;
+use pgha_provider_core::steps::{
+    self, Job, Leaving, Steps, build, change, config_for_anchor, copy_record, create_anchor, remake_anchor,
+    remove,
+};
+use pgha_provider_core::value::Value;
+use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
+use serde_json::Value as Json;
+
+use super::carried::{agent, facts, private};
+use super::failure::describe;
+use super::work::Work;
+use crate::engine::{Answer, Apply};
+use crate::live::config::Connector;
+use crate::live::errors::causes;
+use crate::live::execute::{Failure, Runner};
+
+pub(super) async fn apply(request: Apply, connector: &Connector) -> Answer {
+    let kept = (request.prior.clone(), request.private.clone());
+    let done = match (request.prior.is_null(), request.planned.is_null()) {
+        (_, true) => destroy(request, connector).await,
+        (true, false) => create(request, connector).await,
+        (false, false) => update(request, connector).await,
+    };
+    done.unwrap_or_else(|problem| {
+        let (state, private) = kept;
+        Answer { state, private, diagnostics: problem.into() }
+    })
+}
+
+/// What an operation is made from, owned, so that a [`Job`] can borrow from it.
+struct Plan {
+    spec: ClusterSpec,
+    prior: Value,
+    config: Json,
+    facts: Facts,
+    agent: Agent,
+}
+
+impl Plan {
+    fn new(request: &Apply) -> Result<Self, Diagnostic> {
+        Ok(Self {
+            spec: super::plan::spec(&request.planned).ok_or_else(unknown_inputs)?,
+            prior: request.prior.clone(),
+            config: config_for_anchor(&request.config),
+            // The mark of a plan is none of the state's facts.
+            facts: Facts { protected: false, ..facts(&request.private) },
+            agent: agent(),
+        })
+    }
+
+    fn job(&self) -> Job<'_> {
+        Job {
+            spec: &self.spec,
+            prior: &self.prior,
+            config: &self.config,
+            facts: &self.facts,
+            agent: &self.agent,
+            gzipped: AGENT_GZIP,
+        }
+    }
+}
+
+fn unknown_inputs() -> Diagnostic {
+    Diagnostic::error(
+        "The planned configuration is not wholly known",
+        "The host asked to apply values that it does not know yet. Please report this.",
+    )
+}
+
+async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnostic> {
+    let mut plan = Plan { facts: Facts::default(), ..Plan::new(&request)? };
+    let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let start = work.troubles().await?;
+    let first = create_anchor(&plan.job(), &start)?;
+    let mut anchor = Anchor::new(plan.config.clone());
+    let mut runner = work.runner(&start, &mut anchor, None);
+    if let Err(failure) = runner.run(vec![first]).await {
+        return Err(describe(failure, &work, "create"));
+    }
+    plan.facts = Facts {
+        anchor_uid: runner.anchor_uid.clone(),
+        cluster_id: start.cluster_id.clone(),
+        protected: false,
+    };
+    // From here on something exists, so a state is returned whatever happens.
+    let mut diagnostics = Diagnostics::new();
+    let ended = match work.objects().await.and_then(|live| build(&plan.job(), &live)) {
+        Ok(Steps { steps, diagnostics: told }) => {
+            diagnostics.extend(told);
+            runner.run(steps).await
+        }
+        Err(problem) => Err(Failure::Refused(problem)),
+    };
+    let problem = finished(ended, &runner, &work, "create").await;
+    let live = work.last().await.unwrap_or_else(|| LiveCluster::nothing(&plan.spec.name));
+    Ok(answer(outcome::created(&request.planned, &live, problem), &plan.facts, diagnostics))
+}
+
+async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnostic> {
+    let mut plan = Plan::new(&request)?;
+    if !touches_cluster(&request.prior, &request.planned) {
+        return Ok(Answer {
+            state: request.planned,
+            private: private(&plan.facts),
+            diagnostics: Diagnostics::new(),
+        });
+    }
+    let timeout = plan.spec.timeouts.clone().unwrap_or_default().update();
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let start = work.troubles().await?;
+    let mut live = start.clone();
+    let mut anchor = remembered(&start, &plan.config)?;
+    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
+    let mut remade = false;
+    if let Some(step) = remake_anchor(&plan.job(), &start)? {
+        runner.run(vec![step]).await.map_err(|failure| describe(failure, &work, "update"))?;
+        remade = true;
+        plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
+        live = work.objects().await?;
+    }
+    let Steps { steps, diagnostics } = change(&plan.job(), &live, remade)?;
+    let ended = runner.run(steps).await;
+    plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
+    if plan.facts.cluster_id.is_none() {
+        plan.facts.cluster_id.clone_from(&start.cluster_id);
+    }
+    let problem = finished(ended, &runner, &work, "update").await;
+    let live = work.last().await.unwrap_or_else(|| live.clone());
+    let outcome = outcome::updated(&request.planned, &request.prior, &live, problem);
+    Ok(answer(outcome, &plan.facts, diagnostics))
+}
+
+async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagnostic> {
+    let prior = &request.prior;
+    let text = |name: &str| prior.get(name).as_str().unwrap_or_default().to_owned();
+    let timeouts =
+        prior.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
+    let timeout = timeouts.unwrap_or_default().delete();
+    let work = Work::new(connector, &text("namespace"), &text("name"), timeout, request.stop).await?;
+    let facts = Facts { protected: false, ..facts(&request.private) };
+    let leaving = Leaving { prior, facts: &facts };
+    let start = work.troubles().await?;
+    let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));
+    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
+    let mut diagnostics = Diagnostics::new();
+    let phases: [fn(&Leaving<'_>, &LiveCluster) -> Result<Steps, Diagnostic>; 3] =
+        [steps::stop, copy_record, remove];
+    for phase in phases {
+        let Steps { steps, diagnostics: told } = phase(&leaving, &work.objects().await?)?;
+        diagnostics.extend(told);
+        runner.run(steps).await.map_err(|failure| describe(failure, &work, "delete"))?;
+    }
+    Ok(Answer { diagnostics, ..Answer::default() })
+}
+
+/// The anchor as it is there, with the configuration that is applied now.
+fn remembered(live: &LiveCluster, config: &Json) -> Result<Anchor, Diagnostic> {
+    let Some(object) = live.anchor().known().copied() else { return Ok(Anchor::new(config.clone())) };
+    let anchor = Anchor::parse(object).map_err(|error| {
+        Diagnostic::error(
+            format!("ConfigMap {} can't be used", live.names.anchor()),
+            format!("{error}. Nothing was changed."),
+        )
+    })?;
+    Ok(Anchor { config: config.clone(), ..anchor })
+}
+
+/// The failure in words. A failed apply is remembered as far as it got.
+async fn finished(
+    ended: Result<(), Failure>,
+    runner: &Runner<'_>,
+    work: &Work,
+    operation: &str,
+) -> Option<Diagnostic> {
+    let failure = ended.err()?;
+    if let Err(error) = runner.save_anchor().await {
+        tracing::warn!(%error, causes = causes(&error), "the anchor is not up to date");
+    }
+    Some(describe(failure, work, operation))
+}
+
+fn answer(outcome: Outcome, facts: &Facts, mut diagnostics: Diagnostics) -> Answer {
+    diagnostics.extend(outcome.diagnostics);
+    Answer { state: outcome.state, private: private(facts), diagnostics }
+}
+
+/// A change of only `timeouts` or `deletion_protection` touches no cluster (P7): then the plan keeps every output.
+fn touches_cluster(prior: &Value, planned: &Value) -> bool {
+    let outputs = schema().attributes.iter().filter(|attribute| attribute.is_output());
+    let mut changed = outputs.filter(|output| prior.get(&output.name) != planned.get(&output.name));
+    changed.next().is_some() || changes(prior, planned).iter().any(Changed::is_significant)
+}

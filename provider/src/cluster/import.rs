@@ -1,0 +1,25 @@
+//! Import: by `namespace/name`, from what the anchor remembers (P22).
+
+use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::import::{import as core_import, parse_id};
+use pgha_schema::resource::Timeouts;
+
+use super::carried::{agent, private};
+use super::work::Work;
+use crate::engine::{Answer, Import};
+use crate::live::config::Connector;
+
+pub(super) async fn import(request: Import, connector: &Connector) -> Answer {
+    match find(request, connector).await {
+        Ok(answer) => answer,
+        Err(problem) => Answer { diagnostics: problem.into(), ..Answer::default() },
+    }
+}
+
+async fn find(request: Import, connector: &Connector) -> Result<Answer, Diagnostic> {
+    let (namespace, name) = parse_id(&request.id)?;
+    let timeout = Timeouts::default().read();
+    let work = Work::new(connector, &namespace, &name, timeout, request.stop).await?;
+    let (state, facts) = core_import(&work.objects().await?, &agent().version)?;
+    Ok(Answer { state, private: private(&facts), ..Answer::default() })
+}

@@ -1,0 +1,112 @@
+//! The frame of one operation on one cluster: where it happens, until when, and who may end it.
+
+use std::time::Duration;
+
+use pgha_provider_core::anchor::Anchor;
+use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::steps::anchor_labels;
+use pgha_schema::names::Names;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::api::Api;
+use crate::live::collect::{Depth, snapshot};
+use crate::live::config::Connector;
+use crate::live::execute::Runner;
+use crate::live::wait::Frame;
+
+/// How long an operation that was stopped may look at what it leaves behind.
+const LAST_LOOK: Duration = Duration::from_millis(1_000);
+/// The same for one that failed by itself.
+const PATIENT_LAST_LOOK: Duration = Duration::from_secs(20);
+
+/// One operation.
+pub(super) struct Work {
+    /// The namespace.
+    pub(super) api: Api,
+    /// The names of the cluster's objects.
+    pub(super) names: Names,
+    /// Deadline and stop.
+    pub(super) frame: Frame,
+}
+
+impl Work {
+    pub(super) async fn new(
+        connector: &Connector,
+        namespace: &str,
+        cluster: &str,
+        timeout: Duration,
+        stop: CancellationToken,
+    ) -> Result<Self, Diagnostic> {
+        let deadline = Instant::now() + timeout;
+        let connection = tokio::select! {
+            connection = connector.connection() => connection?,
+            () = stop.cancelled() => return Err(stopped()),
+        };
+        let api = Api::new(connection, namespace);
+        Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop } })
+    }
+
+    /// A snapshot of the objects.
+    pub(super) async fn objects(&self) -> Result<LiveCluster, Diagnostic> {
+        self.look(Depth::Objects).await
+    }
+
+    /// A snapshot with events, from before the first write: what happens later is told from it.
+    pub(super) async fn troubles(&self) -> Result<LiveCluster, Diagnostic> {
+        self.look(Depth::Troubles).await
+    }
+
+    async fn look(&self, depth: Depth) -> Result<LiveCluster, Diagnostic> {
+        tokio::select! {
+            taken = snapshot(&self.api, &self.names, depth) => taken.map_err(|error| error.diagnostic()),
+            () = self.frame.stop.cancelled() => Err(stopped()),
+            () = tokio::time::sleep_until(self.frame.deadline) => Err(too_slow(self.frame.timeout)),
+        }
+    }
+
+    /// A snapshot of what the operation leaves behind, for the state; nothing when the API server does not tell in time.
+    pub(super) async fn last(&self) -> Option<LiveCluster> {
+        let limit = if self.frame.stop.is_cancelled() { LAST_LOOK } else { PATIENT_LAST_LOOK };
+        match tokio::time::timeout(limit, snapshot(&self.api, &self.names, Depth::Objects)).await {
+            Ok(Ok(live)) => Some(live),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, causes = crate::live::errors::causes(&error), "no last look");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// What carries steps out.
+    pub(super) fn runner<'a>(
+        &'a self,
+        start: &'a LiveCluster,
+        anchor: &'a mut Anchor,
+        anchor_uid: Option<&str>,
+    ) -> Runner<'a> {
+        Runner {
+            api: &self.api,
+            names: &self.names,
+            frame: &self.frame,
+            start,
+            anchor,
+            anchor_labels: anchor_labels(self.names.cluster()),
+            anchor_uid: anchor_uid.map(str::to_owned),
+        }
+    }
+}
+
+fn stopped() -> Diagnostic {
+    Diagnostic::error("Stopped before anything was changed", "The run was interrupted.")
+}
+
+fn too_slow(timeout: Duration) -> Diagnostic {
+    Diagnostic::error(
+        "The Kubernetes API is too slow",
+        format!(
+            "It did not tell within {timeout:?} what is there. Raise the timeout in `timeouts`, or try again."
+        ),
+    )
+}
