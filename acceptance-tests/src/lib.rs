@@ -3,13 +3,12 @@
 //! ```text
 //!   cargo dev ──> dev/ (the commands) ──┐
 //!   acceptance tests ───────────────────┼──> sandbox/ (cluster, images, faults) ──> ip, containerd, kubelet, etcd, ...
-//!                                       └──> install.rs (terraform, provider)   ──> terraform | tofu
+//!                                       └──> terraform.rs (CLI and provider)    ──> terraform | tofu
 //! ```
 //!
 //! Nothing here is shipped. The harness may use `anyhow`; a failure names what was waited for and what was last seen.
 
 pub mod dev;
-pub mod install;
 pub mod poll;
 pub mod process;
 pub mod progress;
@@ -19,3 +18,4 @@ pub mod checker;
 pub mod cluster;
 pub mod load;
 pub mod terraform;
+pub mod leftovers;

@@ -1,12 +1,24 @@
-//! The commands of `cargo dev`.
+//! The commands of `cargo dev`: the project's one list of them.
+
+pub mod cli;
+pub mod commands;
+pub mod demo;
+mod faults;
+pub mod target;
+pub mod testing;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use self::commands::Chosen;
 use crate::progress::Progress;
-use crate::sandbox::{Layout, Sandbox, forwarder};
+use crate::sandbox::{Layout, Sandbox, forwarder, selfcheck};
 
 /// Every command of the project.
+///
+/// With KUBECONFIG set, demo, apply, kubectl, psql, kill-primary and logs use that cluster and start no sandbox.
 #[derive(Parser)]
 #[command(name = "cargo dev", arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -24,6 +36,58 @@ enum Command {
     },
     /// Take the sandbox down; nothing of it is left but what is cached
     Down,
+    /// Say whether the sandbox is up, and what runs in it
+    Status,
+    /// From nothing to a PostgreSQL cluster: apply examples/quickstart, write, read, kill the primary, plan again
+    Demo,
+    /// Run init and apply with the built provider in a folder of yours
+    Apply {
+        /// Folder with the configuration
+        dir: PathBuf,
+        /// More arguments for apply
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run kubectl against the cluster
+    Kubectl {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Open psql through the rw Service, as the application's user
+    Psql {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Arguments of psql
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Kill postgres in the primary's pod (SIGKILL)
+    KillPrimary {
+        #[command(flatten)]
+        chosen: Chosen,
+    },
+    /// Show what the agents of all instances say
+    Logs {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// More arguments for kubectl logs, such as --follow
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Cut a node of the sandbox off, trouble its API server, or heal everything
+    Fault {
+        #[command(subcommand)]
+        fault: faults::Fault,
+    },
+    /// Run every test: format, lints, unit, golden, protocol, simulator, and acceptance tests on the sandbox
+    Test(testing::Options),
+    /// Run the simulator of the failover protocol: --seeds N, or --replay SEED
+    Sim {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// The sandbox's long-running part.
     #[command(hide = true)]
     SandboxForwarder {
@@ -40,15 +104,28 @@ pub fn run(arguments: Arguments) -> Result<u8> {
     let progress = Progress::new();
     match arguments.command {
         Command::SandboxForwarder { port } => forwarder::run(&Layout::new(), port).map(|()| 0),
-        Command::Up { check } => block_on(async {
-            let sandbox = Sandbox::up(&progress).await?;
-            if check {
-                crate::sandbox::selfcheck::run(&sandbox, &progress).await?;
-            }
-            Ok(0)
-        }),
+        Command::Up { check } => block_on(up(check, &progress)),
         Command::Down => Sandbox::down(&progress).map(|()| 0),
+        Command::Status => block_on(commands::status(&progress)),
+        Command::Demo => block_on(demo::run(&progress)).map(|()| 0),
+        Command::Apply { dir, args } => block_on(commands::apply(&dir, &args, &progress)),
+        Command::Kubectl { args } => block_on(commands::kubectl(&args, &progress)),
+        Command::Psql { chosen, args } => block_on(commands::psql(&chosen, &args, &progress)),
+        Command::KillPrimary { chosen } => block_on(commands::kill_primary(&chosen, &progress)),
+        Command::Logs { chosen, args } => block_on(commands::logs(&chosen, &args, &progress)),
+        Command::Fault { fault } => block_on(faults::run(fault, &progress)).map(|()| 0),
+        Command::Test(options) => testing::run(&options, &progress),
+        Command::Sim { args } => commands::sim(&args),
     }
+}
+
+async fn up(check: bool, progress: &Progress) -> Result<u8> {
+    let sandbox = Sandbox::up(progress).await?;
+    if check {
+        selfcheck::run(&sandbox, progress).await?;
+    }
+    progress.say(format!("the sandbox is up: export KUBECONFIG={}", sandbox.kubeconfig().display()));
+    Ok(0)
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -1,1 +1,0 @@
-//! Finding the Terraform CLI and putting the provider where it looks.
