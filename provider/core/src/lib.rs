@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod anchor;
+pub mod check;
 pub mod conflict;
 pub mod defaults;
 pub mod diagnostic;
