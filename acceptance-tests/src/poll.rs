@@ -102,10 +102,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_that_passes_names_the_last_thing_seen() {
-        let outcome: Result<()> = until("the moon", Duration::from_millis(1), || async {
-            Ok(Seen::NotYet("a lamp".into()))
-        })
-        .await;
+        let outcome: Result<()> =
+            until("the moon", Duration::from_millis(1), || async { Ok(Seen::NotYet("a lamp".into())) }).await;
         let message = outcome.unwrap_err().to_string();
         assert!(message.contains("for the moon; last seen: a lamp"), "{message}");
     }

@@ -112,7 +112,8 @@ impl ProcessId {
 
     /// Whether it still runs. One that has ended and waits to be collected does not.
     pub fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|(state, started)| started == self.started_ticks && state != 'Z' && state != 'X')
+        stat(self.pid)
+            .is_some_and(|(state, started)| started == self.started_ticks && state != 'Z' && state != 'X')
     }
 
     /// Sends a signal; one that has ended already is no error.

@@ -27,8 +27,11 @@ enum Output {
 impl Progress {
     /// Spinners when standard error is a terminal, else lines.
     pub fn new() -> Self {
-        let output =
-            if std::io::stderr().is_terminal() { Output::Terminal(MultiProgress::new()) } else { Output::Lines };
+        let output = if std::io::stderr().is_terminal() {
+            Output::Terminal(MultiProgress::new())
+        } else {
+            Output::Lines
+        };
         Self { started: Instant::now(), output }
     }
 
@@ -81,7 +84,8 @@ impl Progress {
                 std::thread::sleep(Duration::from_millis(250));
                 if started.elapsed() >= next && running.load(Ordering::Relaxed) {
                     let detail = detail.lock().map(|text| text.clone()).unwrap_or_default();
-                    progress.say(format!("{name}: still running after {} {detail}", seconds(started.elapsed())));
+                    progress
+                        .say(format!("{name}: still running after {} {detail}", seconds(started.elapsed())));
                     next += HEARTBEAT;
                 }
             }

@@ -96,7 +96,8 @@ impl Terraform {
 
     /// What to export to go on by hand.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let mut variables = vec![("TF_CLI_CONFIG_FILE".to_owned(), self.plugin.cli_config.display().to_string())];
+        let mut variables =
+            vec![("TF_CLI_CONFIG_FILE".to_owned(), self.plugin.cli_config.display().to_string())];
         if let Some(file) = &self.kubeconfig {
             variables.push(("KUBECONFIG".to_owned(), file.display().to_string()));
         }

@@ -120,7 +120,10 @@ pub async fn status(progress: &Progress) -> Result<u8> {
         if left.is_empty() {
             progress.say("the sandbox is down, and nothing of it is left");
         } else {
-            progress.say(format!("the sandbox is not up, but this is there (`cargo dev down` removes it):\n  {}", left.join("\n  ")));
+            progress.say(format!(
+                "the sandbox is not up, but this is there (`cargo dev down` removes it):\n  {}",
+                left.join("\n  ")
+            ));
         }
         return Ok(1);
     }

@@ -93,7 +93,8 @@ impl Sql {
                 let list = kube::api::ListParams::default().labels(&labels);
                 let pod = pods.list(&list).await?.items.into_iter().find_map(|pod| pod.metadata.name);
                 let pod = pod.unwrap_or_else(|| postgres.primary.clone());
-                let words = ["exec", "--namespace", &postgres.namespace, &pod, "--container", "postgres", "--"];
+                let words =
+                    ["exec", "--namespace", &postgres.namespace, &pod, "--container", "postgres", "--"];
                 Runner::Pod(std::iter::once(kubectl.as_str()).chain(words).map(str::to_owned).collect())
             }
         };
@@ -110,8 +111,7 @@ impl Sql {
 
     /// One statement through one of the Services.
     async fn ask(&self, host: &str, sql: &str) -> Result<String> {
-        let parameters =
-            format!("host={host} dbname={} user={} connect_timeout=3", self.database, self.user);
+        let parameters = format!("host={host} dbname={} user={} connect_timeout=3", self.database, self.user);
         let words = ["psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-qAtc", sql, &parameters];
         let mut command = match &self.runner {
             Runner::Client(sandbox) => {
@@ -162,8 +162,10 @@ async fn kill_primary(
         Runner::Client(sandbox) => gap_under_load(sandbox, postgres, sql).await?,
         Runner::Pod(_) => gap_between_rows(cluster, postgres, sql, progress).await?,
     };
-    let now = until("a primary", Duration::from_secs(60), || async {
-        Postgres::find(&cluster.client(), Some(&postgres.namespace), Some(&postgres.name)).await.map(Seen::Yes)
+    let now = until("a primary", Duration::from_mins(1), || async {
+        Postgres::find(&cluster.client(), Some(&postgres.namespace), Some(&postgres.name))
+            .await
+            .map(Seen::Yes)
     })
     .await?;
     progress.say(format!(
@@ -209,7 +211,7 @@ async fn gap_between_rows(
     let mut last = Instant::now();
     super::commands::kill_postgres(cluster, postgres, progress)?;
     let mut longest = Duration::ZERO;
-    let until_then = Instant::now() + Duration::from_secs(60);
+    let until_then = Instant::now() + Duration::from_mins(1);
     let mut in_a_row = 0;
     while in_a_row < 5 {
         ensure!(Instant::now() < until_then, "no five rows in a row within a minute of the kill");
@@ -240,9 +242,7 @@ fn say_how_to_go_on(cluster: &Kubernetes, terraform: &Terraform, progress: &Prog
     lines.push(format!("     {} plan", terraform.program()));
     lines.push(match cluster {
         Kubernetes::Sandbox(_) => "   cargo dev down                    ends all of it".to_owned(),
-        Kubernetes::Own(_) => {
-            "   to end it: set deletion_protection = false, apply, then destroy".to_owned()
-        }
+        Kubernetes::Own(_) => "   to end it: set deletion_protection = false, apply, then destroy".to_owned(),
     });
     progress.say(lines.join("\n"));
 }

@@ -10,7 +10,7 @@ pub mod testing;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::commands::Chosen;
 use crate::progress::Progress;
@@ -20,10 +20,10 @@ use crate::sandbox::{Layout, Sandbox, forwarder, selfcheck};
 ///
 /// With KUBECONFIG set, demo, apply, kubectl, psql, kill-primary and logs use that cluster and start no sandbox.
 #[derive(Parser)]
-#[command(name = "cargo dev", arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "cargo dev", bin_name = "cargo dev", disable_help_subcommand = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -102,7 +102,11 @@ enum Command {
 /// When the command fails.
 pub fn run(arguments: Arguments) -> Result<u8> {
     let progress = Progress::new();
-    match arguments.command {
+    let Some(command) = arguments.command else {
+        Arguments::command().print_long_help()?;
+        return Ok(0);
+    };
+    match command {
         Command::SandboxForwarder { port } => forwarder::run(&Layout::new(), port).map(|()| 0),
         Command::Up { check } => block_on(up(check, &progress)),
         Command::Down => Sandbox::down(&progress).map(|()| 0),

@@ -33,7 +33,11 @@ impl Kubernetes {
     /// # Errors
     /// When it can't be reached or does not come up.
     pub async fn start(progress: &Progress) -> Result<Self> {
-        if own_cluster_is_set() { Self::own().await } else { Ok(Self::Sandbox(Box::new(Sandbox::up(progress).await?))) }
+        if own_cluster_is_set() {
+            Self::own().await
+        } else {
+            Ok(Self::Sandbox(Box::new(Sandbox::up(progress).await?)))
+        }
     }
 
     /// The cluster to use, as it is.
@@ -41,7 +45,11 @@ impl Kubernetes {
     /// # Errors
     /// When it can't be reached.
     pub async fn connect() -> Result<Self> {
-        if own_cluster_is_set() { Self::own().await } else { Ok(Self::Sandbox(Box::new(Sandbox::connect().await?))) }
+        if own_cluster_is_set() {
+            Self::own().await
+        } else {
+            Ok(Self::Sandbox(Box::new(Sandbox::connect().await?)))
+        }
     }
 
     async fn own() -> Result<Self> {
@@ -113,7 +121,8 @@ impl Postgres {
             1 => Ok(all.remove(0)),
             0 => bail!("no PostgreSQL cluster with a primary is there; `cargo dev demo` makes one"),
             _ => {
-                let names: Vec<String> = all.iter().map(|one| format!("{}/{}", one.namespace, one.name)).collect();
+                let names: Vec<String> =
+                    all.iter().map(|one| format!("{}/{}", one.namespace, one.name)).collect();
                 bail!("there are several: {}; choose with --namespace and --name", names.join(", "))
             }
         }
@@ -134,7 +143,8 @@ impl Postgres {
     pub async fn app_secret(&self, client: &Client, key: &str) -> Result<String> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &self.namespace);
         let name = format!("{}-app", self.name);
-        let secret = secrets.get(&name).await.with_context(|| format!("read Secret {}/{name}", self.namespace))?;
+        let secret =
+            secrets.get(&name).await.with_context(|| format!("read Secret {}/{name}", self.namespace))?;
         let value = secret.data.and_then(|mut data| data.remove(key));
         let value = value.with_context(|| format!("Secret {name} has no key {key}"))?;
         Ok(String::from_utf8(value.0)?)

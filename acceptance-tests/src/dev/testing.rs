@@ -100,8 +100,18 @@ pub fn run(options: &Options, progress: &Progress) -> Result<u8> {
     for stage in ALL.into_iter().filter(|stage| *stage != Stage::Acceptance && wanted(*stage)) {
         all.push(timed(stage_name(stage), progress, || match stage {
             Stage::Format => quietly(cargo().args(["fmt", "--all", "--check"])),
-            Stage::Lint => quietly(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
-            Stage::Unit => tests(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]), &mut counts),
+            Stage::Lint => quietly(cargo().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])),
+            Stage::Unit => {
+                tests(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]), &mut counts)
+            }
             Stage::Sim | Stage::Acceptance => simulate(),
         }));
     }
@@ -156,7 +166,15 @@ fn acceptance(
     if ready {
         all.push(timed(stage_name(Stage::Acceptance), progress, || {
             let mut command = cargo();
-            command.args(["test", "--locked", "--package", "pgha-acceptance-tests", "--test", "acceptance", "--"]);
+            command.args([
+                "test",
+                "--locked",
+                "--package",
+                "pgha-acceptance-tests",
+                "--test",
+                "acceptance",
+                "--",
+            ]);
             command.args(options.filter.iter());
             command.env("PGHA_ACCEPTANCE", "1").env("PGHA_REPEATS", options.repeats.to_string());
             command.env("PGHA_TOFU", if wants_tofu(options) { "1" } else { "0" }).env_remove("KUBECONFIG");
@@ -256,7 +274,9 @@ mod tests {
     #[test]
     fn summaries_of_test_programs_add_up() {
         let mut counts = Counts::default();
-        counts.add_line("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s");
+        counts.add_line(
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s",
+        );
         counts.add_line("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         counts.add_line("test names_like_test result: are not counted");
         assert_eq!(counts, Counts { passed: 4, failed: 2, ignored: 1, filtered: 2 });

@@ -73,7 +73,8 @@ fn go_program(
     programs: &[&str],
 ) -> Result<PathBuf> {
     let sources = go_sources(module);
-    let go = on_path("go").context("go is not on PATH; the sandbox's programs are built with Go 1.26 or newer")?;
+    let go =
+        on_path("go").context("go is not on PATH; the sandbox's programs are built with Go 1.26 or newer")?;
     let go_version = run(Command::new(&go).arg("version"))?;
     let mut hash = Sha256::new();
     hash.update(&go_version);
@@ -147,9 +148,8 @@ pub fn client_programs(layout: &Layout) -> PathBuf {
 
 /// Python's package installer, installed when there is none.
 fn pip(progress: &Progress) -> Result<Command> {
-    let works = |command: &mut Command| {
-        command.arg("--version").output().is_ok_and(|output| output.status.success())
-    };
+    let works =
+        |command: &mut Command| command.arg("--version").output().is_ok_and(|output| output.status.success());
     for python in ["python3", "/usr/bin/python3"] {
         if works(Command::new(python).args(["-m", "pip"])) {
             let mut command = Command::new(python);

@@ -48,7 +48,8 @@ pub fn down(layout: &Layout, progress: &Progress) -> Result<()> {
     })?;
     stage.update("mounts, namespaces, control groups");
     for mount in mounts(layout).iter().rev() {
-        umount2(mount.as_path(), MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", mount.display()))?;
+        umount2(mount.as_path(), MntFlags::MNT_DETACH)
+            .with_context(|| format!("unmount {}", mount.display()))?;
     }
     for namespace in namespaces() {
         run_args("ip", &["netns", "delete", &namespace])?;
@@ -126,7 +127,8 @@ fn processes(layout: &Layout) -> Vec<ProcessId> {
         .collect();
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     for pid in all_pids() {
-        let inside = fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| namespaces.contains(&ns.ino()));
+        let inside =
+            fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| namespaces.contains(&ns.ino()));
         if inside {
             found.insert(pid);
         }
@@ -204,7 +206,8 @@ fn log_links(layout: &Layout) -> Vec<PathBuf> {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed =
+        if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
+use super::Sandbox;
 use super::control_plane;
 use super::forwarder::{ApiFault, Who, set_fault};
 use super::layout::{API_ADDRESS, API_PROXY_ADDRESS, CLIENT_ADDRESS, Node};
 use super::network::command_in;
-use super::Sandbox;
 use crate::process::run;
 
 const API_SERVER: &str = "kube-apiserver";
@@ -182,8 +182,7 @@ fn drop_packets(
             .map(|network| format!("-A {CHAIN} {link_option} eth0 {address_option} {network} -j DROP"))
             .collect(),
     };
-    let text =
-        format!("*{table}\n:{CHAIN} - [0:0]\n{}\n-I {hook} 1 -j {CHAIN}\nCOMMIT\n", rules.join("\n"));
+    let text = format!("*{table}\n:{CHAIN} - [0:0]\n{}\n-I {hook} 1 -j {CHAIN}\nCOMMIT\n", rules.join("\n"));
     restore(node, &text)
 }
 

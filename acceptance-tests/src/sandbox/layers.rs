@@ -192,4 +192,3 @@ fn append<W: Write>(archive: &mut Builder<W>, name: &str, content: &[u8]) -> Res
     header.set_size(content.len() as u64);
     Ok(archive.append_data(&mut header, name, content)?)
 }
-

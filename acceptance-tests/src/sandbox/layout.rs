@@ -97,7 +97,10 @@ impl Layout {
         let cache = std::env::var_os("PGHA_CACHE").map_or_else(
             || {
                 let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-                    || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
+                    || {
+                        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
+                            .join(".cache")
+                    },
                     PathBuf::from,
                 );
                 base.join("terraform-provider-postgres")

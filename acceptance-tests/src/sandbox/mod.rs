@@ -66,7 +66,8 @@ impl Sandbox {
     /// When none is.
     pub async fn connect() -> Result<Self> {
         let layout = Layout::new();
-        let client = client_of(&layout.kubeconfig()).await.context("no sandbox is up; `cargo dev up` starts it")?;
+        let client =
+            client_of(&layout.kubeconfig()).await.context("no sandbox is up; `cargo dev up` starts it")?;
         Ok(Self { layout, client })
     }
 
@@ -256,7 +257,8 @@ pub async fn client_of(kubeconfig: &Path) -> Result<Client> {
     // The first one installed wins; that one is there already is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
-    let mut config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
+    let mut config =
+        kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
     config.read_timeout = Some(std::time::Duration::from_secs(20));
     Ok(Client::try_from(config)?)
 }

@@ -25,7 +25,8 @@ fn enter_client(layout: &Layout) -> Result<()> {
     enter(CLIENT)?;
     unshare(CloneFlags::CLONE_NEWNS).context("leave the mount namespace")?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("keep our mounts to ourselves")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("keep our mounts to ourselves")?;
     let resolv = layout.client_resolv_conf();
     mount(Some(resolv.as_path()), Path::new("/etc/resolv.conf"), none, MsFlags::MS_BIND, none)
         .context("put the cluster's resolv.conf in place")

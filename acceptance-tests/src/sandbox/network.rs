@@ -43,7 +43,9 @@ pub fn create(layout: &Layout) -> Result<()> {
     member(CLIENT, "client", CLIENT_ADDRESS, None)?;
     std::fs::write(
         layout.client_resolv_conf(),
-        format!("nameserver {DNS_ADDRESS}\nsearch svc.cluster.local cluster.local\noptions ndots:5 timeout:1\n"),
+        format!(
+            "nameserver {DNS_ADDRESS}\nsearch svc.cluster.local cluster.local\noptions ndots:5 timeout:1\n"
+        ),
     )?;
     Ok(())
 }
@@ -85,9 +87,11 @@ fn set_in(namespace: &str, setting: &str, value: &str) -> Result<()> {
         // The module is loaded on demand where it is not built in.
         let _ = run_args("modprobe", &["br_netfilter"]);
     }
-    run(Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{namespace}"))
-        .args(["sh", "-c", &format!("echo {value} > {path}")]))
+    run(Command::new("nsenter").arg(format!("--net=/run/netns/{namespace}")).args([
+        "sh",
+        "-c",
+        &format!("echo {value} > {path}"),
+    ]))
     .with_context(|| format!("set {setting} in {namespace}"))?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::pki::Authority;
 use crate::poll::Seen;
 use crate::process::{Daemon, on_path};
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// containerd's own namespace for what Kubernetes runs.
 pub const CONTAINERD_NAMESPACE: &str = "k8s.io";
 

@@ -78,12 +78,19 @@ impl Authority {
         Ok(())
     }
 
-    fn issue(&self, file: &str, name: &str, groups: &[&str], purpose: &Purpose<'_>) -> Result<(String, String)> {
+    fn issue(
+        &self,
+        file: &str,
+        name: &str,
+        groups: &[&str],
+        purpose: &Purpose<'_>,
+    ) -> Result<(String, String)> {
         let names: &[&str] = match purpose {
             Purpose::Client => &[],
             Purpose::Server(names) => names,
         };
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, name);
         for group in groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
@@ -119,7 +126,8 @@ impl Authority {
             "contexts": [{ "name": "sandbox", "context": { "cluster": "sandbox", "user": user } }],
             "current-context": "sandbox",
         });
-        fs::write(file, serde_json::to_vec_pretty(&config)?).with_context(|| format!("write {}", file.display()))?;
+        fs::write(file, serde_json::to_vec_pretty(&config)?)
+            .with_context(|| format!("write {}", file.display()))?;
         restrict(file)
     }
 }

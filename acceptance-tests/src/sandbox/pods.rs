@@ -105,7 +105,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// When no process fits.
-    pub fn kill_in_pod(&self, namespace: &str, pod: &str, target: Target<'_>) -> Result<Vec<ContainerProcess>> {
+    pub fn kill_in_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        target: Target<'_>,
+    ) -> Result<Vec<ContainerProcess>> {
         self.signal_in_pod(namespace, pod, target, Signal::SIGKILL)
     }
 
@@ -113,7 +118,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// When no container runs.
-    pub async fn exec_in_pod<S: AsRef<OsStr>>(&self, namespace: &str, pod: &str, args: &[S]) -> Result<Output> {
+    pub async fn exec_in_pod<S: AsRef<OsStr>>(
+        &self,
+        namespace: &str,
+        pod: &str,
+        args: &[S],
+    ) -> Result<Output> {
         let processes = self.processes_in_pod(namespace, pod)?;
         let init = processes
             .iter()
@@ -170,7 +180,8 @@ fn fits(process: &ContainerProcess, target: Target<'_>) -> bool {
 }
 
 fn container_name(containerd: &Containerd, id: &str) -> Result<String> {
-    let info: serde_json::Value = serde_json::from_str(&run(&mut containerd.ctr(&["containers", "info", id]))?)?;
+    let info: serde_json::Value =
+        serde_json::from_str(&run(&mut containerd.ctr(&["containers", "info", id]))?)?;
     Ok(info["Labels"]["io.kubernetes.container.name"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -14,7 +14,7 @@ use super::{ApiFault, Cut, Node, Sandbox, Target, Who, client_of, dial, volumes}
 use crate::poll::{Seen, until};
 use crate::progress::Progress;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How long something that must not come is waited for.
 const SILENCE: Duration = Duration::from_millis(1500);
 /// One major version per node.
@@ -29,7 +29,8 @@ pub async fn run(sandbox: &Sandbox, progress: &Progress) -> Result<()> {
     let check = Check { sandbox, namespace: namespace.clone() };
     let outcome = check.all(progress).await;
     let healed = sandbox.heal_everything().await;
-    let described = if outcome.is_err() { sandbox.describe_namespace(&namespace).await } else { String::new() };
+    let described =
+        if outcome.is_err() { sandbox.describe_namespace(&namespace).await } else { String::new() };
     sandbox.delete_namespace(&namespace).await?;
     healed?;
     outcome.with_context(|| format!("the sandbox itself is at fault\n{described}"))
@@ -224,10 +225,14 @@ impl Check<'_> {
             let wanted = folder.display().to_string();
             let phase = all.list(&ListParams::default()).await?.items.into_iter().find_map(|volume| {
                 let local = volume.spec.as_ref()?.local.as_ref()?;
-                (local.path == wanted).then(|| volume.status.and_then(|status| status.phase).unwrap_or_default())
+                (local.path == wanted)
+                    .then(|| volume.status.and_then(|status| status.phase).unwrap_or_default())
             });
             let empty = std::fs::read_dir(&folder)?.next().is_none();
-            Ok(Seen::when(phase.as_deref() == Some("Available") && empty, format!("{phase:?}, empty: {empty}")))
+            Ok(Seen::when(
+                phase.as_deref() == Some("Available") && empty,
+                format!("{phase:?}, empty: {empty}"),
+            ))
         })
         .await
     }

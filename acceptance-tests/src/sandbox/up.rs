@@ -24,7 +24,7 @@ use crate::progress::Progress;
 
 /// Port that is tried first, so that kubeconfigs of one day work on the next.
 const FIRST_PORT: u16 = 26443;
-const NODES_DEADLINE: Duration = Duration::from_secs(120);
+const NODES_DEADLINE: Duration = Duration::from_mins(2);
 
 /// What `up` starts from.
 pub struct Prepared {
@@ -50,7 +50,8 @@ fn prepare_locked(layout: &Layout, progress: &Progress) -> Result<Prepared> {
     // The build takes minutes of processor, the rest waits for the network: both at once.
     let (programs, store) = std::thread::scope(|scope| {
         let programs = scope.spawn(|| assets::kubernetes(layout, progress));
-        let store = images::archive(layout, progress).and_then(|archive| store::template(layout, &archive, progress));
+        let store =
+            images::archive(layout, progress).and_then(|archive| store::template(layout, &archive, progress));
         (programs.join().map_err(|_| anyhow!("the build of Kubernetes panicked")), store)
     });
     Ok(Prepared { programs: programs??, store: store? })
@@ -107,13 +108,14 @@ async fn start(layout: &Layout, prepared: Prepared, stage: &crate::progress::Sta
     .await??;
     stage.update("nodes");
     let client = client_of(&layout.kubeconfig()).await?;
-    poll::until("the cluster's first objects", Duration::from_secs(60), || async {
+    poll::until("the cluster's first objects", Duration::from_mins(1), || async {
         objects::apply(layout, &client).await.map(Seen::Yes)
     })
     .await?;
     // Only now has it the rights to look at Services.
     let own = layout.clone();
-    tokio::task::spawn_blocking(move || control_plane::start_dns(&own, &own.run().join("bin"), &authority)).await??;
+    tokio::task::spawn_blocking(move || control_plane::start_dns(&own, &own.run().join("bin"), &authority))
+        .await??;
     let waited = poll::until("all nodes to be ready", NODES_DEADLINE, || ready_nodes(&client)).await;
     waited.with_context(|| {
         let log = layout.daemons().log("kubelet-node1");
@@ -143,7 +145,12 @@ fn foundations(layout: &Layout, programs: &Path, port: u16) -> Result<Authority>
     let admin = ["system:masters"];
     let host = format!("https://127.0.0.1:{port}");
     fs::write(layout.api_port_file(), port.to_string())?;
-    authority.kubeconfig(&layout.run().join("direct.kubeconfig"), &control_plane::direct_server(), "admin-inside", &admin)?;
+    authority.kubeconfig(
+        &layout.run().join("direct.kubeconfig"),
+        &control_plane::direct_server(),
+        "admin-inside",
+        &admin,
+    )?;
     authority.kubeconfig(&layout.kubeconfig(), &host, "admin", &admin)?;
     control_plane::start_etcd(layout, programs)?;
     start_forwarder(layout, port)?;
@@ -195,7 +202,10 @@ fn dev_program() -> Result<PathBuf> {
         return Ok(own);
     }
     let candidates = own.ancestors().skip(1).take(2).map(|folder| folder.join("dev"));
-    candidates.into_iter().find(|file| file.is_file()).context("the program `dev` is not built; run `cargo dev up` first")
+    candidates
+        .into_iter()
+        .find(|file| file.is_file())
+        .context("the program `dev` is not built; run `cargo dev up` first")
 }
 
 fn free_port() -> Result<u16> {
@@ -212,5 +222,8 @@ async fn ready_nodes(client: &kube::Client) -> Result<Seen<()>> {
         conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
     };
     let ready = nodes.iter().filter(|node| is_ready(node)).count();
-    Ok(Seen::when(ready == usize::from(NODE_COUNT), format!("{ready} of {} registered nodes are ready", nodes.len())))
+    Ok(Seen::when(
+        ready == usize::from(NODE_COUNT),
+        format!("{ready} of {} registered nodes are ready", nodes.len()),
+    ))
 }

@@ -63,7 +63,9 @@ pub async fn recycle(layout: &Layout, client: &Client) -> Result<usize> {
     let mut recycled = 0;
     for volume in api.list(&ListParams::default()).await?.items {
         let released = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Released");
-        let (Some(name), Some(folder)) = (volume.metadata.name.as_deref(), local_path(&volume)) else { continue };
+        let (Some(name), Some(folder)) = (volume.metadata.name.as_deref(), local_path(&volume)) else {
+            continue;
+        };
         // After a forced deletion on a node that is cut off, the pod may still write.
         if !released || !folder.starts_with(layout.state()) || is_mounted(&folder) {
             continue;
@@ -120,5 +122,8 @@ fn local_path(volume: &PersistentVolume) -> Option<PathBuf> {
 fn is_mounted(folder: &Path) -> bool {
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return true };
     // The root is named from its file system's own top, which may lie below ours: compare ends.
-    mounts.lines().filter_map(|line| line.split(' ').nth(3)).any(|root| root != "/" && folder.ends_with(root.trim_start_matches('/')))
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(3))
+        .any(|root| root != "/" && folder.ends_with(root.trim_start_matches('/')))
 }
