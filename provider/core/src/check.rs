@@ -2,61 +2,101 @@
 //! accusation, without any hint at the cause.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use pgha_schema::resource::schema;
-use pgha_schema::tf::{Attribute, Nesting, Shape};
+use pgha_schema::tf::{Attribute, Nesting, Schema, Shape};
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::path::Path;
 use crate::value::Value;
 
-/// A plan is valid: each attribute is as configured, as before, or the provider's to set.
-pub fn plan(config: &Value, prior: &Value, planned: &Value) -> Diagnostics {
-    let mut found = Vec::new();
+/// A rule of the host that an answer of ours breaks: a bug in the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where.
+    pub path: Path,
+    /// What is wrong, as the end of a sentence that begins with the path.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.steps().is_empty() {
+            return write!(f, "the resource: {}", self.what);
+        }
+        write!(f, "{}: {}", self.path, self.what)
+    }
+}
+
+#[derive(Default)]
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn add(&mut self, path: &Path, what: &'static str) {
+        self.0.push(Violation { path: path.clone(), what });
+    }
+}
+
+/// A plan is valid: each attribute is as configured, as it was, or the provider's to set (core's AssertPlanValid).
+pub fn plan(
+    schema: &Schema,
+    config: &Value,
+    prior: &Value,
+    planned: &Value,
+    requires_replace: &[Path],
+) -> Vec<Violation> {
+    let mut found = Found::default();
+    let root = Path::root();
     match (config.is_null(), planned.is_null()) {
         (true, true) => {}
-        (false, false) => {
-            attributes(&schema().attributes, &Path::root(), [prior, config, planned], &mut found)
-        }
-        (true, false) => found.push((Path::root(), "existence is planned, and the configuration wants none")),
-        (false, true) => {
-            found.push((Path::root(), "absence is planned, and the configuration wants existence"))
+        (false, false) => attributes(&schema.attributes, &root, [prior, config, planned], &mut found),
+        (true, false) => found.add(&root, "is planned to exist where config wants it gone"),
+        (false, true) => found.add(&root, "is planned to be gone where config wants it"),
+    }
+    for path in requires_replace {
+        if !leads_somewhere(planned, path) && !leads_somewhere(prior, path) {
+            found.add(path, "requires a replacement but is in neither state nor plan");
         }
     }
-    diagnostics("an invalid plan", found)
+    found.0
 }
 
-/// An answer of apply (or of the plan during apply) completes the plan: known values are equal, unknown ones may be anything.
-pub fn completes(planned: &Value, actual: &Value) -> Diagnostics {
-    let mut found = Vec::new();
-    complete(&Path::root(), planned, actual, &mut found);
-    diagnostics("an answer that does not fit its plan", found)
-}
-
-/// A state is wholly known.
-pub fn known(state: &Value) -> Diagnostics {
-    let mut found = Vec::new();
-    if let Some(fields) = state.as_entries() {
-        let unknown = fields.iter().filter(|(_, value)| !value.is_wholly_known());
-        found.extend(unknown.map(|(name, _)| (Path::of(name), "the state holds an unknown value")));
-    } else if state.is_unknown() {
-        found.push((Path::root(), "the state is unknown"));
+/// An answer of apply fits its plan: what was known is equal, and nothing is unknown any more.
+pub fn apply(schema: &Schema, planned: &Value, new: &Value) -> Vec<Violation> {
+    let mut found = Found::default();
+    let root = Path::root();
+    if planned.is_null() != new.is_null() {
+        let what =
+            if new.is_null() { "was planned and is gone" } else { "was planned to be gone and is there" };
+        found.add(&root, what);
+        return found.0;
     }
-    diagnostics("an unknown state", found)
+    compatible(planned, new, &root, &mut found);
+    for attribute in &schema.attributes {
+        if !new.get(&attribute.name).is_wholly_known() {
+            found.add(&root.attribute(&attribute.name), "is still unknown");
+        }
+    }
+    found.0
 }
 
-fn diagnostics(what: &str, found: Vec<(Path, &'static str)>) -> Diagnostics {
-    let error = |(path, why): (Path, &str)| {
-        Diagnostic::error(
-            format!("The provider made {what}"),
-            format!("This is a bug in the provider; nothing was changed by it. At `{path}`: {why}. Please report it."),
-        )
-        .at(path)
-    };
-    found.into_iter().map(error).collect()
+/// The plan made during apply completes the first one: what was known is equal.
+pub fn completion(first: &Value, second: &Value) -> Vec<Violation> {
+    let mut found = Found::default();
+    compatible(first, second, &Path::root(), &mut found);
+    found.0
 }
 
-type Found = Vec<(Path, &'static str)>;
+fn leads_somewhere(value: &Value, path: &Path) -> bool {
+    let Some((last, before)) = path.steps().split_last() else { return false };
+    let parent = before.iter().fold(Path::root(), |path, step| path.then(step.clone()));
+    match (value.at(&parent), last) {
+        (Value::Unknown, _) => true,
+        (Value::Object(items), crate::path::Step::Attribute(name)) => items.contains_key(name),
+        (Value::Map(items), crate::path::Step::Key(key)) => items.contains_key(key),
+        (Value::List(items), crate::path::Step::Index(index)) => (*index as usize) < items.len(),
+        _ => false,
+    }
+}
 
 /// Prior, config and planned, in this order.
 fn attributes(schema: &[Attribute], at: &Path, values: [&Value; 3], found: &mut Found) {
@@ -66,36 +106,34 @@ fn attributes(schema: &[Attribute], at: &Path, values: [&Value; 3], found: &mut 
     }
 }
 
-fn attribute(schema: &Attribute, path: &Path, [prior, config, planned]: [&Value; 3], found: &mut Found) {
+fn attribute(schema: &Attribute, path: &Path, values: [&Value; 3], found: &mut Found) {
+    let [prior, config, planned] = values;
     if schema.write_only {
         if !planned.is_null() {
-            found.push((path.clone(), "a write-only value is planned"));
+            found.add(path, "is write-only and planned");
         }
         return;
     }
     let as_configured = planned == config;
-    let as_before = planned == prior && !prior.is_null() && !config.is_null();
+    let as_it_was = planned == prior && !prior.is_null() && !config.is_null();
     let ours = config.is_null() && schema.computed;
-    if as_configured || as_before || ours {
+    if as_configured || as_it_was || ours {
+        return;
+    }
+    if config.is_null() {
+        found.add(path, "is planned but neither configured nor computed");
         return;
     }
     match &schema.shape {
-        Shape::Leaf(_) => found.push((path.clone(), "the value is neither as configured nor as before")),
-        Shape::Nested { nesting, attributes: inner } => {
-            nested(*nesting, inner, path, [prior, config, planned], found);
-        }
+        Shape::Leaf(_) => found.add(path, "is planned neither as configured nor as it was"),
+        Shape::Nested { nesting, attributes } => nested(*nesting, attributes, path, values, found),
     }
 }
 
 fn nested(nesting: Nesting, inner: &[Attribute], path: &Path, values: [&Value; 3], found: &mut Found) {
     let [prior, config, planned] = values;
     match (nesting, config, planned) {
-        (_, Value::Null, _) => {
-            found.push((path.clone(), "existence is planned, and the configuration wants none"))
-        }
-        (_, _, Value::Null) => {
-            found.push((path.clone(), "absence is planned, and the configuration wants existence"))
-        }
+        (_, _, Value::Null) => found.add(path, "is planned to be gone where config wants it"),
         (Nesting::Single, Value::Object(_), Value::Object(_)) => attributes(inner, path, values, found),
         (Nesting::List, Value::List(wanted), Value::List(items)) if wanted.len() == items.len() => {
             let before = prior.as_items().unwrap_or_default();
@@ -113,41 +151,55 @@ fn nested(nesting: Nesting, inner: &[Attribute], path: &Path, values: [&Value; 3
             }
         }
         (Nesting::Set, Value::Set(wanted), Value::Set(items)) if wanted.len() == items.len() => {}
-        _ => found.push((path.clone(), "another number of elements is planned than configured")),
+        _ => found.add(path, "is planned with other elements than configured"),
     }
 }
 
-fn complete(path: &Path, planned: &Value, actual: &Value, found: &mut Found) {
-    match (planned, actual) {
+fn compatible(planned: &Value, new: &Value, path: &Path, found: &mut Found) {
+    match (planned, new) {
         (Value::Unknown, _) => {}
-        (Value::Object(planned), Value::Object(actual)) => {
+        (Value::Object(planned), Value::Object(new)) => {
             for (name, planned) in planned {
-                complete(&path.attribute(name), planned, actual.get(name).unwrap_or(&Value::Null), found);
+                compatible(planned, new.get(name).unwrap_or(&Value::Null), &path.attribute(name), found);
             }
         }
-        (Value::Map(planned), Value::Map(actual)) if planned.keys().eq(actual.keys()) => {
-            for ((key, planned), actual) in planned.iter().zip(actual.values()) {
-                complete(&path.key(key), planned, actual, found);
+        (Value::Map(planned), Value::Map(new)) if planned.keys().eq(new.keys()) => {
+            for ((key, planned), new) in planned.iter().zip(new.values()) {
+                compatible(planned, new, &path.key(key), found);
             }
         }
-        (Value::List(planned), Value::List(actual)) if planned.len() == actual.len() => {
-            for (index, (planned, actual)) in planned.iter().zip(actual).enumerate() {
-                complete(&path.index(index), planned, actual, found);
+        (Value::List(planned), Value::List(new)) if planned.len() == new.len() => {
+            for (index, (planned, new)) in planned.iter().zip(new).enumerate() {
+                compatible(planned, new, &path.index(index), found);
             }
         }
-        (Value::Set(planned), Value::Set(actual)) => {
-            let fits = |item: &Value| planned.iter().any(|planned| fits_in(planned, item));
-            if actual.len() > planned.len() || !actual.iter().all(fits) {
-                found.push((path.clone(), "the set holds what was not planned"));
-            }
-        }
-        (planned, actual) if planned == actual => {}
-        _ => found.push((path.clone(), "the value is not the planned one")),
+        (Value::Set(planned), Value::Set(new)) => sets(planned, new, path, found),
+        (planned, new) if planned == new => {}
+        (planned, Value::Null) if !planned.is_null() => found.add(path, "was planned and is null now"),
+        (Value::Null, _) => found.add(path, "was planned as null and has a value now"),
+        _ => found.add(path, "is another value than planned"),
     }
 }
 
-fn fits_in(planned: &Value, actual: &Value) -> bool {
-    let mut found = Vec::new();
-    complete(&Path::root(), planned, actual, &mut found);
-    found.is_empty()
+/// Elements of sets are correlated by value; unknown ones may coincide with others, so a set may shrink by as many.
+fn sets(planned: &[Value], new: &[Value], path: &Path, found: &mut Found) {
+    let fits = |planned: &Value, new: &Value| {
+        let mut inner = Found::default();
+        compatible(planned, new, path, &mut inner);
+        inner.0.is_empty()
+    };
+    if new.len() > planned.len() {
+        found.add(path, "has more elements than planned");
+        return;
+    }
+    if planned.iter().any(|planned| planned.is_wholly_known() && !new.iter().any(|new| fits(planned, new))) {
+        found.add(path, "has lost an element that was planned");
+    }
+    if new.iter().any(|new| !planned.iter().any(|planned| fits(planned, new))) {
+        found.add(path, "has an element that was not planned");
+    }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -20,4 +20,5 @@ pub mod refresh;
 pub mod render;
 pub mod step;
 pub mod steps;
+pub mod validate;
 pub mod value;

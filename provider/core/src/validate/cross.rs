@@ -1,0 +1,242 @@
+//! Rules between attributes, and rules that need the whole value.
+
+use pgha_schema::duration::Duration;
+use pgha_schema::quantity::Quantity;
+use pgha_schema::resource::schema;
+use pgha_schema::spec::check_timing;
+use pgha_schema::{names, parameters};
+
+use super::{image, report};
+use crate::diagnostic::Diagnostics;
+use crate::path::Path;
+use crate::value::Value;
+
+/// Below it PostgreSQL's own files don't fit.
+const SMALLEST_VOLUME: &str = "64Mi";
+/// Below it `max_wal_size` alone (1 GB by default) can fill the volume.
+const COMFORTABLE_VOLUME: &str = "1Gi";
+
+/// A block with its defaults at hand.
+pub(super) struct Config<'a>(pub(super) &'a Value);
+
+impl Config<'_> {
+    /// The value at a path of attributes; where config has none, its default.
+    pub(super) fn get(&self, path: &str) -> Value {
+        let value = self.0.get(path);
+        if !value.is_null() {
+            return value.clone();
+        }
+        let attribute = schema().attribute(path);
+        let default = attribute.and_then(|one| Some(Value::from_json(&one.default_value()?, &one.ty())));
+        default.unwrap_or(Value::Null)
+    }
+
+    /// The known text at a path.
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        self.get(path).as_str().map(str::to_owned)
+    }
+
+    fn number(&self, path: &str) -> Option<i64> {
+        self.get(path).as_i64()
+    }
+
+    fn duration(&self, path: &str) -> Option<Duration> {
+        self.text(path)?.parse().ok()
+    }
+
+    fn is_set(&self, path: &str) -> bool {
+        !self.0.get(path).is_null()
+    }
+}
+
+pub(super) fn rules(config: &Value) -> Diagnostics {
+    let config = Config(config);
+    let mut found = Diagnostics::new();
+    timing(&config, &mut found);
+    durability(&config, &mut found);
+    image::rules(&config, &mut found);
+    settings(&config, &mut found);
+    storage(&config, &mut found);
+    services(&config, &mut found);
+    pods(&config, &mut found);
+    resources(&config, &mut found);
+    found
+}
+
+fn timing(config: &Config<'_>, found: &mut Diagnostics) {
+    let of = |name: &str| config.duration(&format!("failover.{name}"));
+    let problems =
+        check_timing(of("renew_interval"), of("fence_after"), of("lease_duration"), of("degrade_after"));
+    for (path, problem) in problems {
+        report(found, Path::of(path), &problem);
+    }
+}
+
+fn durability(config: &Config<'_>, found: &mut Diagnostics) {
+    let (mode, durability) = (config.text("sync_mode"), config.text("durability"));
+    let (replicas, sync_replicas) = (config.number("replicas"), config.number("sync_replicas"));
+    let sync = mode.as_deref() == Some("sync");
+    if let (Some(replicas), Some(needed)) = (replicas, sync_replicas)
+        && sync
+        && durability.as_deref() == Some("required")
+        && replicas < needed
+    {
+        found.error(
+            Path::of("replicas"),
+            "Too few replicas for durability = \"required\"",
+            format!(
+                "Each commit waits for {needed} standby, and with replicas = {replicas} there is none to wait for: the cluster \
+                 would never accept a write. Raise replicas to {needed} or more, or choose durability = \"preferred\"."
+            ),
+        );
+    }
+    if sync && replicas == Some(0) && durability.as_deref() == Some("preferred") {
+        found.warning(
+            Path::of("replicas"),
+            "A cluster of one instance",
+            "With replicas = 0 every commit is on one volume only, and a lost node means waiting for it to come back. Raise \
+             replicas to 1 or more for failover.",
+        );
+    }
+    if mode.as_deref() == Some("async") && config.0.get("failover.max_lag").is_null() {
+        found.warning(
+            Path::of("sync_mode"),
+            "Failover may lose acknowledged commits",
+            "In async mode a standby takes over however far it is behind. Set failover.max_lag to bound the loss, or choose \
+             sync_mode = \"sync\".",
+        );
+    }
+    if sync && config.is_set("failover.max_lag") {
+        found.warning(
+            Path::of("failover.max_lag"),
+            "failover.max_lag has no effect",
+            "In sync mode only a standby with every acknowledged commit takes over. It is used in async mode.",
+        );
+    }
+}
+
+fn settings(config: &Config<'_>, found: &mut Diagnostics) {
+    for (name, value) in config.0.get("parameters").as_entries().into_iter().flatten() {
+        let (Some(value), path) = (value.as_str(), Path::of("parameters").key(name)) else { continue };
+        if let Err(problem) = parameters::check_value(name, value) {
+            report(found, path.clone(), &problem);
+        }
+        if let Some(problem) = parameters::warning(name, value) {
+            found.warning(path, problem.what, problem.remedy);
+        }
+    }
+    if config.0.get("pg_hba").as_items().is_some_and(<[Value]>::is_empty) {
+        found.warning(
+            Path::of("pg_hba"),
+            "No client can connect",
+            "With pg_hba = [] only the agents' own lines are left. Leave it out for the default, which lets every client with \
+             a password in, or write lines of your own.",
+        );
+    }
+}
+
+fn storage(config: &Config<'_>, found: &mut Diagnostics) {
+    let quantity = |text: &str| text.parse::<Quantity>().ok();
+    let Some(size) = config.text("storage.size").and_then(|text| quantity(&text)) else { return };
+    let at_least = |text: &str| quantity(text).is_none_or(|least| size >= least);
+    let path = Path::of("storage.size");
+    if !at_least(SMALLEST_VOLUME) {
+        found.error(
+            path,
+            "Invalid storage.size",
+            format!("PostgreSQL's own files don't fit into {size}. Choose {SMALLEST_VOLUME} or more."),
+        );
+    } else if !at_least(COMFORTABLE_VOLUME) && !has_parameter(config, "max_wal_size") {
+        found.warning(
+            path,
+            "A small volume",
+            format!(
+                "WAL alone may take 1 GB (max_wal_size), more than the {size} of the volume. Choose {COMFORTABLE_VOLUME} or \
+                 more, or lower parameters.max_wal_size."
+            ),
+        );
+    }
+}
+
+fn has_parameter(config: &Config<'_>, name: &str) -> bool {
+    match config.0.get("parameters") {
+        Value::Unknown => true,
+        parameters => parameters.as_entries().is_some_and(|all| all.contains_key(name)),
+    }
+}
+
+fn services(config: &Config<'_>, found: &mut Diagnostics) {
+    for service in ["rw", "ro", "r"] {
+        let path = format!("services.{service}.load_balancer_source_ranges");
+        let kind = config.text(&format!("services.{service}.type"));
+        if config.is_set(&path) && kind.is_some_and(|kind| kind != "LoadBalancer") {
+            found.error(
+                Path::of(&path),
+                format!("Invalid {path}"),
+                format!(
+                    "Only a load balancer filters by source. Set services.{service}.type = \"LoadBalancer\", or leave it out."
+                ),
+            );
+        }
+    }
+}
+
+fn pods(config: &Config<'_>, found: &mut Diagnostics) {
+    let labels = config.0.get("pod.labels");
+    if labels.as_entries().is_some_and(|labels| labels.contains_key(names::LABEL_ROLE)) {
+        found.error(
+            Path::of("pod.labels").key(names::LABEL_ROLE),
+            "Invalid pod.labels",
+            "The label `role` is the agents': the rw Service finds the primary by it. Choose another key.",
+        );
+    }
+    let tolerations = config.0.get("scheduling.tolerations");
+    for (index, toleration) in tolerations.as_items().unwrap_or_default().iter().enumerate() {
+        let path = Path::of("scheduling.tolerations").index(index);
+        let get = |name: &str| toleration.get(name);
+        let exists = get("operator").as_str() == Some("Exists");
+        if exists && !get("value").is_null() {
+            found.error(
+                path.attribute("value"),
+                format!("Invalid {path}"),
+                "With operator = \"Exists\" any value is tolerated. Leave value out, or choose operator = \"Equal\".",
+            );
+        }
+        if get("key").is_null() && !exists && !get("operator").is_unknown() {
+            found.error(
+                path.attribute("key"),
+                format!("Invalid {path}"),
+                "Without a key every taint is tolerated, which needs operator = \"Exists\". Set key, or that operator.",
+            );
+        }
+        let effect = get("effect");
+        if !get("toleration_seconds").is_null()
+            && !effect.is_unknown()
+            && effect.as_str() != Some("NoExecute")
+        {
+            found.error(
+                path.attribute("toleration_seconds"),
+                format!("Invalid {path}"),
+                "Only taints with effect NoExecute end pods after a while. Set effect = \"NoExecute\", or leave it out.",
+            );
+        }
+    }
+}
+
+fn resources(config: &Config<'_>, found: &mut Diagnostics) {
+    let limits = config.0.get("resources.limits");
+    for (name, request) in config.0.get("resources.requests").as_entries().into_iter().flatten() {
+        let quantity = |value: &Value| value.as_str()?.parse::<Quantity>().ok();
+        let limit = limits.as_entries().and_then(|limits| limits.get(name));
+        if let (Some(request), Some(limit)) = (quantity(request), limit.and_then(quantity))
+            && request > limit
+        {
+            let path = Path::of("resources.requests").key(name);
+            found.error(
+                path.clone(),
+                format!("Invalid {path}"),
+                format!("{request} is reserved, and at most {limit} may be used. Lower the request, or raise the limit."),
+            );
+        }
+    }
+}
