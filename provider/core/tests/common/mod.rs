@@ -1,8 +1,11 @@
 //! Builders that the tests share.
 #![allow(dead_code, missing_docs)]
 
+use pgha_provider_core::facts::Facts;
+use pgha_provider_core::plan::{Request, plan};
 use pgha_provider_core::render::Agent;
-use pgha_schema::resource::ClusterSpec;
+use pgha_provider_core::value::Value;
+use pgha_schema::resource::{ClusterSpec, schema};
 use serde_json::{Value as Json, json};
 
 /// The ten lines of the quick start.
@@ -74,4 +77,29 @@ fn sorted(json: &Json) -> Json {
         Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
         other => other.clone(),
     }
+}
+
+/// A configuration as Terraform sends it: every attribute, null where it is not written.
+pub fn config(json: &Json) -> Value {
+    Value::from_json(json, &schema().ty())
+}
+
+/// The state of a cluster that was made from this configuration and is ready.
+pub fn state(json: &Json) -> Value {
+    let (config, facts) = (config(json), Facts::default());
+    let request = Request { config: &config, prior: &Value::Null, facts: &facts, agent_version: "0.1.0" };
+    planned_state(&plan(&request).planned)
+}
+
+/// A planned state with what apply tells.
+pub fn planned_state(planned: &Value) -> Value {
+    let mut state = planned.clone();
+    state.set_at("ready", Value::Bool(true));
+    state.set_at("system_identifier", "7445566778899001122".into());
+    for host in ["rw_host", "ro_host"] {
+        if state.get(host).is_unknown() {
+            state.set_at(host, "198.51.100.1".into());
+        }
+    }
+    state
 }
