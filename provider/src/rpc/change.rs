@@ -1,10 +1,11 @@
 //! Plan and apply. Before an answer leaves, it is judged by the host's own rules: a violation would show as the host's
 //! accusation without any hint at the cause.
 
-use super::{Provider, decode, decode_private, encode, known_type};
+use super::{Provider, broken, decode, decode_private, encode, known_type};
 use crate::engine::{Answer, Apply, Plan, Planned};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::{path, to_proto};
+use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::Diagnostics;
 
 impl Provider {
@@ -20,7 +21,12 @@ impl Provider {
             proposed: decode(request.proposed_new_state.as_ref(), ty, "proposed state")?,
             prior_private: decode_private(&request.prior_private)?,
         };
-        let Planned { state, requires_replace, private, diagnostics } = self.engine.plan(plan).await;
+        let (config, prior) = (plan.config.clone(), plan.prior.clone());
+        let Planned { state, requires_replace, private, mut diagnostics } = self.engine.plan(plan).await;
+        if !diagnostics.has_errors() {
+            let found = check::plan(self.schemas.cluster, &config, &prior, &state, &requires_replace);
+            diagnostics.extend(broken("plan", &found));
+        }
         Ok(pb::plan_resource_change::Response {
             planned_state: Some(encode(&state, ty, "plan")?),
             requires_replace: requires_replace.iter().map(path).collect(),
@@ -43,7 +49,12 @@ impl Provider {
             private: decode_private(&request.planned_private)?,
             stop: self.stop.token(),
         };
-        let Answer { state, private, diagnostics } = self.engine.apply(apply).await;
+        let planned = apply.planned.clone();
+        let Answer { state, private, mut diagnostics } = self.engine.apply(apply).await;
+        // After an error the host takes any state that can be stored: it holds what is really in force.
+        let expected = if diagnostics.has_errors() { &state } else { &planned };
+        let found = check::apply(self.schemas.cluster, expected, &state);
+        diagnostics.extend(broken("state", &found));
         Ok(pb::apply_resource_change::Response {
             new_state: Some(encode(&state, ty, "state")?),
             private: private.encode(),

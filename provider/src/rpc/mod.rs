@@ -20,6 +20,7 @@ use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::provider_server::ProviderServer;
 use crate::wire::{self, diagnostics};
 use answers::FromDiagnostics;
+use pgha_provider_core::check::Violation;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::value::Value;
 use pgha_schema::tf::Type;
@@ -124,6 +125,18 @@ fn decode(value: Option<&DynamicValue>, ty: &Type, what: &str) -> Result<Value, 
 fn encode(value: &Value, ty: &Type, what: &str) -> Result<DynamicValue, Diagnostic> {
     wire::encode(value, ty)
         .map_err(|error| diagnostics::bug(&format!("The provider made an invalid {what}"), error))
+}
+
+/// The host would refuse the answer too, but with no word about where it comes from.
+fn broken(what: &str, found: &[Violation]) -> Option<Diagnostic> {
+    if found.is_empty() {
+        return None;
+    }
+    let places: Vec<_> = found.iter().map(|violation| format!("- {violation}")).collect();
+    tracing::error!(violations = places.join("\n"), "the {what} breaks the host's rules");
+    let summary = format!("The provider made an inconsistent {what}");
+    let detail = format!("It breaks rules that keep plans true:\n{}", places.join("\n"));
+    Some(diagnostics::bug(&summary, detail))
 }
 
 fn decode_private(bytes: &[u8]) -> Result<Private, Diagnostics> {

@@ -1,9 +1,10 @@
 //! Managed resources: what is there, and what is written about it.
 
-use super::{Provider, decode, decode_private, encode, known_type};
+use super::{Provider, broken, decode, decode_private, encode, known_type};
 use crate::engine::{Answer, Read};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::to_proto;
+use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 
 impl Provider {
@@ -39,8 +40,10 @@ impl Provider {
         let ty = &self.cluster_type;
         let state = decode(request.current_state.as_ref(), ty, "state")?;
         let private = decode_private(&request.private)?;
-        let Answer { state, private, diagnostics } =
+        let Answer { state, private, mut diagnostics } =
             self.engine.read(Read { state, private, stop: self.stop.token() }).await;
+        // Nothing was planned, so that it only must be fit to be stored.
+        diagnostics.extend(broken("state", &check::apply(self.schemas.cluster, &state, &state)));
         Ok(pb::read_resource::Response {
             new_state: Some(encode(&state, ty, "state")?),
             private: private.encode(),
