@@ -81,8 +81,8 @@ async fn cluster_identity(api: &Api) -> Result<Option<String>, LiveError> {
 /// The last lines of every container that ends again and again. That they can't be read is no reason to fail: it is said.
 async fn crash_logs(api: &Api, pods: &[Json]) -> BTreeMap<String, String> {
     let crashing = pods.iter().filter_map(|pod| Some((object::name(pod), crashing_container(pod)?)));
-    let logs = crashing.map(|(pod, container)| async move {
-        let text = match api.log(pod, &container, true, LOG_LINES).await {
+    let logs = crashing.map(|(pod, (container, previous))| async move {
+        let text = match api.log(pod, &container, previous, LOG_LINES).await {
             Ok(text) => text,
             Err(error) if error.is_forbidden() => {
                 format!("(its log can't be read: no right to get pods/log in namespace {})", api.namespace())
@@ -94,15 +94,19 @@ async fn crash_logs(api: &Api, pods: &[Json]) -> BTreeMap<String, String> {
     join_all(logs).await.into_iter().collect()
 }
 
-fn crashing_container(pod: &Json) -> Option<String> {
+/// Its name, and whether its last words are those of its life before.
+fn crashing_container(pod: &Json) -> Option<(String, bool)> {
     let statuses = |field: &str| pod.pointer(field).and_then(Json::as_array).cloned().unwrap_or_default();
     let all = [statuses("/status/initContainerStatuses"), statuses("/status/containerStatuses")].concat();
-    let crashing = all.iter().find(|status| {
-        let waits =
-            status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff");
-        waits && status["restartCount"].as_u64().unwrap_or(0) > 0
-    })?;
-    Some(crashing["name"].as_str().unwrap_or(CONTAINER_POSTGRES).to_owned())
+    let crashing = all.iter().filter(|status| status["restartCount"].as_u64().unwrap_or(0) > 0);
+    let mut found = crashing.filter_map(|status| {
+        let waits = status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff");
+        // An init container between two tries is shown as terminated.
+        let code = status.pointer("/state/terminated/exitCode").and_then(Json::as_i64);
+        let name = status["name"].as_str().unwrap_or(CONTAINER_POSTGRES).to_owned();
+        (waits || code.is_some_and(|code| code != 0)).then_some((name, waits))
+    });
+    found.next()
 }
 
 #[cfg(test)]
@@ -116,7 +120,10 @@ mod tests {
         let waiting = |name: &str| json!({"name": name, "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
         let running = json!({"name": "postgres", "restartCount": 2, "state": {"running": {}}});
         let pod = json!({"status": {"initContainerStatuses": [waiting("install-agent")], "containerStatuses": [running.clone()]}});
-        assert_eq!(crashing_container(&pod).as_deref(), Some("install-agent"));
+        assert_eq!(crashing_container(&pod), Some(("install-agent".to_owned(), true)));
+        let failed = json!({"name": "install-agent", "restartCount": 1, "state": {"terminated": {"exitCode": 1}}});
+        let pod = json!({"status": {"initContainerStatuses": [failed]}});
+        assert_eq!(crashing_container(&pod), Some(("install-agent".to_owned(), false)));
         assert_eq!(crashing_container(&json!({"status": {"containerStatuses": [running]}})), None);
     }
 }

@@ -29,6 +29,9 @@ pub(super) enum TroubleKind {
     Creation,
 }
 
+/// So many times a container must have been started again before that counts as a crash loop.
+const CRASHES: u64 = 3;
+
 impl TroubleKind {
     /// How long a wait goes on beside it: each may mend itself for a while, none for longer.
     pub(super) fn patience_ms(self) -> u64 {
@@ -62,8 +65,9 @@ fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {
     let name = object::name(pod);
     of_scheduling(now, pod, name).or_else(|| {
         let of = |field: &str| pod.pointer(field).and_then(Json::as_array).cloned().unwrap_or_default();
-        let containers = [of("/status/initContainerStatuses"), of("/status/containerStatuses")].concat();
-        containers.iter().find_map(|container| of_container(now, name, container))
+        let (init, main) = (of("/status/initContainerStatuses"), of("/status/containerStatuses"));
+        let failed = init.iter().find_map(|container| of_failed_init(now, name, container));
+        failed.or_else(|| init.iter().chain(&main).find_map(|container| of_container(now, name, container)))
     })
 }
 
@@ -99,19 +103,33 @@ fn of_container(now: &LiveCluster, pod: &str, status: &Json) -> Option<Trouble> 
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
             (TroubleKind::Container, format!("Pod {pod}, container {container}: {reason}: {message}"))
         }
-        "CrashLoopBackOff" if status["restartCount"].as_u64().unwrap_or(0) >= 3 => {
+        "CrashLoopBackOff" if status["restartCount"].as_u64().unwrap_or(0) >= CRASHES => {
             let ended = status.pointer("/lastState/terminated");
-            let code = ended.and_then(|ended| ended["exitCode"].as_i64()).unwrap_or(-1);
-            let last = now.logs.get(pod).map(String::as_str);
-            let last = last.or_else(|| ended?["message"].as_str()).unwrap_or("").trim();
-            let text = format!(
-                "Pod {pod}, container {container}, ends again and again (exit code {code}). Last lines:\n{last}"
-            );
+            let text = crash_text(now, pod, container, ended);
             (TroubleKind::CrashLoop, text)
         }
         _ => return None,
     };
     Some(Trouble { kind, text })
+}
+
+/// Between two tries an init container is shown as terminated, not as waiting.
+fn of_failed_init(now: &LiveCluster, pod: &str, status: &Json) -> Option<Trouble> {
+    let ended = status.pointer("/state/terminated")?;
+    let failed = ended["exitCode"].as_i64().unwrap_or(0) != 0;
+    if !failed || status["restartCount"].as_u64().unwrap_or(0) < CRASHES {
+        return None;
+    }
+    let container = status["name"].as_str().unwrap_or_default();
+    let text = crash_text(now, pod, container, Some(ended));
+    Some(Trouble { kind: TroubleKind::CrashLoop, text })
+}
+
+fn crash_text(now: &LiveCluster, pod: &str, container: &str, ended: Option<&Json>) -> String {
+    let code = ended.and_then(|ended| ended["exitCode"].as_i64()).unwrap_or(-1);
+    let last = now.logs.get(pod).map(String::as_str);
+    let last = last.or_else(|| ended?["message"].as_str()).unwrap_or("").trim();
+    format!("Pod {pod}, container {container}, ends again and again (exit code {code}). Last lines:\n{last}")
 }
 
 /// An event of this attempt that says why the StatefulSet controller could not make a pod.
