@@ -9,8 +9,9 @@ mod read;
 mod work;
 
 use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
-use crate::live::config::{Connector, unknown_attributes, validate};
+use crate::live::config::{self, Connector, unknown_attributes};
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::validate;
 use pgha_provider_core::value::Value;
 use pgha_schema::tf::Type;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -82,7 +83,9 @@ impl Engine for ClusterEngine {
     }
 
     async fn validate_provider(&self, config: Value) -> Diagnostics {
-        validate(&config)
+        let mut found = validate::attributes(&self.schemas.provider.attributes, &config);
+        found.extend(config::validate(&config));
+        found
     }
 
     async fn configure(&self, request: Configure) -> Diagnostics {
@@ -96,8 +99,8 @@ impl Engine for ClusterEngine {
         Diagnostics::new()
     }
 
-    async fn validate_resource(&self, _config: Value) -> Diagnostics {
-        Diagnostics::new()
+    async fn validate_resource(&self, config: Value) -> Diagnostics {
+        validate::resource(&config)
     }
 
     async fn upgrade(&self, from_version: i64, json: &[u8]) -> Result<Value, Diagnostics> {
