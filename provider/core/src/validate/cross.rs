@@ -1,10 +1,10 @@
 //! Rules between attributes, and rules that need the whole value.
 
 use pgha_schema::duration::Duration;
+use pgha_schema::parameters;
 use pgha_schema::quantity::Quantity;
 use pgha_schema::resource::schema;
 use pgha_schema::spec::check_timing;
-use pgha_schema::{names, parameters};
 
 use super::{image, report};
 use crate::diagnostic::Diagnostics;
@@ -58,7 +58,7 @@ pub(super) fn rules(config: &Value) -> Diagnostics {
     settings(&config, &mut found);
     storage(&config, &mut found);
     services(&config, &mut found);
-    pods(&config, &mut found);
+    tolerations(&config, &mut found);
     resources(&config, &mut found);
     found
 }
@@ -121,17 +121,10 @@ fn settings(config: &Config<'_>, found: &mut Diagnostics) {
         if let Err(problem) = parameters::check_value(name, value) {
             report(found, path.clone(), &problem);
         }
-        if let Some(problem) = parameters::warning(name, value) {
+        let known = parameters::check_name(name).is_ok();
+        if let Some(problem) = parameters::warning(name, value).filter(|_| known) {
             found.warning(path, problem.what, problem.remedy);
         }
-    }
-    if config.0.get("pg_hba").as_items().is_some_and(<[Value]>::is_empty) {
-        found.warning(
-            Path::of("pg_hba"),
-            "No client can connect",
-            "With pg_hba = [] only the agents' own lines are left. Leave it out for the default, which lets every client with \
-             a password in, or write lines of your own.",
-        );
     }
 }
 
@@ -181,17 +174,9 @@ fn services(config: &Config<'_>, found: &mut Diagnostics) {
     }
 }
 
-fn pods(config: &Config<'_>, found: &mut Diagnostics) {
-    let labels = config.0.get("pod.labels");
-    if labels.as_entries().is_some_and(|labels| labels.contains_key(names::LABEL_ROLE)) {
-        found.error(
-            Path::of("pod.labels").key(names::LABEL_ROLE),
-            "Invalid pod.labels",
-            "The label `role` is the agents': the rw Service finds the primary by it. Choose another key.",
-        );
-    }
-    let tolerations = config.0.get("scheduling.tolerations");
-    for (index, toleration) in tolerations.as_items().unwrap_or_default().iter().enumerate() {
+fn tolerations(config: &Config<'_>, found: &mut Diagnostics) {
+    let all = config.0.get("scheduling.tolerations");
+    for (index, toleration) in all.as_items().unwrap_or_default().iter().enumerate() {
         let path = Path::of("scheduling.tolerations").index(index);
         let get = |name: &str| toleration.get(name);
         let exists = get("operator").as_str() == Some("Exists");

@@ -33,7 +33,7 @@ pub fn everything() -> Json {
             "image_pull_policy": "Always",
         },
         "parameters": {"work_mem": "16MB", "max_connections": "200"},
-        "pg_hba": ["hostssl all all 10.0.0.0/8 scram-sha-256"],
+        "pg_hba": ["host all all 10.0.0.0/8 scram-sha-256"],
         "bootstrap": {"database": "shop", "owner": "shop", "encoding": "UTF8", "locale": "C", "data_checksums": false},
         "services": {
             "rw": {"type": "LoadBalancer", "annotations": {"example.com/lb": "internal"},
