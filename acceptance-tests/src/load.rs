@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
@@ -21,11 +22,13 @@ use crate::poll::{Seen, until};
 /// How long a connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a statement may take before the client drops the connection.
-const STATEMENT_DEADLINE: Duration = Duration::from_millis(2_500);
+const STATEMENT_DEADLINE: Duration = Duration::from_millis(2_000);
 /// Pause between two statements of one client: the machine has two cores.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(30);
+/// Failures that lie closer together than this belong to one outage.
+pub const ONE_OUTAGE: Duration = Duration::from_secs(8);
 /// Ids of one client lie within this distance.
 const IDS_PER_CLIENT: i64 = 1_000_000_000;
 
@@ -49,6 +52,37 @@ pub struct Target {
     pub user: String,
     /// Password.
     pub password: String,
+}
+
+/// Makes connections inside the sandbox's client namespace, where names of Services resolve.
+///
+/// One thread lives there and hands its sockets out: a socket stays in the network that it was made in.
+pub fn from_client_namespace() -> Dialler {
+    type Request = (String, u16, oneshot::Sender<Result<std::net::TcpStream>>);
+    let (requests, mut wanted) = mpsc::unbounded_channel::<Request>();
+    tokio::spawn(crate::sandbox::in_client_namespace(move || async move {
+        while let Some((host, port, reply)) = wanted.recv().await {
+            tokio::spawn(async move {
+                // Who asked may have given up; the answer is then for nobody.
+                let _ = reply.send(dial(&host, port).await);
+            });
+        }
+    }));
+    Arc::new(move |host, port| {
+        let requests = requests.clone();
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            requests.send((host, port, reply)).ok().context("nobody dials in the client namespace: is the sandbox up?")?;
+            let stream = answer.await.context("the client namespace's thread ended")??;
+            Ok(TcpStream::from_std(stream)?)
+        })
+    })
+}
+
+async fn dial(host: &str, port: u16) -> Result<std::net::TcpStream> {
+    let stream = tokio::time::timeout(CONNECT_DEADLINE * 3, TcpStream::connect((host, port))).await;
+    let stream = stream.with_context(|| format!("{host}:{port} is silent"))?.with_context(|| format!("{host}:{port}"))?;
+    Ok(stream.into_std()?)
 }
 
 impl Target {
@@ -114,6 +148,8 @@ pub struct Outcome {
     pub gap: Duration,
     /// How many statements or connections failed.
     pub failures: usize,
+    /// Into how many outages the failures fall: those more than [`ONE_OUTAGE`] apart count as two.
+    pub outages: usize,
     /// The first failures, for people.
     pub first_failures: Vec<String>,
 }
@@ -172,6 +208,24 @@ impl Load {
         longest_gap(&lock(&self.log).acknowledged, instant, Instant::now())
     }
 
+    /// How long ago the last commit was acknowledged.
+    pub fn silence(&self) -> Duration {
+        lock(&self.log).acknowledged.iter().map(|(_, at)| *at).max().unwrap_or(self.started).elapsed()
+    }
+
+    /// Waits for this many more acknowledged commits.
+    ///
+    /// # Errors
+    /// When they don't come within 30 s.
+    pub async fn until_more(&self, commits: usize) -> Result<()> {
+        let wanted = self.acknowledged() + commits;
+        until(&format!("{commits} more commits to be acknowledged"), Duration::from_secs(30), || async {
+            let seen = self.acknowledged();
+            Ok(Seen::when(seen >= wanted, format!("{seen} of {wanted}")))
+        })
+        .await
+    }
+
     /// How many commits were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         lock(&self.log).acknowledged.len()
@@ -198,6 +252,7 @@ impl Load {
             acknowledged: log.acknowledged.iter().map(|(id, _)| *id).collect(),
             gap: longest_gap(&log.acknowledged, self.started, end),
             failures: log.failures.len(),
+            outages: outages(&log.failures),
             first_failures: log.failures.iter().take(5).map(|(why, _)| why.clone()).collect(),
         })
     }
@@ -223,6 +278,14 @@ fn longest_gap(acknowledged: &[(i64, Instant)], from: Instant, to: Instant) -> D
         last = at;
     }
     longest.max(to.saturating_duration_since(last))
+}
+
+/// Into how many outages failures fall.
+fn outages(failures: &[(String, Instant)]) -> usize {
+    let mut times: Vec<Instant> = failures.iter().map(|(_, at)| *at).collect();
+    times.sort_unstable();
+    let breaks = times.windows(2).filter(|pair| pair[1] - pair[0] > ONE_OUTAGE).count();
+    if times.is_empty() { 0 } else { breaks + 1 }
 }
 
 struct Writer {
@@ -298,5 +361,17 @@ mod tests {
         assert_eq!(longest_gap(&seen, start, at(2_000)), Duration::from_millis(1_100));
         assert_eq!(longest_gap(&seen, at(400), at(1_000)), Duration::from_millis(500));
         assert_eq!(longest_gap(&[], start, at(50)), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn failures_close_together_are_one_outage() {
+        let start = Instant::now();
+        let failed = |seconds: &[u64]| {
+            let at = |second: &u64| (String::new(), start + Duration::from_secs(*second));
+            outages(&seconds.iter().map(at).collect::<Vec<_>>())
+        };
+        assert_eq!(failed(&[]), 0);
+        assert_eq!(failed(&[3, 1, 2, 9]), 1);
+        assert_eq!(failed(&[1, 2, 30, 31, 60]), 3);
     }
 }

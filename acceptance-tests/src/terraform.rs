@@ -149,6 +149,12 @@ impl Terraform {
         self
     }
 
+    /// Takes a variable from the environment of every command.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.env.retain(|(held, _)| held != name);
+        self
+    }
+
     /// The working directory.
     pub fn dir(&self) -> &Path {
         &self.dir

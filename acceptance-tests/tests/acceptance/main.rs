@@ -1,2 +1,51 @@
-//! Acceptance tests.
-fn main() {}
+//! Acceptance tests: the real CLI, the built provider, a real Kubernetes, a real PostgreSQL. docs/testing.md tells how to run them.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+mod bed;
+mod create;
+mod drift;
+mod faults;
+mod group;
+mod import;
+mod online;
+mod protection;
+mod quickstart;
+mod replicas;
+mod runner;
+mod versions;
+
+use libtest_mimic::Arguments;
+
+use crate::bed::{FIRST_CLI, TOFU, tofu_wanted};
+use crate::runner::{Case, Plan};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let plan = |group: &str, cases: Vec<Case>| Plan { group: group.to_owned(), cli: FIRST_CLI, cases };
+    let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
+    let mut left = vec![
+        plan("quickstart", quickstart::cases()),
+        plan("protection", protection::cases()),
+        plan("import", import::cases()),
+        plan("drift", drift::cases()),
+        plan("postgres15", versions::cases_15()),
+        plan("faults", faults::cases()),
+    ];
+    let mut right = vec![
+        plan("online", online::cases()),
+        plan("replicas", replicas::cases()),
+        plan("create", create::cases()),
+        plan("postgres16", versions::cases_16()),
+    ];
+    if tofu_wanted() {
+        right.push(with_tofu("quickstart", quickstart::cases()));
+        right.push(with_tofu("replicas", replicas::cases()));
+        left.insert(2, with_tofu("online", online::cases()));
+    }
+    let enabled = std::env::var("PGHA_ACCEPTANCE").is_ok_and(|value| value == "1");
+    if !enabled {
+        println!("acceptance tests need PGHA_ACCEPTANCE=1 (and root): `cargo dev test` sets it");
+    }
+    runner::run(&arguments, enabled, vec![left, right]).exit();
+}
