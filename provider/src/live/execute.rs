@@ -104,7 +104,9 @@ impl Runner<'_> {
                 self.api.delete(&key, uid.as_deref()).await.map_err(|error| match &uid {
                     Some(uid) if error.is_other_uid() => Failure::Refused(other_uid(&key, uid)),
                     _ => refused(error),
-                })
+                })?;
+                self.anchor.forget(&key);
+                Ok(())
             }
             Step::Wait(wish) => wait::wait(self.api, self.names, self.frame, self.start, &wish)
                 .await
