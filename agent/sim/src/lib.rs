@@ -1,1 +1,29 @@
-//! See Cargo.toml.
+//! Deterministic simulator of the failover protocol: several agents' `decide` against a toy API server, network and
+//! PostgreSQL under seeded faults.
+//!
+//! ```text
+//!   seed ──> faults ──┐                        ┌──> invariants (one file each) ──> violation + replay line
+//!                     ├──> World, step by step ┤
+//!   script ───────────┘     └─ agents: observe ─> decide ─> act      └──> log
+//! ```
+//!
+//! No thread, no clock, no async: one seed run twice gives the same log.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod client_oracle;
+pub mod faults;
+pub mod invariants;
+pub mod kube_api;
+pub mod mutation;
+pub mod network;
+pub mod observe;
+pub mod pod;
+pub mod postgres;
+pub mod run;
+pub mod script;
+pub mod streams;
+pub mod world;
+
+pub use mutation::Mutation;
+pub use run::{Outcome, run};

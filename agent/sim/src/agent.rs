@@ -1,0 +1,619 @@
+//! One agent: observe, decide, act, one action after the other, each of which takes time and may be cut off.
+
+use pgha_agent_core::decision::{StartAs, StopMode};
+use pgha_agent_core::observation::{
+    ControlState, Job, LeaseSeen, Unfinished, Upstream, WriteOutcome, WriteSeen,
+};
+use pgha_agent_core::{Action, Timing, decide, report};
+use pgha_schema::ids::MemberId;
+use pgha_schema::record::Record;
+
+use crate::invariants::last_copy_not_wiped;
+use crate::kube_api::Put;
+use crate::mutation::Mutation;
+use crate::network::End;
+use crate::observe::restarts;
+use crate::pod::DataJob;
+use crate::postgres::{DataDir, Postgres, rewind};
+use crate::world::{World, done, failed, new_process};
+
+/// Deadline of a call to the API server.
+const API_DEADLINE_MS: u64 = 1_000;
+
+/// How an action went: whether it succeeded, and how long it took.
+struct Went {
+    ok: bool,
+    took_ms: u64,
+}
+
+fn went(ok: bool, took_ms: u64) -> Went {
+    Went { ok, took_ms }
+}
+
+impl World {
+    /// One step of an agent's process.
+    pub fn step_agent(&mut self, pod: usize) {
+        let now = self.now;
+        let at = &self.pods[pod];
+        if !at.up || self.is_frozen(pod) || now < at.agent.alive_from || now < at.agent.frozen_until {
+            return;
+        }
+        self.finish_jobs(pod);
+        self.deliver(pod);
+        if now < self.pods[pod].agent.busy_until {
+            return;
+        }
+        if let Some(action) = self.pods[pod].agent.queue.pop_front() {
+            self.act(pod, action);
+            return;
+        }
+        if let Some(at_ms) = self.pods[pod].agent.fence_after_batch.take() {
+            self.hand_deadline(pod, at_ms);
+        }
+        if now >= self.pods[pod].agent.wake_at {
+            self.think(pod);
+        }
+    }
+
+    fn hand_deadline(&mut self, pod: usize, at_ms: u64) {
+        let clock = self.clock(pod);
+        let at = &mut self.pods[pod];
+        at.agent.fence_at = Some(at_ms);
+        let past = at.guard_deadline.is_some_and(|deadline| deadline <= clock) || at_ms <= clock;
+        if !past && !matches!(at.postgres, Postgres::Down) {
+            at.guard_deadline = Some(at_ms);
+        }
+    }
+
+    fn think(&mut self, pod: usize) {
+        let mut seen = self.observe(pod);
+        if let Some(mutation) = self.mutation {
+            mutation.distort(&mut seen);
+        }
+        let timing = seen
+            .desired
+            .as_ref()
+            .and_then(|desired| Timing::try_new(&desired.document.failover).ok())
+            .unwrap_or_default();
+        let decision = decide(&timing, &self.pods[pod].agent.memory, &seen);
+        let told = report(&seen, &decision);
+        if self.pods[pod].agent.reason.as_ref() != Some(&decision.reason) {
+            let text = format!("{} {:?}", self.pods[pod].name, decision.reason);
+            self.say(text);
+        }
+        let now = self.now;
+        let mutation = self.mutation;
+        let busy = decision.actions.iter().any(|action| !action.is_best_effort());
+        let agent = &mut self.pods[pod].agent;
+        agent.wake_at = if busy { now + 10 } else { now + decision.wake_after_ms.max(10) };
+        agent.queue = decision
+            .actions
+            .into_iter()
+            .filter_map(|action| match mutation {
+                Some(mutation) => mutation.twist(action),
+                None => Some(action),
+            })
+            .collect();
+        agent.fence_after_batch = decision.fence_at_ms;
+        agent.memory = decision.memory;
+        agent.reason = Some(decision.reason);
+        agent.report = Some(told);
+    }
+
+    fn act(&mut self, pod: usize, action: Action) {
+        let ends_batch = action.ends_batch();
+        let went = self.carry_out(pod, action);
+        let now = self.now;
+        let agent = &mut self.pods[pod].agent;
+        agent.busy_until = now + went.took_ms;
+        if !went.ok && ends_batch {
+            agent.queue.clear();
+        }
+        agent.wake_at = agent.wake_at.max(agent.busy_until);
+    }
+
+    fn carry_out(&mut self, pod: usize, action: Action) -> Went {
+        let quick = self.pick(1, 15);
+        match action {
+            Action::ReadLease => self.read_lease(pod),
+            Action::WriteRecord { if_version, record } => self.write_record(pod, &if_version, *record),
+            Action::CreateLease { record } => self.create_lease(pod, *record),
+            Action::KeepRecord { record } => {
+                self.pods[pod].volume.kept = Some(*record);
+                went(true, quick)
+            }
+            Action::Fence => {
+                self.kill_postgres(pod);
+                went(true, 50)
+            }
+            Action::StartPostgres { role, names } => self.start_postgres(pod, &role, &names),
+            Action::StopPostgres { mode } => self.stop_postgres(pod, mode),
+            Action::EndWalsenders { pids } => {
+                let at = &mut self.pods[pod];
+                if let Postgres::Running(process) | Postgres::Stopping { process, .. } = &mut at.postgres {
+                    process.senders.retain(|_, sender| !pids.contains(&sender.pid));
+                }
+                went(true, quick)
+            }
+            Action::Exit => {
+                self.kill_container(pod, true);
+                went(true, 0)
+            }
+            Action::Initdb { .. } | Action::Clone { .. } | Action::Rewind { .. } => {
+                self.start_job(pod, action)
+            }
+            Action::AdoptData { member } => {
+                let volume = &mut self.pods[pod].volume;
+                let fits = volume.data.as_ref().is_some_and(|data| data.member == member);
+                if fits && volume.marker == Some(Unfinished::Initdb) {
+                    volume.marker = None;
+                }
+                went(fits, quick)
+            }
+            Action::PersistEra { era } => {
+                let data = self.pods[pod].volume.data.as_mut();
+                let there = data.map(|data| data.era = Some(era)).is_some();
+                went(there, quick)
+            }
+            Action::Checkpoint => {
+                let (clock, until) = (self.clock(pod), self.now + self.pick(20, 400));
+                let agent = &mut self.pods[pod].agent;
+                if agent.checkpoint_until.is_none() {
+                    agent.checkpoint_until = Some(until);
+                    agent.jobs.checkpoint = Job::Running { since_ms: clock };
+                }
+                went(true, 1)
+            }
+            Action::LabelPod { pod: name, uid, resource_version, labels } => {
+                self.label(pod, &name, &uid, &resource_version, labels)
+            }
+            Action::DeletePod { pod: name, uid } => {
+                let target = self.pods.iter().position(|at| at.name == name && at.uid() == uid && at.exists);
+                if let (Some(target), true) = (target, self.api_answers(pod)) {
+                    self.delete_pod(target);
+                }
+                went(true, quick)
+            }
+            Action::WriteStatus { status } => {
+                if self.api_answers(pod) {
+                    self.api.status = Some(*status);
+                }
+                went(true, 0)
+            }
+            Action::StampVolumes { system_identifier, ordinals } => {
+                let answers = self.api_answers(pod);
+                if answers {
+                    self.api.set_stamped = Some(system_identifier);
+                    for ordinal in ordinals {
+                        self.api.stamped.insert(ordinal, system_identifier);
+                    }
+                }
+                went(answers, quick)
+            }
+            Action::EmitEvent { message, .. } => {
+                let text = format!("{} event: {message}", self.pods[pod].name);
+                self.say(text);
+                went(true, 0)
+            }
+            Action::SetSlots { .. } => went(true, quick),
+            Action::Promote
+            | Action::LeaveStream
+            | Action::Follow { .. }
+            | Action::ResumeReplay
+            | Action::ApplySettings
+            | Action::SetSyncNames { .. }
+            | Action::ConfirmInForce { .. }
+            | Action::OpenGate
+            | Action::CloseGate => self.ask_postgres(pod, action),
+        }
+    }
+
+    /// The request comes to the server; `Ok(answer)`: so does the answer in time.
+    fn call(&mut self, pod: usize) -> (bool, bool, u64) {
+        let took_ms = self.api.slow_ms + self.pick(2, 30);
+        let arrives = !self.api.down && self.net.passes(End::Node(pod), End::Api);
+        let answered = arrives
+            && self.net.passes(End::Api, End::Node(pod))
+            && took_ms < API_DEADLINE_MS
+            && !self.api.loses();
+        (arrives, answered, if answered { took_ms } else { API_DEADLINE_MS })
+    }
+
+    fn read_lease(&mut self, pod: usize) -> Went {
+        let sent = self.clock(pod);
+        let (_, answered, took_ms) = self.call(pod);
+        if !answered {
+            return went(false, took_ms);
+        }
+        match self.api.lease.clone() {
+            Some((version, record)) => self.see_lease(pod, version, record, Some(sent)),
+            None => {
+                let agent = &mut self.pods[pod].agent;
+                if !matches!(agent.lease, LeaseSeen::Missing { .. }) {
+                    agent.lease = LeaseSeen::Missing { since_ms: sent };
+                    self.poke(pod);
+                }
+            }
+        }
+        went(true, took_ms)
+    }
+
+    fn write_record(
+        &mut self,
+        pod: usize,
+        version: &pgha_agent_core::observation::LeaseVersion,
+        mut record: Record,
+    ) -> Went {
+        if self.mutation == Some(Mutation::DegradesUnrecorded) && record.degraded {
+            if let Some((_, before)) = &self.api.lease {
+                record.voters.clone_from(&before.voters);
+            }
+        }
+        let sent = self.clock(pod);
+        let (arrives, answered, took_ms) = self.call(pod);
+        let outcome = if !arrives || self.api.read_only {
+            WriteOutcome::Unknown
+        } else if self.api.slow_ms >= API_DEADLINE_MS {
+            let at = self.now + self.api.slow_ms;
+            self.api.late.push((at, version.clone(), record.clone()));
+            WriteOutcome::Unknown
+        } else {
+            match self.replace_record(version, record.clone()) {
+                _ if !answered => WriteOutcome::Unknown,
+                Put::Written => WriteOutcome::Written,
+                Put::Conflict => WriteOutcome::Conflict,
+            }
+        };
+        self.wrote(pod, outcome, sent, record);
+        went(outcome == WriteOutcome::Written, took_ms)
+    }
+
+    fn create_lease(&mut self, pod: usize, record: Record) -> Went {
+        let sent = self.clock(pod);
+        let (arrives, answered, took_ms) = self.call(pod);
+        let outcome = if !arrives || self.api.read_only {
+            WriteOutcome::Unknown
+        } else {
+            let put = self.api.create(record.clone());
+            if put == Put::Written {
+                self.record_written(None, &record);
+            }
+            match put {
+                _ if !answered => WriteOutcome::Unknown,
+                Put::Written => WriteOutcome::Written,
+                Put::Conflict => WriteOutcome::Conflict,
+            }
+        };
+        self.wrote(pod, outcome, sent, record);
+        went(outcome == WriteOutcome::Written, took_ms)
+    }
+
+    /// The outcome of a write as the agent sees it; unless it succeeded, an uncached read follows at once.
+    fn wrote(&mut self, pod: usize, outcome: WriteOutcome, sent: u64, record: Record) {
+        let at_ms = self.clock(pod);
+        self.pods[pod].agent.last_write = Some(WriteSeen { at_ms, outcome });
+        match (outcome, self.api.lease.clone()) {
+            (WriteOutcome::Written, Some((version, _))) => self.see_lease(pod, version, record, Some(sent)),
+            (WriteOutcome::Conflict | WriteOutcome::Unknown, _) => {
+                self.pods[pod].agent.queue.push_front(Action::ReadLease);
+            }
+            (WriteOutcome::Written, None) => {}
+        }
+    }
+
+    fn label(
+        &mut self,
+        pod: usize,
+        name: &str,
+        uid: &str,
+        version: &str,
+        labels: std::collections::BTreeMap<String, Option<String>>,
+    ) -> Went {
+        if !self.api_answers(pod) {
+            return went(false, API_DEADLINE_MS);
+        }
+        let target = self.pods.iter_mut().find(|at| at.name == name && at.exists);
+        if let Some(target) = target.filter(|at| at.uid() == uid && at.version.to_string() == version) {
+            for (key, value) in labels {
+                match value {
+                    Some(value) => target.labels.insert(key, value),
+                    None => target.labels.remove(&key),
+                };
+            }
+            target.version += 1;
+        }
+        let took_ms = self.pick(1, 15);
+        went(true, took_ms)
+    }
+
+    fn start_postgres(&mut self, pod: usize, role: &StartAs, names: &str) -> Went {
+        let clock = self.clock(pod);
+        let (id, until) = (self.next(), self.now + self.pick(50, 600));
+        let defined_from = 0;
+        let agent = &self.pods[pod].agent;
+        let desired = agent.desired.clone();
+        let (building, fence_at) = (agent.data_job.is_some(), agent.fence_at.filter(|at| *at > clock));
+        let at = &mut self.pods[pod];
+        if !matches!(at.postgres, Postgres::Down) {
+            return went(true, 1);
+        }
+        let (Some(data), Some(desired), false) = (at.volume.counted().cloned(), desired, building) else {
+            return went(false, 1);
+        };
+        let mut process = new_process(id, names);
+        process.defined_from = defined_from;
+        process.rendered = (desired.document.generation, desired.sha256);
+        process.started_with = restarts(&desired.document.parameters);
+        process.replay_goal = data.wal.len();
+        process.replayed = data.checkpoint.min(data.wal.len());
+        match role {
+            StartAs::Primary => {
+                // The guard refuses a postgres that may write without a deadline.
+                let Some(fence_at) = fence_at else { return went(false, 1) };
+                at.guard_deadline = Some(fence_at);
+                process.primary = true;
+                process.replayed = data.wal.len();
+            }
+            StartAs::Standby { upstream } => {
+                process.upstream.clone_from(upstream);
+                process.detached = upstream.is_none();
+            }
+        }
+        at.postgres = Postgres::Starting { until, process: Box::new(process) };
+        let as_what = match role {
+            StartAs::Primary => "primary".to_owned(),
+            StartAs::Standby { upstream: None } => "standby of nobody".to_owned(),
+            StartAs::Standby { upstream: Some(upstream) } => format!("standby of {}", upstream.pod),
+        };
+        let text = format!("{} starts postgres as {as_what} {names}", at.name);
+        self.say(text);
+        let took_ms = self.pick(5, 40);
+        went(true, took_ms)
+    }
+
+    fn stop_postgres(&mut self, pod: usize, mode: StopMode) -> Went {
+        let now = self.now;
+        let at = &mut self.pods[pod];
+        match std::mem::replace(&mut at.postgres, Postgres::Down) {
+            Postgres::Running(process) if mode == StopMode::Fast => {
+                at.postgres = Postgres::Stopping { since: now, process };
+                let text = format!("{} stops postgres", at.name);
+                self.say(text);
+            }
+            Postgres::Stopping { since, process } if mode == StopMode::Fast => {
+                at.postgres = Postgres::Stopping { since, process };
+            }
+            Postgres::Down | Postgres::Starting { .. } | Postgres::Running(_) | Postgres::Stopping { .. } => {
+            }
+        }
+        went(true, 5)
+    }
+
+    /// Actions that need a connection.
+    fn ask_postgres(&mut self, pod: usize, action: Action) -> Went {
+        if self.is_postgres_frozen(pod) {
+            return went(false, 1_000);
+        }
+        let (now, clock) = (self.now, self.clock(pod));
+        let (soon, later) = (now + self.pick(10, 250), now + self.pick(50, 500));
+        let defined_from = now + self.pick(0, 4_000);
+        let desired = self.pods[pod].agent.desired.clone();
+        let fence_at = self.pods[pod].agent.fence_at.filter(|at| *at > clock);
+        let at = &mut self.pods[pod];
+        let Postgres::Running(process) = &mut at.postgres else { return went(false, 5) };
+        match action {
+            Action::Promote if !process.primary => {
+                if at.guard_deadline.is_none_or(|deadline| deadline <= clock) {
+                    let Some(fence_at) = fence_at else { return went(false, 1) };
+                    at.guard_deadline = Some(fence_at);
+                }
+                process.gate_open = false;
+                process.promoting_until.get_or_insert(soon);
+            }
+            Action::LeaveStream if !process.primary => {
+                process.upstream = None;
+                process.receiver = None;
+                process.detached = true;
+                return went(true, 60);
+            }
+            Action::Follow { upstream } if !process.primary => {
+                process.upstream = Some(upstream);
+                process.receiver = None;
+                process.detached = false;
+            }
+            Action::ApplySettings => {
+                if let Some(desired) = desired {
+                    process.rendered = (desired.document.generation, desired.sha256);
+                }
+            }
+            Action::SetSyncNames { names } if process.names != names => {
+                // Names after none: the checkpointer comes to know of it only at its next turn (A17).
+                if process.names.is_empty() && process.primary {
+                    process.defined_from = defined_from;
+                } else if names.is_empty() {
+                    process.defined_from = 0;
+                }
+                process.names_before = Some((std::mem::replace(&mut process.names, names), soon));
+                process.in_force = None;
+            }
+            Action::ConfirmInForce { names, checkpoint } => {
+                let running = process.confirming.as_ref().is_some_and(|(other, ..)| *other == names);
+                if !running {
+                    process.confirming = Some((names, checkpoint, later));
+                }
+            }
+            Action::OpenGate if process.primary && !process.gate_open => {
+                process.gate_open = true;
+                let text = format!("{} lets clients in", at.name);
+                self.say(text);
+                self.check_promises(pod);
+            }
+            Action::CloseGate => process.gate_open = false,
+            _ => {}
+        }
+        let took_ms = self.pick(2, 30);
+        went(true, took_ms)
+    }
+
+    fn start_job(&mut self, pod: usize, action: Action) -> Went {
+        if self.pods[pod].agent.data_job.is_some() {
+            return went(true, 1);
+        }
+        let clock = self.clock(pod);
+        let (what, length) = match &action {
+            Action::Clone { .. } => (Unfinished::Clone, self.pick(400, 3_000)),
+            Action::Rewind { .. } => (Unfinished::Rewind, self.pick(200, 1_500)),
+            _ => (Unfinished::Initdb, self.pick(300, 1_500)),
+        };
+        let source = match &action {
+            Action::Clone { from, .. } | Action::Rewind { from, .. } => match self.source(pod, from) {
+                Some(source) => Some(source),
+                None => {
+                    self.set_job(pod, what, true, "the source does not answer");
+                    return went(true, 100);
+                }
+            },
+            _ => None,
+        };
+        let text = format!("{} begins {what:?}", self.pods[pod].name);
+        self.say(text);
+        let until = self.now + length;
+        let at = &mut self.pods[pod];
+        // It stops postgres itself; the marker stands before anything is touched.
+        at.postgres = Postgres::Down;
+        at.guard_deadline = None;
+        at.volume.marker = Some(what);
+        if what == Unfinished::Initdb {
+            self.wipe_check(pod);
+            self.pods[pod].volume.data = None;
+        }
+        let jobs = &mut self.pods[pod].agent.jobs;
+        let job = match what {
+            Unfinished::Initdb => &mut jobs.initdb,
+            Unfinished::Clone => &mut jobs.clone,
+            Unfinished::Rewind => &mut jobs.rewind,
+        };
+        *job = Job::Running { since_ms: clock };
+        self.pods[pod].agent.data_job = Some(DataJob { action, until, source });
+        went(true, 10)
+    }
+
+    fn source(&self, pod: usize, from: &Upstream) -> Option<(usize, u64)> {
+        let source = self.pods.iter().position(|at| at.address() == from.address && at.up)?;
+        let talks = self.net.talks(End::Node(pod), End::Node(source)) && !self.is_postgres_frozen(source);
+        match &self.pods[source].postgres {
+            Postgres::Running(process) if process.primary && talks => Some((source, process.id)),
+            _ => None,
+        }
+    }
+
+    fn set_job(&mut self, pod: usize, what: Unfinished, failure: bool, why: &str) {
+        let clock = self.clock(pod);
+        let jobs = &mut self.pods[pod].agent.jobs;
+        let job = match what {
+            Unfinished::Initdb => &mut jobs.initdb,
+            Unfinished::Clone => &mut jobs.clone,
+            Unfinished::Rewind => &mut jobs.rewind,
+        };
+        let before = match job {
+            Job::Failed { failures, .. } => *failures,
+            _ => 0,
+        };
+        *job = if failure { failed(before, clock, why) } else { done(job, clock) };
+        self.poke(pod);
+    }
+
+    fn finish_jobs(&mut self, pod: usize) {
+        let now = self.now;
+        if self.pods[pod].agent.checkpoint_until.is_some_and(|until| now >= until) {
+            let clock = self.clock(pod);
+            let frozen = self.is_postgres_frozen(pod);
+            if !frozen {
+                let at = &mut self.pods[pod];
+                at.agent.checkpoint_until = None;
+                if let Postgres::Running(process) = &mut at.postgres {
+                    process.checkpointed = true;
+                }
+                at.agent.jobs.checkpoint = done(&at.agent.jobs.checkpoint, clock);
+                self.poke(pod);
+            }
+        }
+        let Some(job) = &self.pods[pod].agent.data_job else { return };
+        let broken = match job.source {
+            Some((source, process)) => {
+                let same =
+                    matches!(&self.pods[source].postgres, Postgres::Running(other) if other.id == process);
+                !same || !self.net.talks(End::Node(pod), End::Node(source))
+            }
+            None => false,
+        };
+        if !broken && now < job.until {
+            return;
+        }
+        let Some(job) = self.pods[pod].agent.data_job.take() else { return };
+        let what = match &job.action {
+            Action::Clone { .. } => Unfinished::Clone,
+            Action::Rewind { .. } => Unfinished::Rewind,
+            _ => Unfinished::Initdb,
+        };
+        if broken {
+            self.set_job(pod, what, true, "the source went away");
+            return;
+        }
+        self.make_data(pod, &job, what);
+        self.set_job(pod, what, false, "");
+    }
+
+    /// The new data directory takes the old one's place.
+    fn make_data(&mut self, pod: usize, job: &DataJob, what: Unfinished) {
+        let member = MemberId::new(format!("m{}", self.next()));
+        let source = job.source.and_then(|(source, _)| self.pods[source].volume.data.clone());
+        let checkpointed = job.source.is_some_and(|(source, _)| {
+            matches!(&self.pods[source].postgres, Postgres::Running(process) if process.checkpointed)
+        });
+        self.wipe_check(pod);
+        let era = match &job.action {
+            Action::Clone { from, .. } | Action::Rewind { from, .. } => Some(from.era),
+            _ => None,
+        };
+        let mut changed = true;
+        let data = match (what, source, self.pods[pod].volume.data.take()) {
+            (Unfinished::Rewind, Some(source), Some(mut old)) => {
+                changed = rewind(&mut old, &source, checkpointed);
+                Some(DataDir { member: member.clone(), era, ..old })
+            }
+            (Unfinished::Clone, Some(source), _) => Some(DataDir {
+                member: member.clone(),
+                era,
+                control: ControlState::InRecovery,
+                checkpoint: source.wal.len(),
+                ..source
+            }),
+            _ => Some(DataDir {
+                member: member.clone(),
+                era: None,
+                system: 1_000 + self.next(),
+                wal: vec![self.next()],
+                history: vec![(1, 0)],
+                highest_timeline: 1,
+                control: ControlState::ShutDown,
+                checkpoint: 1,
+            }),
+        };
+        let at = &mut self.pods[pod];
+        at.volume.data = data;
+        at.volume.marker = (what == Unfinished::Initdb).then_some(Unfinished::Initdb);
+        let nothing = if changed { "" } else { " (nothing to do)" };
+        let text = format!("{} ends {what:?} as {member}{nothing}", at.name);
+        self.say(text);
+    }
+
+    fn wipe_check(&mut self, pod: usize) {
+        let Some(old) = &self.pods[pod].volume.data else { return };
+        let others = (0..self.pods.len())
+            .filter(|other| *other != pod)
+            .filter_map(|other| self.pods[other].volume.counted().map(|data| data.wal.as_slice()));
+        let wiped = last_copy_not_wiped::check(&self.oracle, &old.wal, others, &self.pods[pod].name);
+        self.broken(wiped);
+    }
+}

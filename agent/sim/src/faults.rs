@@ -1,0 +1,310 @@
+//! What goes wrong, by the seed.
+
+use pgha_agent_core::observation::SwitchoverRequest;
+use pgha_schema::desired::{Durability, SyncMode};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::network::End;
+use crate::postgres::{Postgres, Volume};
+use crate::world::{PODS, World};
+
+/// A fault, or something that people do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The postmaster dies.
+    CrashPostgres(usize),
+    /// The agent dies; the guard starts it again.
+    KillAgent(usize),
+    /// PID 1 dies. The flag: its last message is seen.
+    KillContainer(usize, bool),
+    /// The node restarts.
+    Reboot(usize, u64),
+    /// A node is cut off for a while.
+    Cut(usize, Cut, u64),
+    /// The API server is away.
+    ApiDown(u64),
+    /// It answers slowly: so many milliseconds.
+    ApiSlow(u64, u64),
+    /// Some answers are lost.
+    ApiLosesReplies(u64),
+    /// Reads work, writes fail.
+    ApiReadOnly(u64),
+    /// The agent is suspended.
+    FreezeAgent(usize, u64),
+    /// Postgres is suspended.
+    FreezePostgres(usize, u64),
+    /// The whole container is suspended, guard and all.
+    FreezeContainer(usize, u64),
+    /// The disk hangs.
+    HangDisk(usize, u64),
+    /// The watch delivers nothing.
+    StickWatch(usize, u64),
+    /// `kubectl delete pod`.
+    DeletePod(usize),
+    /// The same with force: the object goes at once, its status with it.
+    ForceDelete(usize),
+    /// The volume is lost with the pod.
+    WipeVolume(usize),
+    /// A person asks for a switchover.
+    Switchover(Option<usize>),
+    /// The wish changes.
+    Wish(Wish),
+    /// Somebody deletes the Lease.
+    DeleteLease,
+}
+
+/// Which links of a node are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All.
+    Wholly,
+    /// To and from the API server.
+    Api,
+    /// To and from other nodes.
+    Peers,
+    /// What it sends to other nodes.
+    PeersOut,
+    /// What it gets from other nodes.
+    PeersIn,
+    /// Answers of the API server.
+    ApiIn,
+}
+
+/// A change of the wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// `sync_mode`.
+    Mode(SyncMode),
+    /// `durability`.
+    Durability(Durability),
+    /// `replicas`.
+    Replicas(u32),
+    /// A parameter that needs a restart.
+    Restart(u64),
+    /// Another pod template.
+    Template(u64),
+}
+
+/// Chooses the next fault.
+pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
+    let pods = world.api.desired.replicas as usize + 1;
+    let pod = rng.random_range(0..pods);
+    let short = rng.random_range(300..4_000);
+    let long = rng.random_range(3_000..25_000);
+    let some = if rng.random_bool(0.5) { short } else { long };
+    let sync = world.api.desired.sync_mode == SyncMode::Sync
+        && world
+            .api
+            .lease
+            .as_ref()
+            .is_some_and(|(_, record)| record.mode == SyncMode::Sync && !record.degraded);
+    match rng.random_range(0..100) {
+        0..8 => Fault::CrashPostgres(pod),
+        8..14 => Fault::KillAgent(pod),
+        14..24 => Fault::KillContainer(pod, rng.random_bool(0.8)),
+        24..30 => Fault::Reboot(pod, some),
+        30..46 => {
+            let cuts = [Cut::Wholly, Cut::Api, Cut::Peers, Cut::PeersOut, Cut::PeersIn, Cut::ApiIn];
+            Fault::Cut(pod, cuts[rng.random_range(0..cuts.len())], some)
+        }
+        46..50 => Fault::ApiDown(some),
+        50..53 => Fault::ApiSlow(rng.random_range(200..3_000), some),
+        53..57 => Fault::ApiLosesReplies(some),
+        57..59 => Fault::ApiReadOnly(some),
+        59..64 => Fault::FreezeAgent(pod, some),
+        64..68 => Fault::FreezePostgres(pod, some),
+        // In async nothing but time fences a primary whose guard sleeps too: documented, not promised.
+        68..74 if sync => Fault::FreezeContainer(pod, some),
+        68..74 => Fault::FreezeAgent(pod, some),
+        74..76 => Fault::HangDisk(pod, some),
+        76..79 => Fault::StickWatch(pod, some),
+        79..84 => Fault::DeletePod(pod),
+        84..86 => Fault::ForceDelete(pod),
+        86..89 => Fault::WipeVolume(pod),
+        89..92 => Fault::Switchover(rng.random_bool(0.5).then_some(pod)),
+        92..99 => Fault::Wish(choose_wish(rng)),
+        _ => Fault::DeleteLease,
+    }
+}
+
+fn choose_wish(rng: &mut StdRng) -> Wish {
+    match rng.random_range(0..10) {
+        0..2 => Wish::Mode(SyncMode::Async),
+        2..5 => Wish::Mode(SyncMode::Sync),
+        5 => Wish::Durability(Durability::Required),
+        6 => Wish::Durability(Durability::Preferred),
+        7 => Wish::Replicas(rng.random_range(1..PODS as u32)),
+        8 => Wish::Restart(rng.random_range(1..1_000)),
+        _ => Wish::Template(rng.random_range(1..1_000)),
+    }
+}
+
+impl World {
+    /// It happens.
+    pub fn inflict(&mut self, fault: &Fault) {
+        if !self.may_happen(fault) {
+            return;
+        }
+        self.say(format!("* {fault:?}"));
+        let now = self.now;
+        match *fault {
+            Fault::CrashPostgres(pod) => self.kill_postgres(pod),
+            Fault::KillAgent(pod) => self.kill_agent(pod),
+            Fault::KillContainer(pod, told) => self.kill_container(pod, told),
+            Fault::Reboot(pod, length) => {
+                self.kill_container(pod, false);
+                self.nodes[pod].boot += 1;
+                self.nodes[pod].up_at = now + length;
+            }
+            Fault::Cut(pod, cut, _) => self.cut(pod, cut),
+            Fault::ApiDown(_) => self.api.down = true,
+            Fault::ApiSlow(slow_ms, _) => self.api.slow_ms = slow_ms,
+            Fault::ApiLosesReplies(_) => self.api.lose_every = 3,
+            Fault::ApiReadOnly(_) => self.api.read_only = true,
+            Fault::FreezeAgent(pod, length) => self.pods[pod].agent.frozen_until = now + length,
+            Fault::FreezePostgres(pod, length) => self.pods[pod].postgres_frozen_until = now + length,
+            Fault::FreezeContainer(pod, length) => self.pods[pod].frozen_until = now + length,
+            Fault::HangDisk(pod, length) => self.pods[pod].disk_hung_until = now + length,
+            Fault::StickWatch(pod, length) => self.pods[pod].agent.watch_at = now + length,
+            Fault::DeletePod(pod) => self.delete_pod(pod),
+            Fault::ForceDelete(pod) => {
+                self.kill_container(pod, false);
+                self.new_pod_object(pod);
+            }
+            Fault::WipeVolume(pod) => {
+                self.kill_container(pod, false);
+                self.pods[pod].volume = Volume::default();
+                self.api.stamped.remove(&(pod as u32));
+                self.new_pod_object(pod);
+            }
+            Fault::Switchover(target) => {
+                let id = self.next();
+                let target_pod = target.map(|pod| self.pods[pod].name.clone());
+                for pod in 0..PODS {
+                    if self.serves(pod) {
+                        self.pods[pod].agent.request =
+                            Some(SwitchoverRequest { id, target_pod: target_pod.clone() });
+                        self.poke(pod);
+                    }
+                }
+            }
+            Fault::Wish(wish) => self.api.wish(|desired| match wish {
+                Wish::Mode(mode) => desired.sync_mode = mode,
+                Wish::Durability(durability) => desired.durability = durability,
+                Wish::Replicas(replicas) => desired.replicas = replicas,
+                Wish::Restart(value) => {
+                    desired.parameters.insert("max_connections".to_owned(), value.to_string());
+                }
+                Wish::Template(value) => desired.template_hash = format!("template-{value}"),
+            }),
+            Fault::DeleteLease => self.api.lease = None,
+        }
+    }
+
+    /// It passes; `None`: nothing has to be undone.
+    pub fn ends_after(fault: &Fault) -> Option<u64> {
+        match *fault {
+            Fault::Cut(_, _, length)
+            | Fault::ApiDown(length)
+            | Fault::ApiSlow(_, length)
+            | Fault::ApiLosesReplies(length)
+            | Fault::ApiReadOnly(length) => Some(length),
+            _ => None,
+        }
+    }
+
+    /// Undoes it.
+    pub fn mend(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Cut(pod, ..) => self.net.heal_node(*pod),
+            Fault::ApiDown(_) => self.api.down = false,
+            Fault::ApiSlow(..) => self.api.slow_ms = 0,
+            Fault::ApiLosesReplies(_) => self.api.lose_every = 0,
+            Fault::ApiReadOnly(_) => self.api.read_only = false,
+            _ => return,
+        }
+        self.say(format!("* over: {fault:?}"));
+    }
+
+    /// Everything passes, everything runs.
+    pub fn mend_all(&mut self) {
+        self.net.heal();
+        self.api.down = false;
+        self.api.slow_ms = 0;
+        self.api.lose_every = 0;
+        self.api.read_only = false;
+        let now = self.now;
+        for at in &mut self.pods {
+            at.frozen_until = at.frozen_until.min(now);
+            at.postgres_frozen_until = at.postgres_frozen_until.min(now);
+            at.disk_hung_until = at.disk_hung_until.min(now);
+            at.agent.frozen_until = at.agent.frozen_until.min(now);
+            at.schedulable = true;
+        }
+        for node in &mut self.nodes {
+            node.up_at = node.up_at.min(now);
+        }
+        self.say("* all faults are over".to_owned());
+    }
+
+    fn kill_agent(&mut self, pod: usize) {
+        if !self.pods[pod].up {
+            return;
+        }
+        let again = self.now + self.pick(100, 1_500);
+        let terminate_ms = self.pods[pod].agent.terminate_ms;
+        let fence_at = self.pods[pod].guard_deadline;
+        let mut agent = crate::pod::Agent::new(again);
+        agent.terminate_ms = terminate_ms;
+        agent.fence_at = fence_at;
+        self.pods[pod].agent = agent;
+    }
+
+    fn cut(&mut self, pod: usize, cut: Cut) {
+        let here = End::Node(pod);
+        let others: Vec<End> = (0..PODS).filter(|other| *other != pod).map(End::Node).collect();
+        let (mut out, mut into) = (Vec::new(), Vec::new());
+        match cut {
+            Cut::Wholly => {
+                out.extend(others.iter().copied().chain([End::Api, End::Clients]));
+                into.clone_from(&out);
+            }
+            Cut::Api => {
+                out.push(End::Api);
+                into.push(End::Api);
+            }
+            Cut::Peers => {
+                out.clone_from(&others);
+                into.clone_from(&others);
+            }
+            Cut::PeersOut => out.clone_from(&others),
+            Cut::PeersIn => into.clone_from(&others),
+            Cut::ApiIn => into.push(End::Api),
+        }
+        for end in out {
+            self.net.cut(here, end);
+        }
+        for end in into {
+            self.net.cut(end, here);
+        }
+    }
+
+    /// A volume is lost only while its content is elsewhere: one at a time, and never the only copy that the record
+    /// relies on. Everything else may happen at any time.
+    fn may_happen(&self, fault: &Fault) -> bool {
+        let Fault::WipeVolume(pod) = *fault else {
+            return match *fault {
+                Fault::DeletePod(pod) | Fault::ForceDelete(pod) => self.pods[pod].exists,
+                _ => true,
+            };
+        };
+        if crate::invariants::heals::check(self).is_some() {
+            return false;
+        }
+        let Some((_, record)) = &self.api.lease else { return false };
+        let Postgres::Running(_) = &self.pods[pod].postgres else { return false };
+        let holds = record.holder.as_ref().is_some_and(|holder| holder.pod == self.pods[pod].name);
+        !holds || (record.mode == SyncMode::Sync && !record.voters.is_empty())
+    }
+}

@@ -1,0 +1,337 @@
+//! One agent's snapshot of the world.
+
+use std::collections::BTreeMap;
+
+use pgha_agent_core::Observation;
+use pgha_agent_core::observation::{
+    DataSeen, DesiredSeen, DiskSeen, Gate, Identity, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer,
+    PodSeen, PostgresSeen, PrimarySeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, VolumeSeen,
+    Walsender,
+};
+use pgha_schema::ids::SystemIdentifier;
+use pgha_schema::lsn::TimelineId;
+use pgha_schema::record::Record;
+use pgha_schema::status::Acknowledged;
+
+use crate::network::End;
+use crate::pod::boot_id;
+use crate::postgres::{Postgres, Process, lsn};
+use crate::world::{ANCHOR, World};
+
+/// The major version of everything here.
+const MAJOR: u32 = 18;
+
+impl World {
+    /// Whether a request of this pod comes to the API server and its answer back.
+    pub fn api_answers(&self, pod: usize) -> bool {
+        !self.api.down && self.net.talks(End::Node(pod), End::Api)
+    }
+
+    /// Watches deliver, peers answer: what comes to an agent by itself.
+    pub fn deliver(&mut self, pod: usize) {
+        let now = self.now;
+        if now >= self.pods[pod].agent.watch_at && self.api_answers(pod) {
+            let next = self.pick(20, 220);
+            self.pods[pod].agent.watch_at = now + next;
+            self.deliver_watch(pod);
+        }
+        if now >= self.pods[pod].agent.ask_at {
+            self.pods[pod].agent.ask_at = now + 250;
+            self.ask_peers(pod);
+        }
+    }
+
+    fn deliver_watch(&mut self, pod: usize) {
+        let clock = self.clock(pod);
+        if let Some((version, record)) = self.api.lease.clone() {
+            self.see_lease(pod, version, record, None);
+        }
+        let snapshot = self.pod_objects();
+        let volumes = self.claims();
+        let known = self.pods[pod].agent.desired.as_ref().map(|seen| seen.document.generation);
+        let changed = known != Some(self.api.desired.generation) || self.pods[pod].agent.pods != snapshot;
+        let desired = DesiredSeen { document: self.api.desired.clone(), sha256: self.api.sha256.clone() };
+        let acknowledged = self.api.status.as_ref().and_then(|status| status.acknowledged.clone());
+        let set_identifier = self.api.set_stamped;
+        let agent = &mut self.pods[pod].agent;
+        agent.pods = snapshot;
+        agent.volumes = volumes;
+        agent.desired = Some(desired);
+        agent.acknowledged = acknowledged;
+        agent.set_identifier = set_identifier;
+        agent.listed = true;
+        let _ = clock;
+        if changed {
+            self.poke(pod);
+        }
+    }
+
+    fn pod_objects(&self) -> BTreeMap<String, PodSeen> {
+        self.pods
+            .iter()
+            .filter(|at| at.exists)
+            .map(|at| {
+                let seen = PodSeen {
+                    ordinal: at.ordinal as u32,
+                    uid: at.uid(),
+                    resource_version: at.version.to_string(),
+                    running: at.up,
+                    deleting: at.deleting_until.is_some(),
+                    node: Some(format!("node-{}", at.ordinal)),
+                    address: Some(at.address()),
+                    labels: at.labels.clone(),
+                    terminated: at.terminated.clone(),
+                    template_hash: at.template_hash.clone(),
+                    crash_loop_by_signal: false,
+                };
+                (at.name.clone(), seen)
+            })
+            .collect()
+    }
+
+    fn claims(&self) -> BTreeMap<u32, VolumeSeen> {
+        self.pods
+            .iter()
+            .filter(|at| at.exists)
+            .map(|at| {
+                let ordinal = at.ordinal as u32;
+                let seen = VolumeSeen {
+                    uid: format!("claim-{ordinal}"),
+                    bound: at.schedulable,
+                    system_identifier: self.api.stamped.get(&ordinal).copied(),
+                    never_initialised: false,
+                };
+                (ordinal, seen)
+            })
+            .collect()
+    }
+
+    /// An agent learns of a version of the Lease. `sent`: an own uncached read or write, with when it was sent.
+    pub fn see_lease(&mut self, pod: usize, version: LeaseVersion, record: Record, sent: Option<u64>) {
+        let clock = self.clock(pod);
+        let agent = &mut self.pods[pod].agent;
+        let number = |version: &LeaseVersion| version.resource_version.parse::<u64>().unwrap_or(0);
+        let (first_seen_ms, fresh_before) = match &agent.lease {
+            LeaseSeen::Read(read) => {
+                if number(&read.version) > number(&version) && sent.is_none() {
+                    return;
+                }
+                let same = read.version == version;
+                let first = if read.record == record { read.first_seen_ms } else { clock };
+                (first, read.fresh_ms.filter(|_| same))
+            }
+            LeaseSeen::Unread | LeaseSeen::Missing { .. } | LeaseSeen::Unusable { .. } => (clock, None),
+        };
+        let changed = !matches!(&agent.lease, LeaseSeen::Read(read) if read.version == version);
+        agent.lease =
+            LeaseSeen::Read(LeaseRead { version, record, first_seen_ms, fresh_ms: sent.or(fresh_before) });
+        if changed {
+            self.poke(pod);
+        }
+    }
+
+    fn ask_peers(&mut self, pod: usize) {
+        let clock = self.clock(pod);
+        for other in 0..self.pods.len() {
+            if other == pod || !self.pods[other].exists {
+                if other != pod {
+                    let name = self.pods[other].name.clone();
+                    self.pods[pod].agent.peers.remove(&name);
+                }
+                continue;
+            }
+            let (name, there) = (self.pods[other].name.clone(), &self.pods[other]);
+            let answers = there.up
+                && self.now >= there.agent.alive_from
+                && self.now >= there.agent.frozen_until
+                && !self.is_frozen(other)
+                && self.net.talks(End::Node(pod), End::Node(other));
+            let report = there.agent.report.clone().filter(|_| answers);
+            let peers = &mut self.pods[pod].agent.peers;
+            let next = match (report, peers.get(&name)) {
+                (Some(report), _) => Peer::Heard { asked_ms: clock, report: Box::new(report) },
+                (None, Some(Peer::Heard { report, .. })) => {
+                    Peer::Silent { since_ms: clock, last: Some(report.clone()) }
+                }
+                (None, Some(Peer::Silent { since_ms, last })) => {
+                    Peer::Silent { since_ms: *since_ms, last: last.clone() }
+                }
+                (None, None) => Peer::Silent { since_ms: clock, last: None },
+            };
+            peers.insert(name, next);
+        }
+    }
+
+    /// The snapshot.
+    pub fn observe(&mut self, pod: usize) -> Observation {
+        let clock = self.clock(pod);
+        let postgres = self.see_postgres(pod, clock);
+        let at = &self.pods[pod];
+        let agent = &at.agent;
+        Observation {
+            now_ms: clock,
+            me: Identity {
+                pod: at.name.clone(),
+                pod_uid: at.uid(),
+                ordinal: at.ordinal as u32,
+                address: at.address(),
+                node: format!("node-{pod}"),
+                boot_id: boot_id(pod, self.nodes[pod].boot),
+                nonce: at.nonce.clone(),
+                template_hash: at.template_hash.clone(),
+                anchor_uid: ANCHOR.to_owned(),
+                agent_version: "sim".to_owned(),
+                postgres_major: MAJOR,
+            },
+            desired: agent.desired.clone(),
+            lease: agent.lease.clone(),
+            last_write: agent.last_write.clone(),
+            api_answered_ms: None,
+            data: see_data(at),
+            kept: at.volume.kept.clone(),
+            postgres,
+            jobs: agent.jobs.clone(),
+            peers: agent.peers.clone(),
+            pods: agent.pods.clone(),
+            listed: agent.listed,
+            volumes: agent.volumes.clone(),
+            stateful_set_identifier: agent.set_identifier,
+            acknowledged: agent.acknowledged.clone(),
+            signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
+            disk: if self.now < at.disk_hung_until {
+                DiskSeen::Hung { since_ms: clock }
+            } else {
+                DiskSeen::Healthy
+            },
+        }
+    }
+
+    fn see_postgres(&mut self, pod: usize, clock: u64) -> PostgresSeen {
+        let frozen = self.is_postgres_frozen(pod);
+        let walsenders = match &self.pods[pod].postgres {
+            Postgres::Running(process) | Postgres::Stopping { process, .. } => self.see_walsenders(process),
+            Postgres::Down | Postgres::Starting { .. } => Vec::new(),
+        };
+        let (id, primary) = match &self.pods[pod].postgres {
+            Postgres::Down => return PostgresSeen::Down,
+            Postgres::Starting { .. } => return PostgresSeen::Starting { since_ms: clock },
+            Postgres::Stopping { since, .. } => {
+                let since_ms = self.nodes[pod].clock(*since);
+                return PostgresSeen::Stopping { since_ms, walsenders };
+            }
+            Postgres::Running(process) => (process.id, process.primary),
+        };
+        let (mut started_ms, mut primary_since) = match self.pods[pod].agent.seen_process {
+            Some((known, started, since)) if known == id => (started, since),
+            Some(_) | None => (clock, None),
+        };
+        if primary {
+            primary_since = primary_since.or(Some(clock));
+        }
+        started_ms = started_ms.min(clock);
+        self.pods[pod].agent.seen_process = Some((id, started_ms, primary_since));
+        if frozen {
+            let since_ms = self.nodes[pod].clock(self.now);
+            return PostgresSeen::Unresponsive { since_ms, was_primary: primary };
+        }
+        let at = &self.pods[pod];
+        let (Postgres::Running(process), Some(data)) = (&at.postgres, &at.volume.data) else {
+            return PostgresSeen::Unknown;
+        };
+        let settings = self.see_settings(process);
+        let last = self.api.desired.replicas.max(self.api.set_replicas.saturating_sub(1));
+        let slots: BTreeMap<u32, SlotSeen> = (0..=last)
+            .filter(|ordinal| *ordinal as usize != pod)
+            .map(|ordinal| (ordinal, SlotSeen { restart_lsn: None, active: false, lost: false }))
+            .collect();
+        let timeline = TimelineId(data.timeline());
+        if process.primary {
+            let start = data.history.last().map_or(0, |(_, start)| *start);
+            return PostgresSeen::Primary(PrimarySeen {
+                started_ms,
+                primary_since_ms: primary_since.unwrap_or(clock),
+                timeline,
+                timeline_start_lsn: lsn(start),
+                current_lsn: lsn(data.wal.len()),
+                walsenders,
+                names_shown: process.names.clone(),
+                in_force: process.in_force.clone(),
+                gate: if process.gate_open { Gate::Open } else { Gate::Closed },
+                checkpoint_since_promotion: process.checkpointed,
+                settings,
+                slots,
+            });
+        }
+        let stream = match (&process.upstream, &process.receiver) {
+            (Some(upstream), Some(_)) => StreamSeen::Streaming { upstream: upstream.clone() },
+            (Some(upstream), None) => StreamSeen::Waiting { upstream: Some(upstream.clone()) },
+            (None, _) if process.detached => StreamSeen::Detached,
+            (None, _) => StreamSeen::Waiting { upstream: None },
+        };
+        PostgresSeen::Standby(StandbySeen {
+            started_ms,
+            replayed_to_end: process.replayed_to_end(),
+            replay_idle: process.replayed == data.wal.len(),
+            received_lsn: lsn(data.wal.len()),
+            replayed_lsn: lsn(process.replayed),
+            timeline,
+            stream,
+            upstream_lacks_wal: false,
+            replay_paused: false,
+            settings,
+            slots,
+        })
+    }
+
+    fn see_walsenders(&self, process: &Process) -> Vec<Walsender> {
+        process
+            .senders
+            .values()
+            .map(|sender| Walsender {
+                pid: sender.pid,
+                application_name: sender.member.to_string(),
+                ours: true,
+                streaming: true,
+                sent_lsn: lsn(sender.flushed),
+                flushed_lsn: lsn(sender.flushed),
+                reply_age_ms: self.now - sender.replied_at,
+            })
+            .collect()
+    }
+
+    fn see_settings(&self, process: &Process) -> SettingsSeen {
+        let restarts = restarts(&self.api.desired.parameters);
+        let (generation, sha256) = process.rendered.clone();
+        SettingsSeen {
+            rendered: (generation > 0).then_some(Acknowledged { generation, sha256 }),
+            pending_restart: generation == self.api.desired.generation && process.started_with != restarts,
+            held_back: false,
+            tampered: false,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// The toy's only setting that needs a restart.
+pub fn restarts(parameters: &BTreeMap<String, String>) -> u64 {
+    parameters.get("max_connections").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn see_data(at: &crate::pod::Pod) -> DataSeen {
+    let data = at.volume.data.as_ref().map(|data| LocalData {
+        member: data.member.clone(),
+        system_identifier: SystemIdentifier(data.system),
+        era: data.era,
+        timeline: TimelineId(data.timeline()),
+        control: data.control,
+        shutdown_lsn: (data.control == pgha_agent_core::observation::ControlState::ShutDown)
+            .then(|| lsn(data.wal.len())),
+        replay_bytes: 0,
+        postgres_major: MAJOR,
+    });
+    match (at.volume.marker, data) {
+        (Some(what), data) => DataSeen::Unfinished { what, data },
+        (None, Some(data)) => DataSeen::Present(data),
+        (None, None) => DataSeen::Empty,
+    }
+}

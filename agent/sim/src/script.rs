@@ -1,0 +1,1 @@
+//! Walk-throughs as text.
