@@ -49,12 +49,31 @@ impl Progress {
     pub fn say(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         match &self.output {
+            Output::Lines => write_line(&format!("[{:>7}] {text}", seconds(self.elapsed()))),
+            Output::Terminal(_) | Output::Quiet => self.write(text),
+        }
+    }
+
+    /// A line that begins a new part, after an empty one.
+    pub fn heading(&self, text: impl AsRef<str>) {
+        if !matches!(self.output, Output::Quiet) {
+            self.write(&format!("\n== {}", text.as_ref()));
+        }
+    }
+
+    /// One line as it is, without the time.
+    pub fn plain(&self, text: impl AsRef<str>) {
+        self.write(text.as_ref());
+    }
+
+    fn write(&self, text: &str) {
+        match &self.output {
             Output::Terminal(display) => {
                 if display.println(text).is_err() {
                     write_line(text);
                 }
             }
-            Output::Lines => write_line(&format!("[{:>7}] {text}", seconds(self.elapsed()))),
+            Output::Lines => write_line(text),
             Output::Quiet => {}
         }
     }

@@ -29,17 +29,17 @@ pub async fn run(progress: &Progress) -> Result<()> {
     let (cluster, plugin, cli) = cluster_and_provider(progress).await?;
     let dir = working_copy(&cluster)?;
     let terraform = Terraform::new(cli, plugin, &cluster, &dir);
-    progress.say("\n== examples/quickstart: init, plan, apply");
+    progress.heading("examples/quickstart: init, plan, apply");
     terraform.init()?;
     terraform.run(&["plan", "-input=false", "-out=demo.tfplan"])?;
     terraform.run(&["apply", "-input=false", "demo.tfplan"])?;
-    progress.say("\n== outputs");
+    progress.heading("outputs");
     terraform.run(&["output"])?;
     let postgres = Postgres::find(&cluster.client(), Some(NAMESPACE), Some(NAME)).await?;
     let sql = Sql::new(&cluster, &postgres, progress).await?;
     write_and_read(&sql, progress).await?;
     kill_primary(&cluster, &postgres, &sql, progress).await?;
-    progress.say("\n== plan again, after the failover");
+    progress.heading("plan again, after the failover");
     let code = terraform.code(&["plan", "-input=false", "-detailed-exitcode"])?;
     ensure!(code == 0, "the plan after the failover is not empty (exit code {code})");
     say_how_to_go_on(&cluster, &terraform, progress);
@@ -132,7 +132,7 @@ impl Sql {
 }
 
 async fn write_and_read(sql: &Sql, progress: &Progress) -> Result<()> {
-    progress.say(format!("\n== write through {}, read through {}", sql.rw, sql.ro));
+    progress.heading(format!("write through {}, read through {}", sql.rw, sql.ro));
     let row = format!("written {}", jiff::Timestamp::now());
     let create = format!("CREATE TABLE IF NOT EXISTS {TABLE}_rows (id serial PRIMARY KEY, note text)");
     let insert = format!("{create}; INSERT INTO {TABLE}_rows (note) VALUES ('{row}')");
@@ -147,7 +147,7 @@ async fn write_and_read(sql: &Sql, progress: &Progress) -> Result<()> {
         Ok(if seen == wanted { Seen::Yes(seen) } else { Seen::NotYet(seen) })
     })
     .await?;
-    progress.say(format!("   the standby has: {}", seen.trim_end_matches("|t")));
+    progress.plain(format!("   the standby has: {}", seen.trim_end_matches("|t")));
     Ok(())
 }
 
@@ -157,7 +157,7 @@ async fn kill_primary(
     sql: &Sql,
     progress: &Progress,
 ) -> Result<()> {
-    progress.say(format!("\n== kill postgres in the primary's pod {} while clients write", postgres.primary));
+    progress.heading(format!("kill postgres in the primary's pod {} while clients write", postgres.primary));
     let gap = match &sql.runner {
         Runner::Client(sandbox) => gap_under_load(sandbox, postgres, sql).await?,
         Runner::Pod(_) => gap_between_rows(cluster, postgres, sql, progress).await?,
@@ -168,12 +168,12 @@ async fn kill_primary(
             .map(Seen::Yes)
     })
     .await?;
-    progress.say(format!(
-        "   writes were away for {:.2} s; the primary was {} and is {}",
-        gap.as_secs_f64(),
-        postgres.primary,
-        now.primary
-    ));
+    let moved = if now.primary == postgres.primary {
+        format!("postgres was started again in {}", now.primary)
+    } else {
+        format!("the primary moved from {} to {}", postgres.primary, now.primary)
+    };
+    progress.plain(format!("   writes were away for {:.2} s: {moved}", gap.as_secs_f64()));
     Ok(())
 }
 
@@ -227,9 +227,8 @@ async fn gap_between_rows(
 }
 
 fn say_how_to_go_on(cluster: &Kubernetes, terraform: &Terraform, progress: &Progress) {
+    progress.heading("that was it. To go on:");
     let mut lines = vec![
-        String::new(),
-        "== that was it. To go on:".to_owned(),
         "   cargo dev psql                    a session on the primary".to_owned(),
         "   cargo dev kill-primary            once more".to_owned(),
         "   cargo dev kubectl get pods -w     watch it".to_owned(),
@@ -244,5 +243,7 @@ fn say_how_to_go_on(cluster: &Kubernetes, terraform: &Terraform, progress: &Prog
         Kubernetes::Sandbox(_) => "   cargo dev down                    ends all of it".to_owned(),
         Kubernetes::Own(_) => "   to end it: set deletion_protection = false, apply, then destroy".to_owned(),
     });
-    progress.say(lines.join("\n"));
+    for line in lines {
+        progress.plain(line);
+    }
 }
