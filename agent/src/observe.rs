@@ -12,10 +12,15 @@ use crate::postgres::control_data::ControlData;
 use crate::postgres::tools::Tools;
 use crate::volume::Volume;
 
+/// While postgres is down the volume is looked at this often.
+const LOOK_EVERY_MS: u64 = 2_000;
+
 /// What lies on the volume: read while postgres is down, and after every change of ours.
 #[derive(Debug, Default)]
 pub struct DataCache {
     seen: Option<DataSeen>,
+    looked_ms: u64,
+    postmaster: Option<u32>,
     kept: Option<Option<Record>>,
     problem: Option<String>,
 }
@@ -24,6 +29,15 @@ impl DataCache {
     /// Something on the volume changed.
     pub fn touch(&mut self) {
         self.seen = None;
+    }
+
+    /// A start or an end of postgres changes the data; while it is down, so may a person.
+    fn note_life(&mut self, postmaster: Option<u32>, makes_data: bool) {
+        let stale = postmaster.is_none() && self.looked_ms + LOOK_EVERY_MS <= now_ms();
+        if self.postmaster != postmaster || makes_data || stale {
+            self.seen = None;
+        }
+        self.postmaster = postmaster;
     }
 
     /// The kept record changed.
@@ -35,6 +49,7 @@ impl DataCache {
         if let Some(seen) = &self.seen {
             return seen.clone();
         }
+        self.looked_ms = now_ms();
         match read_data(volume, tools).await {
             Ok(seen) => {
                 self.problem = None;
@@ -134,10 +149,7 @@ impl Agent {
         if guard.terminating {
             self.terminate_ms.get_or_insert(observed_ms);
         }
-        if guard.postmaster.is_none() {
-            // It may have changed by itself until just now, and it is cheap: a start is rare.
-            self.data.touch();
-        }
+        self.data.note_life(guard.postmaster, self.jobs.makes_data());
         let data = self.data.look(&self.volume, &self.tools).await;
         let desired = self.world.lock().desired.clone();
         let parameters = desired.as_ref().map(|seen| seen.document.parameters.clone()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pgha_agent_core::decision::{Action, Decision, Reason};
+use pgha_agent_core::decision::{Action, Decision, Reason, StartAs};
 use pgha_agent_core::observation::{Gate, Observation, PostgresSeen, StreamSeen};
 use pgha_agent_core::{Memory, Timing, decide, report};
 use tokio::net::TcpListener;
@@ -33,9 +33,9 @@ use crate::world::World;
 /// The loop turns at least this often: the guard and the liveness probe count on it.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Between two cycles that ordered the very same things: the world needs a moment to follow.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
+const REPEAT_PAUSE: Duration = Duration::from_millis(50);
 /// Between two cycles at least.
-const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs the agent for ever.
 pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Result<()> {
@@ -54,6 +54,10 @@ pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Resu
         let decision = decide(&agent.timing, &agent.memory, &seen);
         agent.tell(&seen, &decision, &last);
         agent.memory = decision.memory.clone();
+        if decision.actions.iter().any(makes_writable) {
+            // What may write from now on is guarded from before it can.
+            agent.hand_deadline(decision.fence_at_ms).await;
+        }
         let acted = agent.carry_out(&decision).await;
         agent.hand_deadline(decision.fence_at_ms).await;
         let repeated = decision.actions == last.actions;
@@ -216,6 +220,10 @@ impl Agent {
             fences: self.guard.state().fences,
         });
     }
+}
+
+fn makes_writable(action: &Action) -> bool {
+    matches!(action, Action::Promote | Action::StartPostgres { role: StartAs::Primary, .. })
 }
 
 /// An action's name, without what it carries: a record has no place in a log line.

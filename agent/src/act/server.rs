@@ -14,9 +14,10 @@ use crate::boottime::now_ms;
 use crate::guard::message::{Command, Signal};
 use crate::postgres::conf::{self, Link};
 use crate::postgres::job::Kind;
-use crate::postgres::session::Session;
+use crate::postgres::session::{Local, Session};
 use crate::postgres::tools::{identifier, literal};
-use crate::postgres::sql;
+use crate::postgres::{scram, sql};
+use crate::secrets::Secrets;
 use crate::volume::{remove_if_there, sync_dir};
 
 const SQL_DEADLINE: Duration = Duration::from_secs(1);
@@ -178,9 +179,14 @@ impl Agent {
             let at_ms = at_ms.ok_or(ActError::Premise("no deadline stands, so nothing would fence it"))?;
             self.guard.ask(Command::Deadline { at_ms: Some(at_ms) }).await?;
         }
+        if self.postgres.promotion_asked() {
+            // It takes its time; asked again only when that has passed.
+            return Ok(());
+        }
         self.close_gate().await?;
         let session = self.postgres.session().await?;
         session.query("select pg_promote(false)", &[], SQL_DEADLINE).await?;
+        self.postgres.note_promotion();
         tracing::info!("promotion asked for");
         Ok(())
     }
@@ -194,37 +200,22 @@ impl Agent {
     }
 
     pub(super) async fn open_gate(&mut self) -> Result<(), ActError> {
-        self.set_passwords().await?;
         self.render_gate(Gate::Open)?;
         self.postgres.reload().await?;
         tracing::info!("clients are let in");
+        self.set_passwords_beside();
         Ok(())
     }
 
-    /// Roles have the passwords of the Secrets (P24).
-    async fn set_passwords(&mut self) -> Result<(), ActError> {
-        let passwords = self.secrets.passwords().map_err(file("read the Secrets"))?;
+    /// Roles get the passwords of the Secrets (P24), beside the loop: nobody waits for it at a failover.
+    fn set_passwords_beside(&self) {
         let owner = self.world.lock().desired.as_ref().map(|seen| seen.document.bootstrap.owner.clone());
-        let superuser = self.postgres.local.superuser.clone();
-        let mut wanted = vec![
-            (superuser.clone(), passwords.superuser),
-            (pgha_schema::names::ROLE_REPLICATION.to_owned(), passwords.replication),
-        ];
-        wanted.extend(owner.filter(|owner| *owner != superuser).map(|owner| (owner, passwords.app)));
-        let session = self.postgres.session().await?;
-        for (role, password) in wanted {
-            // Only a password that does not fit is set: this runs at every failover, and each write costs time.
-            let rows = session
-                .query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE)
-                .await?;
-            let stored = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
-            if rows.is_empty() || stored.is_some_and(|stored| crate::postgres::scram::fits(&stored, &password)) {
-                continue;
+        let (local, secrets) = (self.postgres.local.clone(), self.secrets.clone());
+        tokio::spawn(async move {
+            if let Err(error) = set_passwords(&local, &secrets, owner).await {
+                tracing::warn!(%error, "passwords were not compared with the Secrets");
             }
-            let statement = format!("ALTER ROLE {} PASSWORD {}", identifier(&role), literal(&password));
-            session.execute(&statement, SQL_DEADLINE).await?;
-        }
-        Ok(())
+        });
     }
 
     pub(super) async fn apply_settings(&mut self) -> Result<(), ActError> {
@@ -246,6 +237,13 @@ impl Agent {
             self.postgres.files.set_sync(&conf::render_sync(names)).map_err(file("write the sync names"))?;
         if changed {
             self.postgres.forget_in_force();
+        } else {
+            let session = self.postgres.session().await?;
+            let rows =
+                session.query("select current_setting('synchronous_standby_names')", &[], SQL_DEADLINE).await?;
+            if rows.first().is_some_and(|row| row.get::<_, String>(0) == names) {
+                return Ok(());
+            }
         }
         self.postgres.reload().await?;
         tracing::info!(names, "synchronous_standby_names set");
@@ -261,4 +259,31 @@ impl Agent {
         };
         self.jobs.start(Kind::Checkpoint, work, move || wake.notify_one());
     }
+}
+
+/// Sets the passwords that do not fit: comparing costs no WAL.
+async fn set_passwords(local: &Local, secrets: &Secrets, owner: Option<String>) -> Result<(), ActError> {
+    let passwords = secrets.passwords().map_err(file("read the Secrets"))?;
+    let mut wanted = vec![
+        (local.superuser.clone(), passwords.superuser),
+        (pgha_schema::names::ROLE_REPLICATION.to_owned(), passwords.replication),
+    ];
+    wanted.extend(owner.filter(|owner| *owner != local.superuser).map(|owner| (owner, passwords.app)));
+    let session = Session::open(local).await?;
+    for (role, password) in wanted {
+        let rows =
+            session.query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE).await?;
+        let stored = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
+        if rows.is_empty() {
+            continue;
+        }
+        let offered = password.clone();
+        let fits = tokio::task::spawn_blocking(move || stored.is_some_and(|stored| scram::fits(&stored, &offered)));
+        if !fits.await.unwrap_or(false) {
+            let statement = format!("ALTER ROLE {} PASSWORD {}", identifier(&role), literal(&password));
+            session.execute(&statement, SQL_DEADLINE).await?;
+            tracing::info!(role, "password set from the Secret");
+        }
+    }
+    Ok(())
 }

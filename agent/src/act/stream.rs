@@ -16,7 +16,7 @@ use crate::postgres::sql;
 const SQL_DEADLINE: Duration = Duration::from_secs(1);
 /// The walreceiver ends on SIGTERM at once, unless its machine is in trouble.
 const LEAVE_DEADLINE_MS: u64 = 2_000;
-const LOOK_EVERY: Duration = Duration::from_millis(60);
+const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Names that are not in force after this are confirmed by a later attempt.
 const CONFIRM_DEADLINE_MS: u64 = 8_000;
 const CONFIRM_EVERY: Duration = Duration::from_millis(50);
@@ -39,10 +39,7 @@ impl Agent {
         self.postgres.reload().await?;
         let until_ms = now_ms() + LEAVE_DEADLINE_MS;
         let mut quiet = 0;
-        while quiet < 2 {
-            if now_ms() > until_ms {
-                return Err(ActError::Premise("the walreceiver does not end"));
-            }
+        loop {
             let session = self.postgres.session().await?;
             let rows = session
                 .query(
@@ -52,8 +49,15 @@ impl Agent {
                 )
                 .await?;
             quiet = if rows.is_empty() { quiet + 1 } else { 0 };
+            if quiet == 2 {
+                break;
+            }
+            if now_ms() > until_ms {
+                return Err(ActError::Premise("the walreceiver does not end"));
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.postgres.note_left_stream();
         tracing::info!("left the stream");
         Ok(())
     }

@@ -21,6 +21,8 @@ use crate::volume::Volume;
 const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 /// The settings are looked at this often, and whenever they were touched.
 const SETTINGS_EVERY_MS: u64 = 2_000;
+/// A promotion that is not seen after this is asked for again.
+const PROMOTION_MS: u64 = 10_000;
 /// Two looks this far apart must find no walreceiver (A12).
 const QUIET_GAP_MS: u64 = 50;
 
@@ -42,6 +44,7 @@ struct Life {
     settings: SettingsFacts,
     settings_at_ms: Option<u64>,
     accepted: Option<Acknowledged>,
+    promotion_asked_ms: Option<u64>,
 }
 
 /// The confirmed names, written by a task beside the loop.
@@ -95,6 +98,22 @@ impl LocalPostgres {
     /// The stream was touched: that it has ended must be seen anew.
     pub fn touch_stream(&mut self) {
         self.life.quiet_looks = 0;
+    }
+
+    /// Promotion was asked for.
+    pub fn note_promotion(&mut self) {
+        self.life.promotion_asked_ms = Some(now_ms());
+    }
+
+    /// Promotion was asked for a short time ago.
+    pub fn promotion_asked(&self) -> bool {
+        self.life.promotion_asked_ms.is_some_and(|at| now_ms() < at + PROMOTION_MS)
+    }
+
+    /// Two looks have found no walreceiver and primary_conninfo empty (A12).
+    pub fn note_left_stream(&mut self) {
+        self.life.quiet_looks = 2;
+        self.life.quiet_at_ms = now_ms();
     }
 
     /// Makes postgres read its files again, and returns when it has.
