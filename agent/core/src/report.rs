@@ -50,7 +50,10 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         era: data.and_then(|data| data.era),
         role,
         state,
-        timeline: data.map(|data| data.timeline),
+        timeline: standby
+            .map(|standby| standby.timeline)
+            .or(primary.map(|primary| primary.timeline))
+            .or(data.map(|data| data.timeline)),
         position: standby
             .and_then(|standby| standby.position())
             .or(primary.map(|primary| primary.current_lsn)),
