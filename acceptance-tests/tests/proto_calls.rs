@@ -178,11 +178,13 @@ async fn what_is_wrong_is_named_by_its_path() -> Result<()> {
     let host = Host::start().await?;
     let mut cases = vec![
         (js!({ "replicas": 10 }), "error replicas: "),
-        (js!({ "storage": { "size": "much" } }), "error storage.size: "),
+        (js!({ "storage": { "size": "much" } }), "error storage: Invalid storage.size: "),
         (js!({ "sync_mode": "maybe" }), "error sync_mode: "),
         (js!({ "pg_hba": ["host all all all md5", "no line"] }), "error pg_hba[1]: "),
         (js!({ "parameters": { "primary_conninfo": "x" } }), "error parameters[\"primary_conninfo\"]: "),
         (js!({ "name": "Not A Name" }), "error name: "),
+        (js!({ "port": 5432 }), "error port: port can't be set: "),
+        (js!({ "drift": UNKNOWN }), "error drift: drift can't be set: "),
     ];
     for (change, expected) in cases.drain(..) {
         let mut given = minimal();

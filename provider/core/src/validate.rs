@@ -32,6 +32,14 @@ fn object(schema: &[Attribute], at: &Path, value: &Value, found: &mut Diagnostic
 }
 
 fn attribute(schema: &Attribute, path: &Path, value: &Value, found: &mut Diagnostics) {
+    if schema.is_output() && !value.is_null() {
+        found.error(
+            path.clone(),
+            format!("{path} can't be set"),
+            format!("The provider gives {path} its value. Leave it out."),
+        );
+        return;
+    }
     if value.is_null() || value.is_unknown() {
         return;
     }

@@ -21,8 +21,21 @@ fn one(diagnostic: &Diagnostic) -> pb::Diagnostic {
         severity: severity.into(),
         summary: diagnostic.summary.clone(),
         detail: diagnostic.detail.clone(),
-        attribute: diagnostic.path.as_ref().map(path),
+        attribute: diagnostic.path.as_ref().map(|whole| path(&locatable(whole))),
     }
+}
+
+/// As much of a path as hosts can find in a file. They look into blocks, not into objects: for `storage.size` they would
+/// point at the resource's first line, for `storage` they point at the object. The whole path is in our texts.
+fn locatable(whole: &Path) -> Path {
+    let mut found = Path::root();
+    for (position, step) in whole.steps().iter().enumerate() {
+        if position > 0 && matches!(step, Step::Attribute(_)) {
+            break;
+        }
+        found = found.then(step.clone());
+    }
+    found
 }
 
 /// A path in the protocol's form.
@@ -69,13 +82,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn messages_point_at_what_a_host_can_find() {
+        let sent = |place: Path| {
+            let sent = to_proto(&Diagnostic::warning("S", "D").at(place).into());
+            assert_eq!(sent[0].severity, 2);
+            sent[0].attribute.clone().unwrap()
+        };
+        assert_eq!(sent(Path::of("storage.size")), path(&Path::of("storage")));
+        assert_eq!(sent(Path::of("scheduling.tolerations").index(2)), path(&Path::of("scheduling")));
+        for place in [Path::of("replicas"), Path::of("pg_hba").index(1), Path::of("parameters").key("a.b")] {
+            assert_eq!(sent(place.clone()), path(&place));
+        }
+    }
+
+    #[test]
     fn paths_keep_names_keys_and_indexes_apart() {
         let place = Path::of("scheduling.tolerations").index(2).attribute("labels").key("a.b/c");
-        let diagnostics = Diagnostics::from(Diagnostic::warning("S", "D").at(place));
-        let sent = to_proto(&diagnostics);
-        assert_eq!(sent[0].severity, 2);
-        let selectors: Vec<_> =
-            sent[0].attribute.clone().unwrap().steps.into_iter().filter_map(|step| step.selector).collect();
+        let selectors: Vec<_> = path(&place).steps.into_iter().filter_map(|step| step.selector).collect();
         assert_eq!(
             selectors,
             [
