@@ -24,7 +24,8 @@ pub async fn nothing_lost(cluster: &Cluster, database: &str, outcome: &Outcome) 
     for row in rows.lines() {
         *counts.entry(row.parse().with_context(|| format!("an id, not {row:?}"))?).or_default() += 1;
     }
-    let missing: Vec<i64> = outcome.acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect();
+    let missing: Vec<i64> =
+        outcome.acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect();
     let doubled: Vec<i64> = counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| *id).collect();
     if !missing.is_empty() || !doubled.is_empty() {
         bail!(
@@ -90,7 +91,10 @@ pub async fn sync_set_in_force(cluster: &Cluster, confirming: usize) -> Result<(
 pub async fn ro_is_never_the_primary(ro: &Target, times: u32) -> Result<()> {
     for attempt in 1..=times {
         let recovering = ro.ask("SELECT pg_is_in_recovery()").await?;
-        ensure!(recovering == "t", "connection {attempt} through ro reached a primary (pg_is_in_recovery {recovering})");
+        ensure!(
+            recovering == "t",
+            "connection {attempt} through ro reached a primary (pg_is_in_recovery {recovering})"
+        );
     }
     Ok(())
 }

@@ -76,8 +76,9 @@ impl Cluster {
 
     /// Names of the pods with the primary's label.
     pub async fn labelled_primary(&self) -> Result<Vec<String>> {
-        let labelled =
-            |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|l| l.get(LABEL_ROLE).is_some_and(|r| r == ROLE_PRIMARY));
+        let labelled = |pod: &Pod| {
+            pod.metadata.labels.as_ref().is_some_and(|l| l.get(LABEL_ROLE).is_some_and(|r| r == ROLE_PRIMARY))
+        };
         Ok(self.pods().await?.into_iter().filter(|(_, pod)| labelled(pod)).map(|(name, _)| name).collect())
     }
 
@@ -113,9 +114,13 @@ impl Cluster {
 
     /// The status that the holder writes.
     pub async fn status(&self) -> Result<ClusterStatus> {
-        let map = self.api::<ConfigMap>().get(&self.names.status()).await.context("read the status ConfigMap")?;
-        let text =
-            map.data.as_ref().and_then(|data| data.get(KEY_STATUS)).context("the status ConfigMap is empty")?;
+        let map =
+            self.api::<ConfigMap>().get(&self.names.status()).await.context("read the status ConfigMap")?;
+        let text = map
+            .data
+            .as_ref()
+            .and_then(|data| data.get(KEY_STATUS))
+            .context("the status ConfigMap is empty")?;
         serde_json::from_str(text).context("read the status")
     }
 
@@ -139,8 +144,21 @@ impl Cluster {
 
     /// Runs SQL in a pod as the superuser over the unix socket; rows as lines, columns parted by `|`.
     pub async fn sql(&self, pod: &str, database: &str, sql: &str) -> Result<String> {
-        let command =
-            ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql];
+        let command = [
+            "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-c",
+            sql,
+        ];
         let output = self.exec(pod, &command).await?;
         ensure!(output.success, "SQL in {pod} failed: {sql}\n{}{}", output.stdout, output.stderr);
         Ok(output.stdout.trim_end().to_owned())
@@ -179,7 +197,8 @@ impl Cluster {
 
     /// A value in one of the cluster's Secrets, as text.
     pub async fn secret_value(&self, secret: &str, key: &str) -> Result<String> {
-        let found = self.api::<Secret>().get(secret).await.with_context(|| format!("read Secret {secret}"))?;
+        let found =
+            self.api::<Secret>().get(secret).await.with_context(|| format!("read Secret {secret}"))?;
         let bytes = found
             .data
             .as_ref()
@@ -190,8 +209,12 @@ impl Cluster {
 
     /// The cluster address of one of the Services.
     pub async fn service_address(&self, service: &str) -> Result<String> {
-        let found = self.api::<Service>().get(service).await.with_context(|| format!("read Service {service}"))?;
-        found.spec.and_then(|spec| spec.cluster_ip).with_context(|| format!("Service {service} has no address"))
+        let found =
+            self.api::<Service>().get(service).await.with_context(|| format!("read Service {service}"))?;
+        found
+            .spec
+            .and_then(|spec| spec.cluster_ip)
+            .with_context(|| format!("Service {service} has no address"))
     }
 
     /// The pods that stand ready behind a Service.
@@ -209,7 +232,8 @@ impl Cluster {
     pub async fn claims(&self) -> Result<BTreeMap<String, PersistentVolumeClaim>> {
         let prefix = format!("data-{}-", self.names.cluster());
         let claims = self.api::<PersistentVolumeClaim>().list(&ListParams::default()).await?;
-        let named = claims.items.into_iter().map(|claim| (claim.metadata.name.clone().unwrap_or_default(), claim));
+        let named =
+            claims.items.into_iter().map(|claim| (claim.metadata.name.clone().unwrap_or_default(), claim));
         Ok(named.filter(|(name, _)| name.starts_with(&prefix)).collect())
     }
 
@@ -263,12 +287,17 @@ impl Cluster {
         let primary = self.primary().await?;
         let record = self.record().await?;
         if record.holder.as_ref().is_none_or(|holder| holder.pod != primary) {
-            return Ok(Seen::NotYet(format!("{primary} is labelled primary, the record's holder is {:?}", record.holder)));
+            return Ok(Seen::NotYet(format!(
+                "{primary} is labelled primary, the record's holder is {:?}",
+                record.holder
+            )));
         }
         for pod in &pods {
             let recovering = self.sql(pod, "postgres", "SELECT pg_is_in_recovery()").await?;
             if (recovering == "f") != (*pod == primary) {
-                return Ok(Seen::NotYet(format!("{pod}: pg_is_in_recovery is {recovering}, the primary is {primary}")));
+                return Ok(Seen::NotYet(format!(
+                    "{pod}: pg_is_in_recovery is {recovering}, the primary is {primary}"
+                )));
             }
         }
         let senders = self.walsenders().await?;
@@ -314,7 +343,10 @@ fn parse_walsender(row: &str) -> Result<Walsender> {
 
 fn status_problem(status: &ClusterStatus, primary: &str, pods: &BTreeSet<String>) -> Option<String> {
     if status.primary.as_deref() != Some(primary) || !status.accepts_writes {
-        return Some(format!("the status says primary {:?}, accepts_writes {}", status.primary, status.accepts_writes));
+        return Some(format!(
+            "the status says primary {:?}, accepts_writes {}",
+            status.primary, status.accepts_writes
+        ));
     }
     for pod in pods {
         let wanted = if pod == primary { InstanceState::Serving } else { InstanceState::Streaming };

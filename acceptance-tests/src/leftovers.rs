@@ -21,15 +21,22 @@ pub async fn in_namespace(client: &Client, namespace: &str) -> Result<BTreeSet<S
     let mut found = BTreeSet::new();
     for group in discovery.groups() {
         for (resource, capabilities) in group.recommended_resources() {
-            let listed = capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
+            let listed =
+                capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
             if !listed || NOT_OBJECTS.contains(&resource.kind.as_str()) {
                 continue;
             }
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-            let objects = api.list(&ListParams::default()).await.with_context(|| format!("list {}", resource.plural))?;
-            found.extend(objects.items.into_iter().map(|object| {
-                format!("{}/{}", resource.kind, object.metadata.name.unwrap_or_default())
-            }));
+            let objects = api
+                .list(&ListParams::default())
+                .await
+                .with_context(|| format!("list {}", resource.plural))?;
+            found.extend(
+                objects
+                    .items
+                    .into_iter()
+                    .map(|object| format!("{}/{}", resource.kind, object.metadata.name.unwrap_or_default())),
+            );
         }
     }
     found.retain(|name| !EVERYWHERE.contains(&name.as_str()));

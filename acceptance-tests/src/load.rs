@@ -72,7 +72,10 @@ pub fn from_client_namespace() -> Dialler {
         let requests = requests.clone();
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            requests.send((host, port, reply)).ok().context("nobody dials in the client namespace: is the sandbox up?")?;
+            requests
+                .send((host, port, reply))
+                .ok()
+                .context("nobody dials in the client namespace: is the sandbox up?")?;
             let stream = answer.await.context("the client namespace's thread ended")??;
             Ok(TcpStream::from_std(stream)?)
         })
@@ -81,7 +84,9 @@ pub fn from_client_namespace() -> Dialler {
 
 async fn dial(host: &str, port: u16) -> Result<std::net::TcpStream> {
     let stream = tokio::time::timeout(CONNECT_DEADLINE * 3, TcpStream::connect((host, port))).await;
-    let stream = stream.with_context(|| format!("{host}:{port} is silent"))?.with_context(|| format!("{host}:{port}"))?;
+    let stream = stream
+        .with_context(|| format!("{host}:{port} is silent"))?
+        .with_context(|| format!("{host}:{port}"))?;
     Ok(stream.into_std()?)
 }
 
@@ -271,7 +276,8 @@ impl Drop for Load {
 fn longest_gap(acknowledged: &[(i64, Instant)], from: Instant, to: Instant) -> Duration {
     let mut last = from;
     let mut longest = Duration::ZERO;
-    let mut times: Vec<Instant> = acknowledged.iter().map(|(_, at)| *at).filter(|at| *at > from && *at < to).collect();
+    let mut times: Vec<Instant> =
+        acknowledged.iter().map(|(_, at)| *at).filter(|at| *at > from && *at < to).collect();
     times.sort_unstable();
     for at in times {
         longest = longest.max(at - last);

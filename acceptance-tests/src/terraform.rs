@@ -113,7 +113,8 @@ impl Terraform {
     /// # Errors
     /// When it can't be made.
     pub fn new(cli: &Cli, plugin: &Plugin, kubeconfig: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("pgha-tf-").tempdir().context("make a working directory")?;
+        let dir =
+            tempfile::Builder::new().prefix("pgha-tf-").tempdir().context("make a working directory")?;
         let mut made = Self::in_dir(cli, plugin, Some(kubeconfig), dir.path());
         made._keep = Some(Arc::new(dir));
         Ok(made)
@@ -294,7 +295,8 @@ impl Terraform {
     /// When they can't be read.
     pub async fn outputs(&self) -> Result<serde_json::Map<String, Value>> {
         let run = self.run(&["output", "-json", "-no-color"]).await?.succeeded()?;
-        let all: serde_json::Map<String, Value> = serde_json::from_str(&run.stdout).context("read the outputs")?;
+        let all: serde_json::Map<String, Value> =
+            serde_json::from_str(&run.stdout).context("read the outputs")?;
         Ok(all.into_iter().map(|(name, output)| (name, output["value"].clone())).collect())
     }
 

@@ -97,8 +97,15 @@ fn pod_line(pod: &Pod) -> String {
         .flatten()
         .map(|container| {
             let state = serde_json::to_string(&container.state).unwrap_or_default();
-            format!("{} ready {} restarts {} {state}", container.name, container.ready, container.restart_count)
+            format!(
+                "{} ready {} restarts {} {state}",
+                container.name, container.ready, container.restart_count
+            )
         })
         .collect();
-    format!("role {role}, node {node}, {}, {}", status.phase.as_deref().unwrap_or_default(), states.join("; "))
+    format!(
+        "role {role}, node {node}, {}, {}",
+        status.phase.as_deref().unwrap_or_default(),
+        states.join("; ")
+    )
 }

@@ -85,7 +85,11 @@ impl Config {
         let outputs: String = ["rw_host", "ro_host", "port", "app_secret", "superuser_secret"]
             .map(|name| format!("output \"{name}\" {{\n  value = {ADDRESS}.{name}\n}}\n"))
             .concat();
-        format!("{}\nresource \"postgres_ha_cluster\" \"this\" {{\n{body}}}\n\n{outputs}\n{}", self.header(), self.extra)
+        format!(
+            "{}\nresource \"postgres_ha_cluster\" \"this\" {{\n{body}}}\n\n{outputs}\n{}",
+            self.header(),
+            self.extra
+        )
     }
 
     fn header(&self) -> String {
@@ -126,7 +130,8 @@ pub fn hcl(value: &Value, depth: usize) -> String {
 }
 
 fn key_text(key: &str) -> String {
-    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !key.starts_with(|c: char| c.is_ascii_digit());
+    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !key.starts_with(|c: char| c.is_ascii_digit());
     if plain { key.to_owned() } else { format!("\"{key}\"") }
 }
 

@@ -1,6 +1,7 @@
 //! The built provider in a filesystem mirror, so that `init` installs it as a user's would.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,10 +41,10 @@ impl Plugin {
             if !file.is_file() {
                 fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
                 // Renamed when complete: another run may look at the same moment.
-                let part = dir.join(format!(".part-{}", std::process::id()));
-                fs::write(&part, &bytes).with_context(|| format!("write {}", part.display()))?;
-                fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
-                fs::rename(&part, &file)?;
+                let mut part = tempfile::NamedTempFile::new_in(&root).context("make a file in the mirror")?;
+                part.write_all(&bytes).with_context(|| format!("write {}", part.path().display()))?;
+                part.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+                part.persist(&file).with_context(|| format!("create {}", file.display()))?;
             }
         }
         let text = format!(

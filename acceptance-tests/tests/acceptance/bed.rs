@@ -39,7 +39,8 @@ impl Bed {
         let sandbox = Sandbox::up(&progress).await.context("bring the sandbox up")?;
         let plugin = Plugin::install(&binary, &sandbox.layout().cache().join("plugins"))?;
         let terraform = Cli::on_path(Tool::Terraform);
-        let tofu = if terraform.is_none() || tofu_wanted() { Some(find_tofu(&sandbox, &progress)?) } else { None };
+        let tofu =
+            if terraform.is_none() || tofu_wanted() { Some(find_tofu(&sandbox, &progress)?) } else { None };
         let first = terraform.or_else(|| tofu.clone()).context("no CLI")?;
         Ok(Self {
             dialler: from_client_namespace(),
@@ -55,7 +56,11 @@ impl Bed {
 
     /// A CLI by the name that a group gives.
     pub fn cli(&self, name: &str) -> Result<&Cli> {
-        if name == TOFU { self.tofu.as_ref().context("OpenTofu was not asked for (PGHA_TOFU=1)") } else { Ok(&self.first) }
+        if name == TOFU {
+            self.tofu.as_ref().context("OpenTofu was not asked for (PGHA_TOFU=1)")
+        } else {
+            Ok(&self.first)
+        }
     }
 
     /// A line for people.

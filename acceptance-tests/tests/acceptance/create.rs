@@ -52,7 +52,9 @@ async fn storage_class_that_does_not_exist(group: &mut Group) -> Result<()> {
 async fn quota_that_forbids_pods(group: &mut Group) -> Result<()> {
     let site = doomed(group).await?;
     let quotas = site.cluster.api::<ResourceQuota>();
-    let quota = serde_json::from_value(json!({ "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } } }))?;
+    let quota = serde_json::from_value(
+        json!({ "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } } }),
+    )?;
     quotas.create(&PostParams::default(), &quota).await?;
     until("the quota to be in force", Duration::from_secs(30), || async {
         let seen = quotas.get("none").await?.status.and_then(|status| status.hard);
@@ -133,7 +135,10 @@ async fn api_server_stopped_during_refresh(group: &mut Group) -> Result<()> {
     planned?.failed_saying(&[])?;
     applied?.failed_saying(&[])?;
     let after = std::fs::read_to_string(&state)?;
-    ensure!(before == after, "expected the state to be kept while the API server is away, it is now:\n{after}");
+    ensure!(
+        before == after,
+        "expected the state to be kept while the API server is away, it is now:\n{after}"
+    );
     site.cluster.until_whole(0, WHOLE).await?;
     site.tf.plan_is_empty("the API server came back").await
 }

@@ -99,12 +99,17 @@ async fn label_removed(group: &mut Group) -> Result<()> {
     let site = drifting(group).await?;
     let set = site.cluster.names.cluster().to_owned();
     let pods = site.cluster.pod_uids().await?;
-    site.cluster.patch::<StatefulSet>(&set, json!({ "metadata": { "labels": { LABEL_MANAGED_BY: null } } })).await?;
+    site.cluster
+        .patch::<StatefulSet>(&set, json!({ "metadata": { "labels": { LABEL_MANAGED_BY: null } } }))
+        .await?;
     let planned = drift_seen(site).await?;
     drift_names(&planned, &["StatefulSet", &set, LABEL_MANAGED_BY])?;
     repaired(site).await?;
     let labels = site.cluster.api::<StatefulSet>().get(&set).await?.metadata.labels.unwrap_or_default();
-    ensure!(labels.contains_key(LABEL_MANAGED_BY), "expected the label {LABEL_MANAGED_BY} to be back, got {labels:?}");
+    ensure!(
+        labels.contains_key(LABEL_MANAGED_BY),
+        "expected the label {LABEL_MANAGED_BY} to be back, got {labels:?}"
+    );
     ensure!(site.cluster.pod_uids().await? == pods, "expected the repair of a label to make no pod anew");
     Ok(())
 }
@@ -130,7 +135,10 @@ async fn failover_is_not_drift(group: &mut Group) -> Result<()> {
     let other = site.cluster.standby().await?;
     crate::replicas::move_primary(site, &other).await?;
     let now = site.cluster.record().await?.era();
-    ensure!(now > era, "expected a new era after the primary moved from {before} to {other}, got {now} after {era}");
+    ensure!(
+        now > era,
+        "expected a new era after the primary moved from {before} to {other}, got {now} after {era}"
+    );
     site.tf.plan_is_empty("a failover").await?;
     let outcome = site.tf.plan(&["-refresh-only"]).await?;
     ensure!(!outcome.changes, "expected -refresh-only to find nothing after a failover:\n{}", outcome.text);
@@ -142,7 +150,10 @@ fn reader_rules() -> Result<Vec<PolicyRule>> {
     let read = json!(["get", "list"]);
     let rule = |group: &str, resources: Value| json!({ "apiGroups": [group], "resources": resources, "verbs": read });
     let rules = json!([
-        rule("", json!(["configmaps", "services", "serviceaccounts", "persistentvolumeclaims", "pods", "events"])),
+        rule(
+            "",
+            json!(["configmaps", "services", "serviceaccounts", "persistentvolumeclaims", "pods", "events"])
+        ),
         rule("apps", json!(["statefulsets"])),
         rule("coordination.k8s.io", json!(["leases"])),
         rule("policy", json!(["poddisruptionbudgets"])),
@@ -186,7 +197,11 @@ fn drift_names(planned: &Planned, texts: &[&str]) -> Result<()> {
     for text in texts {
         ensure!(drift.contains(text), "expected `{text}` in drift {drift}:\n{}", planned.text);
     }
-    ensure!(change["after"]["drift"] == json!([]), "expected drift to be planned as empty:\n{}", planned.text);
+    ensure!(
+        change["after"]["drift"] == json!([]),
+        "expected drift to be planned as empty:\n{}",
+        planned.text
+    );
     Ok(())
 }
 

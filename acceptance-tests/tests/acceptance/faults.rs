@@ -56,7 +56,8 @@ async fn primary_pod_deleted_by_force(group: &mut Group) -> Result<()> {
 }
 
 async fn standby_pod_deleted_by_force(group: &mut Group) -> Result<()> {
-    repeated(group, "standby_deleted_by_force", |scene, _| Box::pin(delete(scene, &scene.standby, true))).await
+    repeated(group, "standby_deleted_by_force", |scene, _| Box::pin(delete(scene, &scene.standby, true)))
+        .await
 }
 
 async fn standby_volume_wiped(group: &mut Group) -> Result<()> {
@@ -118,10 +119,12 @@ async fn once(group: &mut Group, name: &str, repeat: u32, fault: Fault) -> Resul
 /// The standby that confirms commits, as the primary sees it: the one whose loss hurts.
 async fn confirming_standby(cluster: &Cluster) -> Result<String> {
     let senders = cluster.walsenders().await?;
-    let confirming = senders.iter().find(|sender| sender.sync_state == "sync").context("nobody confirms commits")?;
+    let confirming =
+        senders.iter().find(|sender| sender.sync_state == "sync").context("nobody confirms commits")?;
     let record = cluster.record().await?;
     let member = record.members.iter().find(|(member, _)| member.as_str() == confirming.application_name);
-    let (_, entry) = member.with_context(|| format!("{} is no member in {record:?}", confirming.application_name))?;
+    let (_, entry) =
+        member.with_context(|| format!("{} is no member in {record:?}", confirming.application_name))?;
     Ok(entry.pod.clone())
 }
 
@@ -147,7 +150,8 @@ async fn kill_guard(scene: &Scene, pod: &str) -> Result<()> {
 
 async fn restarts(scene: &Scene, pod: &str) -> Result<i32> {
     let pods = scene.cluster.pods().await?;
-    let status = pods.get(pod).and_then(|pod| pod.status.as_ref()).with_context(|| format!("{pod} has no status"))?;
+    let status =
+        pods.get(pod).and_then(|pod| pod.status.as_ref()).with_context(|| format!("{pod} has no status"))?;
     Ok(status.container_statuses.iter().flatten().map(|container| container.restart_count).sum())
 }
 
@@ -165,7 +169,12 @@ async fn delete(scene: &Scene, pod: &str, force: bool) -> Result<()> {
 async fn wipe(scene: &Scene, pod: &str) -> Result<()> {
     let ordinal = scene.cluster.names.ordinal(pod).with_context(|| format!("{pod} has no ordinal"))?;
     let members = |record: &pgha_schema::record::Record| {
-        record.members.iter().filter(|(_, entry)| entry.pod == pod).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+        record
+            .members
+            .iter()
+            .filter(|(_, entry)| entry.pod == pod)
+            .map(|(id, _)| id.clone())
+            .collect::<Vec<_>>()
     };
     let before = members(&scene.cluster.record().await?);
     scene.sandbox.wipe_volume(&scene.cluster.namespace, &scene.cluster.names.claim(ordinal)).await?;
@@ -173,7 +182,10 @@ async fn wipe(scene: &Scene, pod: &str) -> Result<()> {
     // New data is a new member (A2): proof that it was really made anew.
     until(&format!("{pod} to come back with new data"), WHOLE, || async {
         let now = members(&scene.cluster.record().await?);
-        Ok(Seen::when(now.iter().any(|member| !before.contains(member)), format!("members {now:?}, {before:?} before")))
+        Ok(Seen::when(
+            now.iter().any(|member| !before.contains(member)),
+            format!("members {now:?}, {before:?} before"),
+        ))
     })
     .await
 }
@@ -203,8 +215,12 @@ async fn cut_standby(scene: &Scene, load: &Load) -> Result<()> {
     let outcome = async {
         until("the lost standby to leave the voters", WRITES, || async {
             let record = scene.cluster.record().await?;
-            let lost: Vec<_> =
-                record.members.iter().filter(|(_, entry)| entry.pod == scene.standby).map(|(id, _)| id).collect();
+            let lost: Vec<_> = record
+                .members
+                .iter()
+                .filter(|(_, entry)| entry.pod == scene.standby)
+                .map(|(id, _)| id)
+                .collect();
             let voting = lost.iter().any(|member| record.voters.contains(*member));
             Ok(Seen::when(!voting, format!("voters {:?}, members {:?}", record.voters, record.members)))
         })
@@ -216,7 +232,10 @@ async fn cut_standby(scene: &Scene, load: &Load) -> Result<()> {
     scene.sandbox.heal(node)?;
     outcome?;
     let primary = scene.cluster.primary().await?;
-    ensure!(primary == scene.primary, "expected {} to stay primary without a standby, {primary} is", scene.primary);
+    ensure!(
+        primary == scene.primary,
+        "expected {} to stay primary without a standby, {primary} is",
+        scene.primary
+    );
     Ok(())
 }
-

@@ -61,7 +61,8 @@ impl Group {
     /// A site of its own for one case. Whoever makes it gives it to [`Group::keep`], so that a failure shows it.
     pub async fn new_site(&self) -> Result<Site> {
         // Names of namespaces have no dots.
-        let namespace = self.bed.sandbox.create_namespace(&format!("t-{}", self.name.replace('.', "-"))).await?;
+        let namespace =
+            self.bed.sandbox.create_namespace(&format!("t-{}", self.name.replace('.', "-"))).await?;
         let tf = Terraform::new(self.bed.cli(self.cli)?, &self.bed.plugin, &self.bed.sandbox.kubeconfig())?;
         let cluster = Cluster::new(self.bed.sandbox.client(), &namespace, Self::CLUSTER);
         let config = Config::new(&namespace, Self::CLUSTER);
@@ -79,10 +80,8 @@ impl Group {
     /// The group's site with a whole cluster of `replicas` standbys in sync mode; applied if that is not so yet.
     pub async fn cluster_with(&mut self, replicas: u32) -> Result<&mut Site> {
         let site = self.site().await?;
-        let is_whole = matches!(
-            site.cluster.whole(replicas).await,
-            Ok(pgha_acceptance_tests::poll::Seen::Yes(_))
-        );
+        let is_whole =
+            matches!(site.cluster.whole(replicas).await, Ok(pgha_acceptance_tests::poll::Seen::Yes(_)));
         if !is_whole {
             let config = site.config.clone().set("replicas", replicas);
             site.apply(config).await?;
@@ -161,7 +160,10 @@ impl Site {
     async fn target(&self, host: &str) -> Result<Target> {
         let outputs = self.tf.outputs().await?;
         let text = |name: &str| {
-            outputs.get(name).and_then(|value| value.as_str()).with_context(|| format!("output {name} is no text"))
+            outputs
+                .get(name)
+                .and_then(|value| value.as_str())
+                .with_context(|| format!("output {name} is no text"))
         };
         let secret = text("app_secret")?;
         Ok(Target {

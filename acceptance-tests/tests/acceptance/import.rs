@@ -41,7 +41,10 @@ async fn import_then_empty_plan(group: &mut Group) -> Result<()> {
     second.import(ADDRESS, &format!("{}/{}", site.namespace, Group::CLUSTER)).await?;
     second.plan_is_empty("import").await?;
     let (first, imported) = (site.tf.attributes(ADDRESS).await?, second.attributes(ADDRESS).await?);
-    ensure!(first == imported, "expected the imported state to be that of the first:\n{first:#}\ngot\n{imported:#}");
+    ensure!(
+        first == imported,
+        "expected the imported state to be that of the first:\n{first:#}\ngot\n{imported:#}"
+    );
     Ok(())
 }
 
@@ -51,7 +54,9 @@ async fn import_of_what_is_not_there_says_so(group: &mut Group) -> Result<()> {
     if !fresh {
         site.tf.run(&["state", "rm", ADDRESS]).await?.succeeded()?;
     }
-    for (id, saying) in [(format!("{}/nobody", site.namespace), "nobody"), ("no-slash".to_owned(), "namespace/name")] {
+    for (id, saying) in
+        [(format!("{}/nobody", site.namespace), "nobody"), ("no-slash".to_owned(), "namespace/name")]
+    {
         site.tf.run(&["import", "-no-color", ADDRESS, &id]).await?.failed_saying(&[saying])?;
     }
     Ok(())

@@ -154,7 +154,8 @@ async fn another_image(group: &mut Group) -> Result<()> {
     site.apply(config).await?;
     site.cluster.until_whole(2, WHOLE).await?;
     for (name, pod) in site.cluster.pods().await? {
-        let image = pod.spec.and_then(|spec| spec.containers.into_iter().find_map(|c| c.image)).unwrap_or_default();
+        let image =
+            pod.spec.and_then(|spec| spec.containers.into_iter().find_map(|c| c.image)).unwrap_or_default();
         ensure!(image == OTHER, "expected {name} to run {OTHER}, it runs {image}");
     }
     site.tf.plan_is_empty("another image").await?;
@@ -176,7 +177,10 @@ async fn restart_under_load(group: &mut Group, name: &str, value: &str, shown: &
     site.tf.plan_is_empty(&format!("{name} = {value}")).await?;
     let outcome = load.finish().await?;
     for (pod, time) in site.cluster.start_times().await? {
-        ensure!(started.get(&pod) != Some(&time), "expected postgres in {pod} to have been restarted for {name}");
+        ensure!(
+            started.get(&pod) != Some(&time),
+            "expected postgres in {pod} to have been restarted for {name}"
+        );
     }
     one_gap_at_most(&outcome)?;
     site.nothing_lost(&outcome).await?;
@@ -207,6 +211,9 @@ async fn in_force_everywhere(site: &Site, name: &str, wanted: &str) -> Result<()
 
 async fn nothing_restarted(site: &Site, started: &BTreeMap<String, String>) -> Result<()> {
     let now = site.cluster.start_times().await?;
-    ensure!(now == *started, "expected no restart of any postgres: started {started:?} before, {now:?} after");
+    ensure!(
+        now == *started,
+        "expected no restart of any postgres: started {started:?} before, {now:?} after"
+    );
     Ok(())
 }

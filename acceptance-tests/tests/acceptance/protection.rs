@@ -63,9 +63,13 @@ async fn second_configuration_with_the_same_name_is_refused(group: &mut Group) -
 async fn create_before_destroy_does_not_touch_the_database(group: &mut Group) -> Result<()> {
     let (site, rows) = protected(group).await?;
     let config = site.config.clone();
-    site.apply(config.clone().set("deletion_protection", false).lifecycle("create_before_destroy = true")).await?;
+    site.apply(config.clone().set("deletion_protection", false).lifecycle("create_before_destroy = true"))
+        .await?;
     site.tf.try_apply(&[&format!("-replace={ADDRESS}")]).await?.failed_saying(&["import"])?;
-    ensure!(!site.tf.attributes(ADDRESS).await?.is_null(), "expected the first cluster to be still in the state");
+    ensure!(
+        !site.tf.attributes(ADDRESS).await?.is_null(),
+        "expected the first cluster to be still in the state"
+    );
     site.apply(config).await?;
     all_there(site, &rows).await
 }
@@ -80,7 +84,10 @@ async fn protection_off_touches_nothing(group: &mut Group) -> Result<()> {
     run.says(&["0 added, 1 changed, 0 destroyed"])?;
     ensure!(site.cluster.pod_uids().await? == pods, "expected no pod to be made anew");
     let now = desired_version(site).await?;
-    ensure!(now == desired, "expected the desired state to be untouched: resourceVersion {desired} before, {now} after");
+    ensure!(
+        now == desired,
+        "expected the desired state to be untouched: resourceVersion {desired} before, {now} after"
+    );
     all_there(site, &rows).await?;
     let config = site.config.clone().set("deletion_protection", true);
     site.apply(config).await?;

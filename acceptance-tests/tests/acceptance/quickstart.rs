@@ -43,7 +43,10 @@ async fn apply_gives_a_cluster_that_serves(group: &mut Group) -> Result<()> {
     let ro = site.ro().await?;
     checker::ro_is_never_the_primary(&ro, 20).await?;
     let rows = ro.ask(&format!("SELECT count(*) FROM {TABLE}")).await?;
-    ensure!(rows.parse::<usize>()? >= outcome.acknowledged.len(), "expected every row through ro, got {rows}");
+    ensure!(
+        rows.parse::<usize>()? >= outcome.acknowledged.len(),
+        "expected every row through ro, got {rows}"
+    );
 
     checker::sync_set_in_force(&site.cluster, 1).await?;
     site.tf.plan_is_empty("the first apply").await?;
@@ -71,8 +74,13 @@ async fn no_secret_in_the_state(site: &Site) -> Result<()> {
 
 async fn destroy_keeps_the_volumes_and_nothing_else(group: &mut Group) -> Result<()> {
     let site = with_rows(group).await?;
-    let claims: BTreeSet<String> =
-        site.cluster.claims().await?.into_keys().map(|name| format!("PersistentVolumeClaim/{name}")).collect();
+    let claims: BTreeSet<String> = site
+        .cluster
+        .claims()
+        .await?
+        .into_keys()
+        .map(|name| format!("PersistentVolumeClaim/{name}"))
+        .collect();
     ensure!(claims.len() == 3, "expected three volume claims before destroy, got {claims:?}");
     site.tf.destroy().await?;
     until("only the volume claims to be left", Duration::from_secs(90), || async {
@@ -128,5 +136,7 @@ async fn with_rows(group: &mut Group) -> Result<&mut Site> {
 
 async fn everything(site: &Site) -> Result<String> {
     let primary = site.cluster.primary().await?;
-    site.cluster.sql(&primary, "app", &format!("SELECT count(*) || ' rows, sum ' || sum(id) FROM {TABLE}")).await
+    site.cluster
+        .sql(&primary, "app", &format!("SELECT count(*) || ' rows, sum ' || sum(id) FROM {TABLE}"))
+        .await
 }

@@ -99,7 +99,8 @@ pub fn run(arguments: &Arguments, enabled: bool, lanes: Vec<Vec<Plan>>) -> Concl
 }
 
 fn is_chosen(arguments: &Arguments, name: &str) -> bool {
-    let matches = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
+    let matches =
+        |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }
 

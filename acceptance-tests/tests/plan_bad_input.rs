@@ -1,0 +1,385 @@
+//! Bad input through the real CLI: one case for each validator, its message and remedy checked. No cluster is needed.
+//!
+//! All cases stand in one configuration; `validate -json` says which diagnostic belongs to which resource and line.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use pgha_acceptance_tests::sandbox::{Layout, assets};
+use pgha_acceptance_tests::terraform::hcl::hcl;
+use pgha_acceptance_tests::terraform::{Cli, Plugin, Terraform, Tool, provider_binary};
+use serde_json::{Map, Value, json};
+
+/// A change of a valid resource that makes it wrong; what the line at fault or the message names; what the message must say.
+struct Case {
+    name: &'static str,
+    change: Value,
+    place: &'static str,
+    says: &'static [&'static str],
+}
+
+fn case(name: &'static str, change: Value, place: &'static str, says: &'static [&'static str]) -> Case {
+    Case { name, change, place, says }
+}
+
+fn cases() -> Vec<Case> {
+    let mut all = values();
+    all.extend(kubernetes_values());
+    all.extend(database_values());
+    all.extend(between_attributes());
+    all
+}
+
+/// Numbers, choices, names.
+fn values() -> Vec<Case> {
+    vec![
+        case("range", json!({"replicas": 10}), "replicas", &["`10` is out of range", "from 0 to 9"]),
+        case("only_one_value", json!({"sync_replicas": 2}), "sync_replicas", &["Only 1 is accepted"]),
+        case("whole_number", json!({"replicas": 1.5}), "replicas", &["1.5"]),
+        case(
+            "choice",
+            json!({"sync_mode": "quorum"}),
+            "sync_mode",
+            &["`quorum` is not one", "\"sync\" or \"async\""],
+        ),
+        case(
+            "choice_durability",
+            json!({"durability": "no"}),
+            "durability",
+            &["\"preferred\" or \"required\""],
+        ),
+        case(
+            "cluster_name",
+            json!({"name": "Orders"}),
+            "name",
+            &["`Orders` can't name a cluster", "at most 40 lower-case"],
+        ),
+        case("cluster_name_length", json!({"name": "a".repeat(41)}), "name", &["at most 40"]),
+        case(
+            "namespace",
+            json!({"namespace": "a_b"}),
+            "namespace",
+            &["`a_b` is not a DNS label", "lower-case"],
+        ),
+        case(
+            "quantity",
+            json!({"storage": {"size": "big"}}),
+            "storage.size",
+            &["Kubernetes suffix, as 10Gi"],
+        ),
+        case("quantity_zero", json!({"failover": {"max_lag": "0"}}), "max_lag", &["above zero"]),
+        case(
+            "duration",
+            json!({"failover": {"lease_duration": "soon"}}),
+            "failover.lease_duration",
+            &["units ms, s, m or h"],
+        ),
+        case(
+            "duration_sign",
+            json!({"timeouts": {"create": "-1s"}}),
+            "timeouts.create",
+            &["units ms, s, m or h"],
+        ),
+        case("major", json!({"postgres_version": "14"}), "postgres_version", &["from 15 to 18"]),
+        case(
+            "version_form",
+            json!({"postgres_version": "new"}),
+            "postgres_version",
+            &["major version from 15 to 18"],
+        ),
+        case("old_minor", json!({"postgres_version": "16.2"}), "postgres_version", &["16.9 or later"]),
+        case(
+            "image",
+            json!({"image": "Not An Image"}),
+            "image",
+            &["is not an image reference", "[registry/]name[:tag]"],
+        ),
+    ]
+}
+
+fn kubernetes_values() -> Vec<Case> {
+    let toleration = |toleration: Value| json!({"scheduling": {"tolerations": [toleration]}});
+    vec![
+        case(
+            "object_name",
+            json!({"storage": {"class": "A!"}}),
+            "class",
+            &["can't name a Kubernetes object"],
+        ),
+        case(
+            "label_key",
+            json!({"pod": {"labels": {"a b": "c"}}}),
+            "labels",
+            &["is not a valid key", "prefix/name"],
+        ),
+        case(
+            "own_label",
+            json!({"pod": {"labels": {"pgha/x": "y"}}}),
+            "labels",
+            &["the cluster's own", "another key"],
+        ),
+        case(
+            "role_label",
+            json!({"pod": {"labels": {"role": "x"}}}),
+            "labels",
+            &["the cluster's own", "another key"],
+        ),
+        case("label_value", json!({"pod": {"labels": {"a": "b c"}}}), "labels", &["is not a label value"]),
+        case(
+            "pull_policy",
+            json!({"pod": {"image_pull_policy": "Often"}}),
+            "image_pull_policy",
+            &["IfNotPresent"],
+        ),
+        case(
+            "root",
+            json!({"pod": {"security_context": {"run_as_user": 0}}}),
+            "pod.security_context.run_as_user",
+            &["out of range"],
+        ),
+        case("service_type", json!({"services": {"rw": {"type": "Any"}}}), "type", &["LoadBalancer"]),
+        case(
+            "cidr",
+            json!({"services": {"rw": {"type": "LoadBalancer", "load_balancer_source_ranges": ["10.0.0.0"]}}}),
+            "load_balancer_source_ranges",
+            &["is not a network in CIDR form", "10.0.0.0/8"],
+        ),
+        case("spread", json!({"scheduling": {"spread": "wide"}}), "spread", &["preferred"]),
+        case(
+            "selector_key",
+            json!({"scheduling": {"node_selector": {"/": "x"}}}),
+            "node_selector",
+            &["not a valid key"],
+        ),
+        case(
+            "toleration_value",
+            toleration(json!({"operator": "Exists", "key": "a", "value": "b"})),
+            "toleration",
+            &["Leave value out"],
+        ),
+        case("toleration_key", toleration(json!({"effect": "NoSchedule"})), "toleration", &["Set key"]),
+        case(
+            "toleration_seconds",
+            toleration(json!({"key": "a", "effect": "NoSchedule", "toleration_seconds": 5})),
+            "toleration",
+            &["NoExecute"],
+        ),
+        case(
+            "request_above_limit",
+            json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}),
+            "requests",
+            &["Lower the request"],
+        ),
+    ]
+}
+
+fn database_values() -> Vec<Case> {
+    vec![
+        case(
+            "owned_parameter",
+            json!({"parameters": {"primary_conninfo": "x"}}),
+            "parameters",
+            &["primary_conninfo", "Leave it out"],
+        ),
+        case(
+            "unknown_parameter",
+            json!({"parameters": {"work_mme": "1MB"}}),
+            "parameters",
+            &["Did you mean `work_mem`"],
+        ),
+        case("unsafe_parameter", json!({"parameters": {"fsync": "off"}}), "parameters", &["fsync"]),
+        case(
+            "parameter_value",
+            json!({"parameters": {"wal_level": "minimal"}}),
+            "parameters",
+            &["replica or logical"],
+        ),
+        case("line_break", json!({"parameters": {"search_path": "a\nb"}}), "parameters", &["on one line"]),
+        case(
+            "hba_short",
+            json!({"pg_hba": ["host all"]}),
+            "pg_hba",
+            &["The line ends before", "host database user address method"],
+        ),
+        case(
+            "hba_type",
+            json!({"pg_hba": ["remote all all all trust"]}),
+            "pg_hba",
+            &["is not a connection type"],
+        ),
+        case("hba_empty", json!({"pg_hba": []}), "pg_hba", &["1"]),
+        case(
+            "database",
+            json!({"bootstrap": {"database": "template1"}}),
+            "database",
+            &["PostgreSQL's template", "another name"],
+        ),
+        case(
+            "owner",
+            json!({"bootstrap": {"owner": "postgres"}}),
+            "owner",
+            &["cluster's own", "another name"],
+        ),
+        case(
+            "encoding",
+            json!({"bootstrap": {"encoding": "UTF9"}}),
+            "encoding",
+            &["not an encoding", "Choose UTF8"],
+        ),
+        case(
+            "locale",
+            json!({"bootstrap": {"locale": "C; rm"}}),
+            "locale",
+            &["not a locale's name", "locale -a"],
+        ),
+    ]
+}
+
+fn between_attributes() -> Vec<Case> {
+    vec![
+        case(
+            "timing_law",
+            json!({"failover": {"fence_after": "9500ms"}}),
+            "failover.fence_after",
+            &["Make fence_after shorter, or lease_duration longer"],
+        ),
+        case(
+            "renewals_before_fence",
+            json!({"failover": {"renew_interval": "5s"}}),
+            "renew_interval",
+            &["fence_after longer"],
+        ),
+        case(
+            "required_alone",
+            json!({"replicas": 0, "durability": "required"}),
+            "replicas",
+            &["Raise replicas to 1"],
+        ),
+        case(
+            "image_and_version",
+            json!({"image": "docker.io/library/postgres:16.9", "postgres_version": "18"}),
+            "postgres_version",
+            &["image and postgres_version disagree"],
+        ),
+        case("small_volume", json!({"storage": {"size": "10Mi"}}), "size", &["64Mi or more"]),
+        case(
+            "ranges_without_balancer",
+            json!({"services": {"ro": {"load_balancer_source_ranges": ["10.0.0.0/8"]}}}),
+            "load_balancer_source_ranges",
+            &["services.ro.type = \"LoadBalancer\""],
+        ),
+    ]
+}
+
+const HEADER: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
+
+#[tokio::test]
+async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
+    let tf = workdir()?;
+    let text: String = cases().iter().map(resource_text).collect();
+    tf.write("main.tf", &format!("{HEADER}{text}"))?;
+    tf.init().await?;
+    let diagnostics = validate(&tf).await?;
+    let mut problems = Vec::new();
+    for case in cases() {
+        let address = format!("postgres_ha_cluster.{}", case.name);
+        let mine: Vec<&Value> = diagnostics
+            .iter()
+            .filter(|found| found["severity"] == "error" && found["address"] == address.as_str())
+            .collect();
+        if let Some(problem) = problem_with(&case, &mine) {
+            problems.push(format!("{}: {problem}", case.name));
+        }
+    }
+    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), cases().len(), problems.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn provider_block_mistakes_are_named_too() -> Result<()> {
+    for (body, says) in [
+        ("proxy_url = \"ftp://x\"", "http, https or socks5"),
+        ("client_certificate = \"x\"", "is not PEM"),
+        ("config_path = \"a\"\n  config_paths = [\"b\"]", "config_path"),
+    ] {
+        let tf = workdir()?;
+        let good = resource_text(&case("good", json!({}), "", &[]));
+        tf.write("main.tf", &format!("{HEADER}provider \"postgres\" {{\n  {body}\n}}\n{good}"))?;
+        tf.init().await?;
+        tf.validate().await?.failed_saying(&[says])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_right_passes_and_what_is_missing_is_named() -> Result<()> {
+    let tf = workdir()?;
+    tf.write("main.tf", &format!("{HEADER}{}", resource_text(&case("good", json!({}), "", &[]))))?;
+    tf.init().await?;
+    tf.validate().await?.succeeded()?;
+    tf.write("main.tf", &format!("{HEADER}resource \"postgres_ha_cluster\" \"bare\" {{\n}}\n"))?;
+    tf.validate().await?.failed_saying(&[
+        "\"name\" is required",
+        "\"namespace\" is required",
+        "\"storage\" is required",
+    ])?;
+    Ok(())
+}
+
+fn problem_with(case: &Case, found: &[&Value]) -> Option<String> {
+    let [one] = found else {
+        return Some(format!("expected one error, got {}: {}", found.len(), json!(found)));
+    };
+    let text = format!("{} {}", one["summary"].as_str()?, one["detail"].as_str().unwrap_or_default());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let missing: Vec<_> = case.says.iter().filter(|part| !text.contains(**part)).collect();
+    if !missing.is_empty() {
+        return Some(format!("expected {missing:?} in: {text}"));
+    }
+    // The host can't point into a nested attribute; there the message itself names the path.
+    let place = format!("{} {text}", one["snippet"]["code"].as_str().unwrap_or_default());
+    (!place.contains(case.place)).then(|| format!("expected `{}` named or pointed at: {place}", case.place))
+}
+
+async fn validate(tf: &Terraform) -> Result<Vec<Value>> {
+    let run = tf.run(&["validate", "-json"]).await?;
+    let answer: Value = serde_json::from_str(&run.stdout).with_context(|| run.report())?;
+    Ok(answer["diagnostics"].as_array().cloned().unwrap_or_default())
+}
+
+fn resource_text(case: &Case) -> String {
+    let mut attributes = json!({ "name": "orders", "namespace": "apps", "storage": { "size": "1Gi" } });
+    merge(&mut attributes, &case.change);
+    let body: Map<String, Value> = attributes.as_object().cloned().unwrap_or_default();
+    let lines: String = body.iter().map(|(name, value)| format!("  {name} = {}\n", hcl(value, 1))).collect();
+    format!("resource \"postgres_ha_cluster\" \"{}\" {{\n{lines}}}\n", case.name)
+}
+
+fn merge(into: &mut Value, change: &Value) {
+    match (into, change) {
+        (Value::Object(into), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, change) => *into = change.clone(),
+    }
+}
+
+/// Terraform or OpenTofu from PATH, else the OpenTofu that the sandbox uses too, built once and cached.
+fn workdir() -> Result<Terraform> {
+    let cli = Cli::on_path(Tool::Terraform)
+        .or_else(|| Cli::on_path(Tool::OpenTofu))
+        .or_else(|| built_tofu().map(Cli::at))
+        .context("no CLI: put terraform or tofu on PATH, or run `cargo dev test`, which builds OpenTofu")?;
+    let cache = std::env::temp_dir().join("pgha-plan-tests");
+    let plugin = Plugin::install(&provider_binary()?, &cache)?;
+    let nowhere = cache.join("no-kubeconfig");
+    Terraform::new(&cli, &plugin, &nowhere)
+}
+
+fn built_tofu() -> Option<PathBuf> {
+    let quiet = pgha_acceptance_tests::progress::Progress::quiet();
+    assets::opentofu(&Layout::new(), &quiet).ok()
+}
