@@ -58,7 +58,8 @@ pub enum Step {
         /// A missing object is no error.
         may_be_missing: bool,
     },
-    /// DELETE with the precondition `uid`, propagation in the background. A missing object is no error, another uid is one.
+    /// DELETE with the precondition `uid`, propagation in the background, and [`crate::anchor::Anchor::forget`]. A missing
+    /// object is no error, another uid is one.
     Delete {
         /// Which object.
         key: ObjectKey,

@@ -1,0 +1,540 @@
+//! Whole lives of clusters against a toy Kubernetes: create, drift, repair, scale, destroy, resume, import.
+#![allow(missing_docs)]
+
+mod common;
+#[path = "common/fake.rs"]
+mod fake;
+
+use common::{agent, config, spec};
+use fake::{Fake, SYSTEM, holder};
+use pgha_provider_core::check;
+use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::facts::Facts;
+use pgha_provider_core::import::{import, parse_id};
+use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
+use pgha_provider_core::object::{self, Kind, ObjectKey};
+use pgha_provider_core::outcome;
+use pgha_provider_core::plan::{Plan, Request, plan};
+use pgha_provider_core::refresh::{Refreshed, refresh};
+use pgha_provider_core::steps::{self, Job, Leaving};
+use pgha_provider_core::value::Value;
+use pgha_schema::desired::SyncMode;
+use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
+use pgha_schema::names::{ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER};
+use pgha_schema::record::{Bootstrap, EraEntry, MemberEntry, Record};
+use pgha_schema::resource::{ClusterSpec, schema};
+use serde_json::{Value as Json, json};
+
+/// A cluster and the state that Terraform holds of it.
+struct World {
+    fake: Fake,
+    state: Value,
+    facts: Facts,
+}
+
+fn planned(config: &Value, prior: &Value, facts: &Facts) -> Plan {
+    let plan = plan(&Request { config, prior, facts, agent_version: "0.1.0" });
+    let violations = check::plan(schema(), config, prior, &plan.planned, &plan.requires_replace);
+    assert!(violations.is_empty(), "{violations:?}");
+    assert!(!plan.diagnostics.has_errors(), "{}", plan.diagnostics);
+    plan
+}
+
+fn spec_of(value: &Value) -> ClusterSpec {
+    let mut known = value.clone();
+    for attribute in schema().attributes.iter().filter(|attribute| attribute.is_output()) {
+        known.set_at(&attribute.name, Value::Null);
+    }
+    ClusterSpec::from_value(&known.to_json().expect("known")).expect("a specification")
+}
+
+impl World {
+    fn create(json: &Json) -> Self {
+        let fake = Fake::new(json["name"].as_str().expect("a name"));
+        Self::create_in(json, fake).expect("a create")
+    }
+
+    fn create_in(json: &Json, fake: Fake) -> Result<Self, Diagnostic> {
+        let mut world = Self { fake, state: Value::Null, facts: Facts::default() };
+        let config = config(json);
+        let plan = planned(&config, &Value::Null, &Facts::default());
+        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let job = Job {
+            spec: &spec,
+            prior: &Value::Null,
+            config: &anchor,
+            facts: &Facts::default(),
+            agent: &agent,
+            gzipped: &[1, 2, 3],
+        };
+        let first = steps::create_anchor(&job, &world.fake.live)?;
+        world.fake.run(vec![first]);
+        let all = steps::build(&job, &world.fake.live)?;
+        world.fake.run(all.steps);
+        world.answer(&plan.planned, outcome::created(&plan.planned, &world.fake.live, None).state);
+        Ok(world)
+    }
+
+    fn answer(&mut self, planned: &Value, state: Value) {
+        let violations = check::apply(schema(), planned, &state);
+        assert!(violations.is_empty(), "{violations:?}");
+        self.state = state;
+        self.facts = Facts {
+            anchor_uid: self.fake.live.anchor_uid().map(str::to_owned),
+            cluster_id: self.fake.live.cluster_id.clone(),
+            protected: false,
+        };
+    }
+
+    fn refresh(&mut self) {
+        match refresh(&self.state, &self.facts, &self.fake.live) {
+            Refreshed::Present { state, diagnostics } => {
+                assert!(diagnostics.is_empty(), "{diagnostics}");
+                self.state = state;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Refresh, plan, apply, refresh: the plan after it is empty. Gives the state that the plan was made from.
+    fn apply(&mut self, json: &Json) -> Value {
+        self.refresh();
+        let before = self.state.clone();
+        let config = config(json);
+        let plan = planned(&config, &before, &self.facts);
+        assert_ne!(plan.planned, before, "there is something to do");
+        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let job = Job {
+            spec: &spec,
+            prior: &before,
+            config: &anchor,
+            facts: &self.facts,
+            agent: &agent,
+            gzipped: &[1],
+        };
+        self.fake.log.clear();
+        let remade = steps::remake_anchor(&job, &self.fake.live).expect("may be changed");
+        let is_remade = remade.is_some();
+        self.fake.run(remade.into_iter().collect());
+        let all = steps::change(&job, &self.fake.live, is_remade).expect("may be changed");
+        self.fake.run(all.steps);
+        self.answer(&plan.planned, outcome::updated(&plan.planned, &before, &self.fake.live, None).state);
+        self.nothing_to_do(json);
+        before
+    }
+
+    fn nothing_to_do(&mut self, json: &Json) {
+        self.refresh();
+        let plan = planned(&config(json), &self.state, &self.facts);
+        assert_eq!(plan.planned, self.state);
+    }
+
+    fn destroy(&mut self) -> Result<(), Diagnostic> {
+        let leaving = Leaving { prior: &self.state, facts: &self.facts };
+        self.fake.log.clear();
+        self.fake.run(steps::stop(&leaving, &self.fake.live)?.steps);
+        self.fake.run(steps::copy_record(&leaving, &self.fake.live)?.steps);
+        self.fake.run(steps::remove(&leaving, &self.fake.live)?.steps);
+        Ok(())
+    }
+
+    fn drift(&self) -> Vec<(String, String)> {
+        let text = |entry: &Value, name: &str| entry.get(name).as_str().unwrap_or_default().to_owned();
+        let entries = self.state.get("drift").as_items().unwrap_or_default();
+        entries.iter().map(|entry| (text(entry, "object"), text(entry, "field"))).collect()
+    }
+}
+
+fn unprotected() -> Json {
+    let mut json = common::minimal();
+    json["deletion_protection"] = json!(false);
+    json
+}
+
+#[test]
+fn a_created_cluster_needs_nothing_more() {
+    for json in [common::minimal(), common::everything()] {
+        let mut world = World::create(&json);
+        assert_eq!(world.state.get("ready"), &Value::Bool(true));
+        assert_eq!(world.state.get("system_identifier"), &Value::from(SYSTEM.to_string()));
+        assert_eq!(world.fake.secrets.len(), 3);
+        assert!(world.fake.shared > 0);
+        world.nothing_to_do(&json);
+    }
+}
+
+#[test]
+fn an_imported_cluster_needs_nothing_more() {
+    for json in [common::minimal(), common::everything()] {
+        let mut world = World::create(&json);
+        let (state, facts) = import(&world.fake.live, "0.1.0").expect("an import");
+        assert_eq!(facts, world.facts);
+        world.state = state;
+        world.nothing_to_do(&json);
+    }
+    let nothing = import(&LiveCluster::nothing("orders"), "0.1.0").unwrap_err();
+    assert!(nothing.summary.contains("There is no cluster called orders"));
+    assert_eq!(parse_id("shop/orders").unwrap(), ("shop".to_owned(), "orders".to_owned()));
+    for id in ["orders", "a/b/c", "/x", "x/"] {
+        assert!(parse_id(id).unwrap_err().detail.contains("namespace/name"), "{id}");
+    }
+}
+
+#[test]
+fn typed_drift_shows_in_its_attribute_alone_and_is_repaired() {
+    let mut world = World::create(&common::minimal());
+    world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(5));
+    let before = world.apply(&common::minimal());
+    assert_eq!(before.get("replicas"), &Value::int(4));
+    assert_eq!(before.get("drift"), &Value::List(Vec::new()));
+    assert_eq!(world.fake.live.wanted_pods(), Some(3));
+
+    let text = world.fake.live.desired_text().expect("a document").replace("\"sync\"", "\"async\"");
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+    let before = world.apply(&common::minimal());
+    assert_eq!(before.get("sync_mode"), &Value::from("async"));
+    assert_eq!(before.get("drift"), &Value::List(Vec::new()));
+    assert_eq!(world.fake.live.desired().map(|desired| desired.sync_mode), Some(SyncMode::Sync));
+}
+
+#[test]
+fn any_other_drift_shows_with_object_and_field_and_is_repaired() {
+    type Edit = fn(&mut Fake);
+    let table: [(Edit, &str, &str); 7] = [
+        (
+            |fake| fake.edit(Kind::Service, "orders-rw", "/spec/selector/role", json!("replica")),
+            "Service/orders-rw",
+            "spec.selector",
+        ),
+        (|fake| fake.remove(Kind::Service, "orders-ro"), "Service/orders-ro", ""),
+        (
+            |fake| {
+                fake.edit(Kind::Role, "orders", "/metadata/labels", json!({"app.kubernetes.io/name": "postgres-ha",
+                "app.kubernetes.io/instance": "orders", "app.kubernetes.io/managed-by": "terraform-provider-postgres"}))
+            },
+            "Role/orders",
+            "metadata.labels.app.kubernetes.io/component",
+        ),
+        (
+            |fake| {
+                let text = fake.live.desired_text().expect("a document");
+                let text = text.replace("\"parameters\": {}", "\"parameters\": {\"work_mem\": \"1GB\"}");
+                fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+            },
+            "ConfigMap/orders-desired",
+            "data.desired.json",
+        ),
+        (
+            |fake| fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(0)),
+            "StatefulSet/orders",
+            "spec.replicas",
+        ),
+        (
+            |fake| {
+                fake.edit(
+                    Kind::StatefulSet,
+                    "orders",
+                    "/spec/template/spec/containers/0/image",
+                    json!("evil"),
+                )
+            },
+            "StatefulSet/orders",
+            "spec.template.spec.containers[name=\"postgres\"].image",
+        ),
+        (|fake| fake.remove(Kind::ConfigMap, "orders-anchor"), "ConfigMap/orders-anchor", ""),
+    ];
+    for (edit, object, field) in table {
+        let mut world = World::create(&common::minimal());
+        edit(&mut world.fake);
+        world.refresh();
+        assert_eq!(world.drift(), [(object.to_owned(), field.to_owned())]);
+        assert_eq!(world.state.get("replicas"), &Value::int(2));
+        world.apply(&common::minimal());
+        assert!(world.drift().is_empty());
+    }
+}
+
+#[test]
+fn what_others_add_is_no_drift_and_neither_is_a_failover() {
+    let mut world = World::create(&common::minimal());
+    world.fake.edit(Kind::Service, "orders-rw", "/metadata/annotations", json!({"mesh": "on"}));
+    world.fake.edit(Kind::Service, "orders-rw", "/metadata/labels/team", json!("shop"));
+    let mut record = world.fake.live.record().expect("a record");
+    record.holder = Some(holder("orders-2"));
+    record.eras.push(EraEntry { era: Era(2), parent: Some(Era(1)), timeline: None, start: None });
+    let text = json!(serde_json::to_string(&record).expect("JSON"));
+    world.fake.edit(Kind::Lease, "orders", "/metadata/annotations/pgha~1record", text);
+    world.nothing_to_do(&common::minimal());
+}
+
+#[test]
+fn scale_down_tells_the_agents_first_and_ends_pods_and_volumes_after_their_word() {
+    let mut json = common::minimal();
+    json["storage"]["retain"] = json!(false);
+    let mut world = World::create(&json);
+    json["replicas"] = json!(0);
+    world.apply(&json);
+    let interesting: Vec<&String> = world
+        .fake
+        .log
+        .iter()
+        .filter(|line| {
+            ["StatefulSet", "desired", "wait", "Claim", "Disruption"].iter().any(|word| line.contains(word))
+        })
+        .collect();
+    assert_eq!(
+        interesting,
+        [
+            "apply ConfigMap orders-desired",
+            "apply StatefulSet orders with 3 pods",
+            "delete PodDisruptionBudget orders",
+            "wait Acknowledged",
+            "apply StatefulSet orders with 1 pods",
+            "wait PodsGone",
+            "delete PersistentVolumeClaim data-orders-1",
+            "delete PersistentVolumeClaim data-orders-2",
+            "wait ClaimsGone",
+        ]
+    );
+}
+
+#[test]
+fn growth_patches_claims_and_leaves_the_template_alone() {
+    let mut world = World::create(&common::minimal());
+    let mut json = common::minimal();
+    json["storage"]["size"] = json!("20Gi");
+    world.apply(&json);
+    let claims = world.fake.live.claims_by_ordinal();
+    assert!(claims.values().all(|claim| claim["spec"]["resources"]["requests"]["storage"] == "20Gi"));
+    let template = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+    assert_eq!(world.fake.get(Kind::StatefulSet, "orders").pointer(template), Some(&json!("10Gi")));
+}
+
+#[test]
+fn a_destroyed_cluster_leaves_its_volumes_and_resumes_from_them() {
+    let mut world = World::create(&unprotected());
+    let era = world.fake.live.record().expect("a record").era();
+    world.destroy().expect("a destroy");
+    assert_eq!(
+        &world.fake.log[..4],
+        ["patch ConfigMap orders-desired", "wait Stopped", "patch StatefulSet orders", "wait PodsGone"]
+    );
+    assert!(world.fake.live.objects.values().all(Seen::is_missing));
+    assert!(world.fake.secrets.is_empty());
+    let claims = world.fake.live.claims_by_ordinal();
+    assert_eq!(claims.len(), 3);
+    assert!(claims.values().all(|claim| object::annotation(claim, ANNOTATION_RECORD).is_some()));
+    assert_eq!(refresh(&world.state, &world.facts, &world.fake.live), Refreshed::Gone);
+
+    let old_anchor = world.facts.anchor_uid.clone();
+    let resumed = World::create_in(&unprotected(), world.fake).expect("a resume");
+    let record = resumed.fake.live.record().expect("a record");
+    assert_eq!(
+        (record.bootstrap, record.system_identifier),
+        (Bootstrap::Done, Some(SystemIdentifier(SYSTEM)))
+    );
+    assert!(record.era() > era);
+    assert_ne!(Some(record.anchor_uid), old_anchor);
+}
+
+#[test]
+fn without_retain_nothing_is_left() {
+    let mut json = unprotected();
+    json["storage"]["retain"] = json!(false);
+    let mut world = World::create(&json);
+    world.destroy().expect("a destroy");
+    assert!(world.fake.live.objects.values().all(Seen::is_missing));
+    assert!(world.fake.live.claims_by_ordinal().is_empty());
+}
+
+#[test]
+fn a_cluster_that_never_had_data_leaves_volumes_that_count_as_empty() {
+    let mut world = World::create(&common::minimal());
+    // As if initdb had never run.
+    world.state.set_at("system_identifier", Value::Null);
+    let initial = Record::initial("uid", SyncMode::Sync);
+    let text = json!(serde_json::to_string(&initial).expect("JSON"));
+    world.fake.edit(Kind::Lease, "orders", "/metadata/annotations/pgha~1record", text);
+    world.fake.edit(Kind::StatefulSet, "orders", "/metadata/annotations/pgha~1system-identifier", Json::Null);
+    world.fake.edit(Kind::ConfigMap, "orders-status", "/data", json!({}));
+    let Seen::Known(claims) = &mut world.fake.live.claims else { panic!("claims") };
+    for claim in claims {
+        claim["metadata"]["annotations"] = json!({});
+    }
+    world.destroy().expect("protection is about data");
+    let claims = world.fake.live.claims_by_ordinal();
+    assert!(
+        claims.values().all(|claim| object::annotation(claim, ANNOTATION_NEVER_INITIALISED) == Some("true"))
+    );
+    let made = World::create_in(&common::minimal(), world.fake).expect("a create over empty volumes");
+    let claims = made.fake.live.claims_by_ordinal();
+    assert!(claims.values().all(|claim| object::annotation(claim, ANNOTATION_NEVER_INITIALISED).is_none()));
+}
+
+fn claim(ordinal: u32, annotations: Json) -> Json {
+    json!({"metadata": {"name": format!("data-orders-{ordinal}"), "uid": "c", "annotations": annotations}})
+}
+
+fn kept(system: u64, era: u64, holder_ordinal: u32, voter_ordinal: u32) -> Json {
+    let voter = MemberId::new("m1");
+    let pod = format!("orders-{voter_ordinal}");
+    let record = Record {
+        bootstrap: Bootstrap::Done,
+        system_identifier: Some(SystemIdentifier(system)),
+        holder: Some(holder(&format!("orders-{holder_ordinal}"))),
+        eras: vec![EraEntry { era: Era(era), parent: None, timeline: None, start: None }],
+        voters: [voter.clone()].into(),
+        members: [(voter, MemberEntry { pod, node: String::new() })].into(),
+        ..Record::initial("old", SyncMode::Sync)
+    };
+    json!({ANNOTATION_RECORD: serde_json::to_string(&record).expect("JSON")})
+}
+
+fn over(claims: Vec<Json>) -> Result<World, Diagnostic> {
+    let mut fake = Fake::new("orders");
+    fake.live.claims = Seen::Known(claims);
+    World::create_in(&common::minimal(), fake)
+}
+
+#[test]
+fn volumes_that_can_not_be_judged_are_refused_before_the_first_write() {
+    let unknown = over(vec![claim(0, json!({}))]).err().expect("a refusal");
+    assert!(
+        unknown.detail.contains("kubectl delete pvc data-orders-0")
+            && unknown.detail.contains("another name")
+    );
+
+    let two = over(vec![claim(0, kept(1, 1, 0, 1)), claim(1, kept(2, 1, 0, 1))]).err().expect("a refusal");
+    assert!(two.summary.contains("two different databases"), "{two}");
+
+    let few = over(vec![claim(0, kept(SYSTEM, 4, 0, 3))]).err().expect("a refusal");
+    assert!(few.detail.contains("replicas must be at least 3"), "{few}");
+
+    // Marked as empty, and then initialised behind our back.
+    let marked = json!({ANNOTATION_NEVER_INITIALISED: "true", ANNOTATION_SYSTEM_IDENTIFIER: "1"});
+    assert!(over(vec![claim(0, marked)]).is_err());
+
+    let resumed =
+        over(vec![claim(0, kept(SYSTEM, 3, 2, 0)), claim(1, kept(SYSTEM, 7, 0, 1))]).ok().expect("a resume");
+    assert_eq!(resumed.fake.live.record().expect("a record").era(), Era(8), "the highest era counts");
+}
+
+#[test]
+fn a_taken_name_is_refused_and_names_import() {
+    let world = World::create(&common::minimal());
+    let config = config(&common::minimal());
+    let spec = spec(common::minimal());
+    let (anchor, agent, facts) = (steps::config_for_anchor(&config), agent(), Facts::default());
+    let job = Job {
+        spec: &spec,
+        prior: &Value::Null,
+        config: &anchor,
+        facts: &facts,
+        agent: &agent,
+        gzipped: &[1],
+    };
+    let step = format!("{:?}", steps::create_anchor(&job, &world.fake.live).expect("the POST decides"));
+    assert!(step.contains("terraform import ADDRESS shop/orders"), "{step}");
+
+    let mut without_anchor = world.fake.live.clone();
+    without_anchor.objects.insert(ObjectKey::new(Kind::ConfigMap, "orders-anchor"), Seen::Missing);
+    assert!(steps::create_anchor(&job, &without_anchor).unwrap_err().summary.contains("exists already"));
+}
+
+#[test]
+fn a_protected_or_foreign_cluster_is_not_destroyed() {
+    let mut world = World::create(&common::minimal());
+    let refused = world.destroy().unwrap_err();
+    assert!(
+        refused.detail.contains("deletion_protection = false")
+            && refused.detail.contains("terraform untaint")
+    );
+    // A tainted create without a known identifier: the live facts tell.
+    world.state.set_at("system_identifier", Value::Null);
+    assert!(world.destroy().is_err());
+
+    let mut world = World::create(&unprotected());
+    world.facts.anchor_uid = Some("of another life".to_owned());
+    let refused = world.destroy().unwrap_err();
+    assert!(refused.summary.contains("Another cluster is called orders now"));
+    assert!(world.fake.log.is_empty(), "nothing was done");
+    match refresh(&world.state, &world.facts, &world.fake.live) {
+        Refreshed::Refused(why) => assert!(why.detail.contains("terraform state rm")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn gone_needs_a_proof() {
+    let world = World::create(&common::minimal());
+    let mut nothing = LiveCluster::nothing("orders");
+    let judged = |live: &LiveCluster| refresh(&world.state, &world.facts, live);
+    assert!(matches!(judged(&nothing), Refreshed::Refused(why) if why.detail.contains("terraform state rm")));
+    nothing.cluster_id = Some(cluster_id("another certificate"));
+    assert!(
+        matches!(judged(&nothing), Refreshed::Refused(why) if why.detail.contains("another Kubernetes cluster"))
+    );
+    nothing.cluster_id.clone_from(&world.facts.cluster_id);
+    assert_eq!(judged(&nothing), Refreshed::Gone);
+    nothing.objects.insert(ObjectKey::new(Kind::Lease, "orders"), Seen::Forbidden("no".to_owned()));
+    assert!(matches!(judged(&nothing), Refreshed::Present { .. }));
+}
+
+#[test]
+fn what_may_not_be_read_is_named_and_keeps_its_prior_value() {
+    let mut world = World::create(&common::minimal());
+    let key = ObjectKey::new(Kind::ConfigMap, "orders-status");
+    world.fake.live.objects.insert(key, Seen::Forbidden("no rights".to_owned()));
+    match refresh(&world.state, &world.facts, &world.fake.live) {
+        Refreshed::Present { state, diagnostics } => {
+            assert_eq!(state, world.state);
+            assert!(diagnostics.to_string().contains("ConfigMap orders-status: no rights"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_apply_stops_before_its_first_write_when_more_would_go_than_the_plan_said() {
+    let mut world = World::create(&common::minimal());
+    let mut json = common::minimal();
+    json["replicas"] = json!(1);
+    let config = config(&json);
+    let plan = planned(&config, &world.state, &world.facts);
+    world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(7));
+    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+    let job = Job {
+        spec: &spec,
+        prior: &world.state,
+        config: &anchor,
+        facts: &world.facts,
+        agent: &agent,
+        gzipped: &[1],
+    };
+    let refused = steps::change(&job, &world.fake.live, false).unwrap_err();
+    assert!(refused.detail.contains("knew of 2 replicas, there are 6"), "{refused}");
+}
+
+#[test]
+fn a_failed_apply_taints_only_what_never_served_and_claims_nothing_that_is_not_so() {
+    let mut world = World::create(&common::minimal());
+    let failure = || Some(Diagnostic::error("Timed out", "orders-2 can't be scheduled"));
+    let plan = planned(&config(&common::minimal()), &Value::Null, &Facts::default());
+    let served = outcome::created(&plan.planned, &world.fake.live, failure());
+    assert!(
+        !served.diagnostics.has_errors()
+            && served.diagnostics.to_string().contains("orders-2 can't be scheduled")
+    );
+    assert_eq!(served.state.get("ready"), &Value::Bool(false));
+    let never = outcome::created(&plan.planned, &LiveCluster::nothing("orders"), failure());
+    assert!(never.diagnostics.has_errors());
+    assert!(never.state.is_wholly_known() && never.state.get("system_identifier").is_null());
+
+    world.refresh();
+    let mut json = common::minimal();
+    json["sync_mode"] = json!("async");
+    let plan = planned(&config(&json), &world.state, &world.facts);
+    let failed = outcome::updated(&plan.planned, &world.state, &world.fake.live, failure());
+    assert_eq!(failed.state.get("sync_mode"), &Value::from("sync"));
+    assert_eq!(failed.state.get("ready"), &Value::Bool(false));
+}
