@@ -27,10 +27,6 @@ impl<'a> Cycle<'a> {
         Self { timing, seen, memory, actions: Vec::new(), wake_after_ms: IDLE_WAKE_MS, guarded: false }
     }
 
-    pub fn now_ms(&self) -> u64 {
-        self.seen.now_ms
-    }
-
     pub fn push(&mut self, action: Action) {
         self.actions.push(action);
     }

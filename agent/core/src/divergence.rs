@@ -1,7 +1,7 @@
 //! Where local data stands in the history of eras: follow, wait, rewind or clone (A3, A23).
 
 use pgha_schema::ids::Era;
-use pgha_schema::lsn::Lsn;
+use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::{EraEntry, Record};
 use pgha_schema::status::{AgentReport, Role};
 
@@ -67,6 +67,36 @@ pub(crate) fn chain(record: &Record) -> Vec<&EraEntry> {
         next = entry.parent.and_then(|parent| record.eras.iter().find(|entry| entry.era == parent));
     }
     chain
+}
+
+/// The era that data really lived in: the persisted one is written before the member streams in it, so a member that
+/// never came to stream still has its parent's timeline, and what it does next forks from there.
+pub(crate) fn lived_era(record: &Record, era: Option<Era>, timeline: Option<TimelineId>) -> Option<Era> {
+    let (persisted, timeline) = (era?, timeline?);
+    let mut at = Some(persisted);
+    for _ in 0..=record.eras.len() {
+        let entry = record.eras.iter().find(|entry| Some(entry.era) == at)?;
+        if entry.timeline == Some(timeline) {
+            return at;
+        }
+        at = entry.parent;
+        if at.is_none() {
+            break;
+        }
+    }
+    Some(persisted)
+}
+
+/// The same for the local data.
+pub(crate) fn local_era(seen: &Observation, record: &Record) -> Option<Era> {
+    let data = seen.local_data()?;
+    let timeline = seen.standby().map_or(data.timeline, |standby| standby.timeline);
+    lived_era(record, data.era, Some(timeline)).or(data.era)
+}
+
+/// The same for another member.
+pub(crate) fn reported_era(record: &Record, report: &AgentReport) -> Option<Era> {
+    lived_era(record, report.era, report.timeline).or(report.era)
 }
 
 /// Where a member at (era, position) stands, for following the current era.
@@ -150,11 +180,12 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
     if record.system_identifier.is_some_and(|identifier| identifier != data.system_identifier) {
         return Course::Refuse;
     }
-    match place(record, data.era, local_position(seen)) {
+    let era = local_era(seen, record);
+    match place(record, era, local_position(seen)) {
         Place::NeedsPosition => Course::FindPosition,
         Place::NeedsEra => Course::WaitForEra,
         // The tail of a record that replay has not come to yet may still turn out not to be whole.
-        Place::Forked if !is_settled(&seen.postgres) && place(record, data.era, None) != Place::Forked => {
+        Place::Forked if !is_settled(&seen.postgres) && place(record, era, None) != Place::Forked => {
             Course::FindPosition
         }
         Place::Forked => leave_fork(seen, record, data, upstream),

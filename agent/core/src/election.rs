@@ -54,7 +54,7 @@ pub(crate) fn may_lead(
         return Err(Bar::NotAVoter);
     }
     let Some(position) = divergence::local_position(seen) else { return Err(Bar::PositionUnknown) };
-    match divergence::place_to_lead(record, data.era, Some(position)) {
+    match divergence::place_to_lead(record, divergence::local_era(seen, record), Some(position)) {
         Place::OnChain => {}
         Place::NeedsPosition | Place::NeedsEra => return Err(Bar::PositionUnknown),
         Place::Forked => return Err(Bar::NotOnChain),
@@ -125,7 +125,7 @@ fn is_rival(seen: &Observation, record: &Record, report: &AgentReport) -> bool {
         && !report.stopping
         && report.member.is_some()
         && report.system_identifier == record.system_identifier
-        && divergence::place_to_lead(record, report.era, report.position) != Place::Forked
+        && divergence::place_to_lead(record, divergence::reported_era(record, report), report.position) != Place::Forked
 }
 
 /// For a lost Lease: every claim that carries the identifier belongs to this pod or to one that answers, and nobody

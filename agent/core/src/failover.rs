@@ -5,7 +5,7 @@ use pgha_schema::record::{Bootstrap, Holder};
 use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason};
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
-use crate::{election, lease, record};
+use crate::{divergence, election, lease, record};
 
 /// Why the old holder can't acknowledge any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn take(cycle: &mut Cycle<'_>, read: &LeaseRead) {
 fn taken(cycle: &Cycle<'_>, old: &pgha_schema::record::Record) -> pgha_schema::record::Record {
     let seen = cycle.seen;
     let mut next = record::held_by(old, seen, cycle.timing);
-    record::open_era(&mut next, seen.local_data().and_then(|data| data.era));
+    record::open_era(&mut next, divergence::local_era(seen, old));
     next.release = None;
     next.switchover = None;
     next.restart = None;

@@ -174,11 +174,15 @@ fn upkeep(cycle: &mut Cycle<'_>, record: &Record) {
     if settings_differ(cycle, &standby.settings) {
         cycle.push(Action::ApplySettings);
     }
-    let kept = seen.kept.as_ref();
-    if kept.is_none_or(|kept| crate::record::differs(kept, record)) {
+    keep_record(cycle, record);
+    slots::on_standby(cycle, standby);
+}
+
+/// Keeps what the record says for the day that the Lease is lost (A4); not each renewal of it.
+pub(crate) fn keep_record(cycle: &mut Cycle<'_>, record: &Record) {
+    if cycle.seen.kept.as_ref().is_none_or(|kept| crate::record::differs(kept, record)) {
         cycle.push(Action::KeepRecord { record: Box::new(record.clone()) });
     }
-    slots::on_standby(cycle, standby);
 }
 
 pub(crate) fn settings_differ(cycle: &Cycle<'_>, settings: &crate::observation::SettingsSeen) -> bool {

@@ -220,6 +220,7 @@ fn serve(
     if data.era != Some(record.era()) {
         cycle.push(Action::PersistEra { era: record.era() });
     }
+    following::keep_record(cycle, record);
     complete_era(primary, next);
     next.release = None;
     next.position = primary.current_lsn;
