@@ -34,6 +34,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build and fetch all that the sandbox starts from, and start nothing
+    Prepare,
     /// Take the sandbox down; nothing of it is left but what is cached
     Down,
     /// Say whether the sandbox is up, and what runs in it
@@ -109,6 +111,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
     match command {
         Command::SandboxForwarder { port } => forwarder::run(&Layout::new(), port).map(|()| 0),
         Command::Up { check } => block_on(up(check, &progress)),
+        Command::Prepare => Sandbox::prepare(&progress).map(|()| 0),
         Command::Down => Sandbox::down(&progress).map(|()| 0),
         Command::Status => block_on(commands::status(&progress)),
         Command::Demo => block_on(demo::run(&progress)).map(|()| 0),

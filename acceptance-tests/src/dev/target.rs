@@ -117,6 +117,10 @@ impl Postgres {
         let list = ListParams::default().labels(&labels);
         let found = pods.list(&list).await.context("list pods with the label role=primary")?.items;
         let mut all: Vec<Self> = found.into_iter().filter_map(|pod| Self::of_pod(&pod)).collect();
+        // The demo's, among others in namespaces of their own.
+        if all.len() > 1 && namespace.is_none() && all.iter().any(|one| one.namespace == "default") {
+            all.retain(|one| one.namespace == "default");
+        }
         match all.len() {
             1 => Ok(all.remove(0)),
             0 => bail!("no PostgreSQL cluster with a primary is there; `cargo dev demo` makes one"),
