@@ -83,6 +83,8 @@ pub struct Agent {
     pub confirming: Option<(String, tokio::task::JoinHandle<()>)>,
     /// The last write of the status document failed: it is to be written again.
     pub status_failed: Arc<std::sync::atomic::AtomicBool>,
+    /// The action that failed last and why, so that it is logged once.
+    pub last_failure: Option<(String, String)>,
     /// Cycles so far.
     pub cycles: u64,
 }

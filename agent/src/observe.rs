@@ -144,7 +144,9 @@ impl Agent {
     /// The snapshot.
     pub async fn observe(&mut self) -> Observation {
         let observed_ms = now_ms();
-        self.jobs.settle().await;
+        if self.jobs.settle().await {
+            self.data.touch();
+        }
         let guard = self.guard.state();
         if guard.terminating {
             self.terminate_ms.get_or_insert(observed_ms);

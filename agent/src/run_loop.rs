@@ -117,6 +117,7 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         jobs: JobTable::default(),
         confirming: None,
         status_failed: Arc::default(),
+        last_failure: None,
         last_write: None,
         fence_at_ms: guard.state().deadline_ms,
         terminate_ms: None,
@@ -171,13 +172,21 @@ impl Agent {
             let result = self.act(action).await;
             acted |= !action.is_best_effort();
             let took_ms = now_ms().saturating_sub(began_ms);
-            if took_ms > 1_000 {
+            if took_ms > 1_000 && result.is_ok() {
                 tracing::info!(action = name_of(action), took_ms, "slow action");
             }
-            if let Err(error) = result {
-                tracing::warn!(action = name_of(action), took_ms, %error, "action failed");
-                if !action.is_best_effort() {
-                    break;
+            match result {
+                Ok(()) => self.last_failure = None,
+                Err(error) => {
+                    let failure = (name_of(action), error.to_string());
+                    // Once per change: an API server that is away would fill the log.
+                    if self.last_failure.as_ref() != Some(&failure) {
+                        tracing::warn!(action = failure.0, took_ms, %error, "action failed");
+                    }
+                    self.last_failure = Some(failure);
+                    if !action.is_best_effort() {
+                        break;
+                    }
                 }
             }
         }

@@ -58,14 +58,16 @@ impl JobTable {
         tracing::info!(job = ?kind, "job started");
     }
 
-    /// Takes in what has ended.
-    pub async fn settle(&mut self) {
+    /// Takes in what has ended; tells whether anything has.
+    pub async fn settle(&mut self) -> bool {
+        let mut ended = false;
         for kind in KINDS {
             let slot = &mut self.slots[kind as usize];
             if !slot.task.as_ref().is_some_and(|(_, task)| task.is_finished()) {
                 continue;
             }
             let Some((since_ms, task)) = slot.task.take() else { continue };
+            ended = true;
             let at_ms = now_ms();
             let result = task.await.unwrap_or_else(|error| Err(error.to_string()));
             slot.state = match result {
@@ -81,6 +83,7 @@ impl JobTable {
                 }
             };
         }
+        ended
     }
 
     /// Whether a job that makes data runs.
