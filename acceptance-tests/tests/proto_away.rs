@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 const TYPE: &str = "postgres_ha_cluster";
 
 /// For what must happen; a busy machine may take its time.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A provider configured for an API server at `host`.
 struct Host {
