@@ -110,8 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_hangs_does_not_hold_the_deadline_up() {
-        let outcome: Result<()> =
-            until("an answer", Duration::from_millis(50), || std::future::pending()).await;
+        let outcome: Result<()> = until("an answer", Duration::from_millis(50), std::future::pending).await;
         assert!(outcome.unwrap_err().to_string().contains("one look hung"));
     }
 }

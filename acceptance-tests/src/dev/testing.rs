@@ -202,7 +202,7 @@ fn start_sandbox(options: &Options, progress: &Progress) -> Result<()> {
 }
 
 fn timed(name: &'static str, progress: &Progress, work: impl FnOnce() -> Result<()>) -> Done {
-    progress.heading(format!("{name}"));
+    progress.heading(name);
     let started = Instant::now();
     let outcome = work();
     if let Err(error) = &outcome {
