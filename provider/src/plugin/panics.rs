@@ -76,4 +76,21 @@ mod tests {
         assert!(result.unwrap_err().contains("broken 7"));
         assert_eq!(catch(async { 5 }).await, Ok(5));
     }
+
+    #[test]
+    fn other_panics_are_printed_as_hosts_look_for_them() {
+        const AS_VICTIM: &str = "PGHA_TEST_PANICS";
+        if std::env::var_os(AS_VICTIM).is_some() {
+            install_hook();
+            panic!("outside of any call");
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("plugin::panics::tests::other_panics_are_printed_as_hosts_look_for_them")
+            .env(AS_VICTIM, "1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(printed.lines().any(|line| line.starts_with("panic: outside of any call (")), "{printed}");
+    }
 }
