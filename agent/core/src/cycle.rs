@@ -23,7 +23,8 @@ pub(crate) struct Cycle<'a> {
 
 impl<'a> Cycle<'a> {
     pub fn new(timing: &'a Timing, memory: &Memory, seen: &'a Observation) -> Self {
-        let memory = lease::note_renewal(memory, seen);
+        let mut memory = lease::note_renewal(memory, seen);
+        lease::forget_what_is_over(timing, &mut memory, seen);
         Self { timing, seen, memory, actions: Vec::new(), wake_after_ms: IDLE_WAKE_MS, guarded: false }
     }
 

@@ -120,7 +120,11 @@ fn place_on(chain: &[&EraEntry], era: Option<Era>, position: Option<Lsn>) -> Pla
     if newer.is_empty() {
         return Place::OnChain;
     }
-    // Every newer start bounds it: a later era may have forked before an earlier one's start.
+    // Every newer start bounds it: a later era may have forked before an earlier one's start. Only the current one can
+    // still be completed; where another began nobody will ever say.
+    if newer.iter().skip(1).any(|entry| entry.start.is_none()) {
+        return Place::Forked;
+    }
     let Some(bound) = newer.iter().map(|entry| entry.start).collect::<Option<Vec<_>>>() else {
         return Place::NeedsEra;
     };

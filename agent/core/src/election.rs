@@ -17,8 +17,9 @@ const PEER_PATIENCE_MS: u64 = 500;
 /// How long a member that answers but still replays is waited for.
 const REPLAY_PATIENCE_MS: u64 = 10_000;
 
-/// Whether this member may ever lead now: wanted, not told to stop.
-pub(crate) fn is_wanted(seen: &Observation) -> Result<(), Bar> {
+/// Whether this member may ever lead now: wanted, not told to stop. An ordinal that is to be scaled away leads only when
+/// the record says that nobody else may, and moves the lead on at once.
+pub(crate) fn is_wanted(seen: &Observation, record: &Record) -> Result<(), Bar> {
     let Some(wish) = seen.wish() else { return Err(Bar::Stopped) };
     if wish.state == RunState::Stopped {
         return Err(Bar::Stopped);
@@ -26,7 +27,9 @@ pub(crate) fn is_wanted(seen: &Observation) -> Result<(), Bar> {
     if seen.signals.terminate_ms.is_some() {
         return Err(Bar::Terminating);
     }
-    if seen.me.ordinal > wish.replicas {
+    let last_hope = record.mode == SyncMode::Sync
+        && seen.member().is_some_and(|member| record.voters.contains(member));
+    if seen.me.ordinal > wish.replicas && !last_hope {
         return Err(Bar::BeyondReplicas);
     }
     Ok(())
@@ -40,8 +43,8 @@ pub(crate) fn may_lead(
     expired: bool,
     waited_ms: u64,
 ) -> Result<(), Bar> {
-    is_wanted(seen)?;
     let record = &read.record;
+    is_wanted(seen, record)?;
     let Some(data) = seen.local_data() else { return Err(Bar::NotOnChain) };
     if record.system_identifier != Some(data.system_identifier) {
         return Err(Bar::NotOnChain);

@@ -3,7 +3,7 @@
 use pgha_schema::record::{Bootstrap, Holder};
 
 use crate::decision::Memory;
-use crate::observation::{DataSeen, LeaseRead, LeaseSeen, Observation};
+use crate::observation::{DataSeen, LeaseRead, LeaseSeen, Observation, PostgresSeen};
 use crate::timing::Timing;
 
 /// Whose the record is, seen from here.
@@ -61,6 +61,16 @@ pub(crate) fn note_renewal(memory: &Memory, seen: &Observation) -> Memory {
         memory.led = Some(read.record.clone());
     }
     memory
+}
+
+/// Once postgres is down and the deadline is past, the lead that it counted for is over: what is started later, as a
+/// standby or after a new renewal, is not judged by it.
+pub(crate) fn forget_what_is_over(timing: &Timing, memory: &mut Memory, seen: &Observation) {
+    let over = fence_at_ms(timing, memory).is_some_and(|at_ms| seen.now_ms >= at_ms);
+    if over && seen.postgres == PostgresSeen::Down {
+        memory.renewed_ms = None;
+        memory.attempt = None;
+    }
 }
 
 /// When the fence begins: counted from before the last good renewal was sent. While the wish changes, the shorter of

@@ -1,1 +1,269 @@
-//! Walk-throughs as text.
+//! Walk-throughs as text: a story, one step a line, read like a log.
+//!
+//! ```text
+//! wish 2 sync preferred      the cluster, before it starts (or a change of it later)
+//! run 20                     seconds
+//! until 30 TEXT              until the log says TEXT
+//! kill-container 0           a fault or something that people do
+//! expect primary 1           what has to hold now
+//! heals                      every fault ends; it has to heal
+//! ```
+
+use pgha_agent_core::observation::SwitchoverRequest;
+use pgha_schema::desired::{Durability, RunState, SyncMode};
+
+use crate::faults::{Cut, Fault, Wish};
+use crate::invariants::{acked_commits_survive, heals};
+use crate::postgres::Postgres;
+use crate::run::{settle, wish};
+use crate::world::{PODS, World};
+
+/// A script that does not say what it should, or a story that went otherwise.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: `{text}`: {why}")]
+pub struct ScriptError {
+    line: usize,
+    text: String,
+    why: String,
+}
+
+/// Plays a script and returns its transcript: the script's own lines, and under each what happened.
+///
+/// # Errors
+/// When a line can't be read, an expectation fails or a property breaks.
+pub fn play(script: &str) -> Result<String, ScriptError> {
+    let mut world = World::new(1, wish(2, SyncMode::Sync, Durability::Preferred), None);
+    let mut transcript = String::new();
+    let mut told = 0;
+    for (number, line) in script.lines().enumerate() {
+        let line = line.trim();
+        transcript.push_str(line);
+        transcript.push('\n');
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let error = |why: String| ScriptError { line: number + 1, text: line.to_owned(), why };
+        let played = step(&mut world, line).map_err(error);
+        for entry in &world.log[told..] {
+            if !entry[8..].starts_with('*') {
+                transcript.push_str("    ");
+                transcript.push_str(&shorten(entry));
+                transcript.push('\n');
+            }
+        }
+        told = world.log.len();
+        if let Some(violation) = &world.violation {
+            return Err(error(format!("{violation}\n{transcript}")));
+        }
+        played.map_err(|error| ScriptError { why: format!("{}\n{transcript}", error.why), ..error })?;
+    }
+    Ok(transcript)
+}
+
+/// Tenths of a second are enough to read.
+fn shorten(entry: &str) -> String {
+    let (at, text) = entry.split_at(7);
+    let at: u64 = at.trim().parse().unwrap_or(0);
+    format!("{:>4}.{} {}", at / 1_000, at % 1_000 / 100, text.trim())
+}
+
+fn step(world: &mut World, line: &str) -> Result<(), String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["wish", replicas, mode, durability] => {
+            let next = wish(number(replicas)? as u32, read_mode(mode)?, read_durability(durability)?);
+            if world.now == 0 {
+                *world = World::new(1, next, None);
+            } else {
+                world.api.wish(|desired| {
+                    desired.replicas = next.replicas;
+                    desired.sync_mode = next.sync_mode;
+                    desired.durability = next.durability;
+                });
+            }
+        }
+        ["run", seconds] => {
+            let until = world.now + number(seconds)? * 1_000;
+            while world.now < until && world.violation.is_none() {
+                world.step();
+            }
+        }
+        ["until", seconds, ..] => {
+            let text = line.splitn(3, ' ').nth(2).unwrap_or_default();
+            wait_for(world, number(seconds)? * 1_000, text)?;
+        }
+        ["expect", ref what @ ..] => expect(world, what)?,
+        ["heals"] => settle(world),
+        ["unschedulable", pod] => world.pods[index(pod)?].schedulable = false,
+        ["schedulable", pod] => world.pods[index(pod)?].schedulable = true,
+        ["stop"] => world.api.wish(|desired| desired.state = RunState::Stopped),
+        ["resume"] => world.api.wish(|desired| desired.state = RunState::Running),
+        ["destroy"] => destroy(world),
+        ["create"] => create(world)?,
+        ["api", "away"] => world.api.down = true,
+        ["api", "back"] => world.api.down = false,
+        ["switchover"] => switchover(world, None),
+        ["switchover", pod] => switchover(world, Some(index(pod)?)),
+        ["restart-agents"] => {
+            for pod in 0..PODS {
+                world.inflict(&Fault::KillAgent(pod));
+            }
+        }
+        ["restart-pods"] => {
+            for pod in 0..PODS {
+                if world.pods[pod].exists {
+                    world.delete_pod(pod);
+                }
+            }
+        }
+        _ => world.inflict(&fault(&words)?),
+    }
+    Ok(())
+}
+
+fn wait_for(world: &mut World, within_ms: u64, text: &str) -> Result<(), String> {
+    let (from, deadline) = (world.log.len(), world.now + within_ms);
+    let mut at = from;
+    while world.now < deadline && world.violation.is_none() {
+        world.step();
+        if world.log[at..].iter().any(|entry| entry.contains(text)) {
+            return Ok(());
+        }
+        at = world.log.len();
+    }
+    Err("it did not happen".to_owned())
+}
+
+fn fault(words: &[&str]) -> Result<Fault, String> {
+    Ok(match words {
+        ["crash-postgres", pod] => Fault::CrashPostgres(index(pod)?),
+        ["kill-container", pod] => Fault::KillContainer(index(pod)?, true),
+        ["delete-pod", pod] => Fault::DeletePod(index(pod)?),
+        ["force-delete", pod] => Fault::ForceDelete(index(pod)?),
+        ["wipe-volume", pod] => Fault::WipeVolume(index(pod)?),
+        ["reboot", pod, seconds] => Fault::Reboot(index(pod)?, number(seconds)? * 1_000),
+        ["cut", pod, "wholly"] => Fault::Cut(index(pod)?, Cut::Wholly, 0),
+        ["cut", pod, "api"] => Fault::Cut(index(pod)?, Cut::Api, 0),
+        ["cut", pod, "peers"] => Fault::Cut(index(pod)?, Cut::Peers, 0),
+        ["freeze-container", pod, seconds] => Fault::FreezeContainer(index(pod)?, number(seconds)? * 1_000),
+        ["freeze-agent", pod, seconds] => Fault::FreezeAgent(index(pod)?, number(seconds)? * 1_000),
+        ["delete-lease"] => Fault::DeleteLease,
+        ["restart-setting", value] => Fault::Wish(Wish::Restart(number(value)?)),
+        ["template", value] => Fault::Wish(Wish::Template(number(value)?)),
+        _ => return Err("no such step".to_owned()),
+    })
+}
+
+fn expect(world: &World, what: &[&str]) -> Result<(), String> {
+    let serving: Vec<usize> = (0..PODS).filter(|pod| world.serves(*pod)).collect();
+    let record = world.api.lease.as_ref().map(|(_, record)| record);
+    let found = match what {
+        ["primary", pod] => (serving == [index(pod)?]).then_some(()).ok_or(format!("{serving:?} serve")),
+        ["a", "primary"] => (serving.len() == 1).then_some(()).ok_or(format!("{serving:?} serve")),
+        ["nobody", "serves"] => serving.is_empty().then_some(()).ok_or(format!("{serving:?} serve")),
+        ["voter", pod] => {
+            let member = world.pods[index(pod)?].volume.counted().map(|data| data.member.clone());
+            let voters = record.map(|record| record.voters.clone()).unwrap_or_default();
+            member.is_some_and(|member| voters.len() == 1 && voters.contains(&member)).then_some(()).ok_or(
+                format!("V is {voters:?}"),
+            )
+        }
+        ["no", "voters"] => {
+            record.is_some_and(|record| record.voters.is_empty()).then_some(()).ok_or("there are".to_owned())
+        }
+        ["degraded"] => record.is_some_and(|record| record.degraded).then_some(()).ok_or("it is not".to_owned()),
+        ["writes"] => {
+            (world.now - world.oracle.last_at < 1_000).then_some(()).ok_or("there are none".to_owned())
+        }
+        ["no", "writes"] => {
+            (world.now - world.oracle.last_at >= 1_000).then_some(()).ok_or("there are".to_owned())
+        }
+        ["era", era] => {
+            let at = record.map_or(0, |record| record.era().0);
+            (at == number(era)?).then_some(()).ok_or(format!("it is era {at}"))
+        }
+        ["mode", mode] => {
+            let at = record.map(|record| record.mode);
+            (at == Some(read_mode(mode)?)).then_some(()).ok_or(format!("it is {at:?}"))
+        }
+        ["healthy"] => heals::check(world).map_or(Ok(()), |violation| Err(violation.to_string())),
+        ["every", "row"] => every_row(world, &serving),
+        ["acknowledged"] => {
+            let acknowledged = world.api.status.as_ref().and_then(|status| status.acknowledged.as_ref());
+            let at = acknowledged.map(|acknowledged| acknowledged.generation);
+            (at == Some(world.api.desired.generation)).then_some(()).ok_or(format!("{at:?} is"))
+        }
+        _ => return Err("no such expectation".to_owned()),
+    };
+    found.map_err(|why| format!("not so: {why}"))
+}
+
+fn every_row(world: &World, serving: &[usize]) -> Result<(), String> {
+    let Some(data) = serving.first().and_then(|pod| world.pods[*pod].volume.data.as_ref()) else {
+        return Err("nobody serves".to_owned());
+    };
+    acked_commits_survive::check(&world.oracle, &data.wal, "the primary")
+        .map_or(Ok(()), |violation| Err(violation.to_string()))
+}
+
+fn switchover(world: &mut World, target: Option<usize>) {
+    let id = world.next();
+    let target_pod = target.map(|pod| world.pods[pod].name.clone());
+    for pod in 0..PODS {
+        if world.serves(pod) {
+            world.pods[pod].agent.request = Some(SwitchoverRequest { id, target_pod: target_pod.clone() });
+            world.poke(pod);
+        }
+    }
+}
+
+/// What the provider's destroy leaves: the volumes, each with the whole record (P21).
+fn destroy(world: &mut World) {
+    let record = world.api.lease.take().map(|(_, record)| record);
+    for pod in 0..PODS {
+        world.kill_container(pod, false);
+        let at = &mut world.pods[pod];
+        at.exists = false;
+        at.start_at = None;
+        at.postgres = Postgres::Down;
+        if at.volume.data.is_some() {
+            at.volume.kept.clone_from(&record);
+        }
+    }
+    world.api.set_replicas = 0;
+    world.api.status = None;
+}
+
+/// The provider's create over volumes that carry a record: the Lease is made with the one of the highest era.
+fn create(world: &mut World) -> Result<(), String> {
+    let kept = world.pods.iter().filter_map(|at| at.volume.kept.clone()).max_by_key(|record| record.era());
+    let record = kept.ok_or("no volume carries a record")?;
+    world.api.wish(|desired| desired.state = RunState::Running);
+    world.api.create(record);
+    Ok(())
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn index(text: &str) -> Result<usize, String> {
+    let pod = number(text)? as usize;
+    if pod < PODS { Ok(pod) } else { Err(format!("there is no pod {pod}")) }
+}
+
+fn read_mode(text: &str) -> Result<SyncMode, String> {
+    match text {
+        "sync" => Ok(SyncMode::Sync),
+        "async" => Ok(SyncMode::Async),
+        _ => Err(format!("`{text}` is no mode")),
+    }
+}
+
+fn read_durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "preferred" => Ok(Durability::Preferred),
+        "required" => Ok(Durability::Required),
+        _ => Err(format!("`{text}` is no durability")),
+    }
+}
