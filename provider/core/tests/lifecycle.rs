@@ -1,5 +1,5 @@
 //! Whole lives of clusters against a toy Kubernetes: create, drift, repair, scale, destroy, resume, import.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic)]
 
 mod common;
 #[path = "common/fake.rs"]
@@ -210,7 +210,7 @@ fn any_other_drift_shows_with_object_and_field_and_is_repaired() {
         (
             |fake| {
                 fake.edit(Kind::Role, "orders", "/metadata/labels", json!({"app.kubernetes.io/name": "postgres-ha",
-                "app.kubernetes.io/instance": "orders", "app.kubernetes.io/managed-by": "terraform-provider-postgres"}))
+                "app.kubernetes.io/instance": "orders", "app.kubernetes.io/managed-by": "terraform-provider-postgres"}));
             },
             "Role/orders",
             "metadata.labels.app.kubernetes.io/component",
@@ -236,7 +236,7 @@ fn any_other_drift_shows_with_object_and_field_and_is_repaired() {
                     "orders",
                     "/spec/template/spec/containers/0/image",
                     json!("evil"),
-                )
+                );
             },
             "StatefulSet/orders",
             "spec.template.spec.containers[name=\"postgres\"].image",
@@ -414,8 +414,8 @@ fn volumes_that_can_not_be_judged_are_refused_before_the_first_write() {
     let marked = json!({ANNOTATION_NEVER_INITIALISED: "true", ANNOTATION_SYSTEM_IDENTIFIER: "1"});
     assert!(over(vec![claim(0, marked)]).is_err());
 
-    let resumed =
-        over(vec![claim(0, kept(SYSTEM, 3, 2, 0)), claim(1, kept(SYSTEM, 7, 0, 1))]).ok().expect("a resume");
+    let resumed = over(vec![claim(0, kept(SYSTEM, 3, 2, 0)), claim(1, kept(SYSTEM, 7, 0, 1))])
+        .unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(resumed.fake.live.record().expect("a record").era(), Era(8), "the highest era counts");
 }
 

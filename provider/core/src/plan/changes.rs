@@ -44,7 +44,7 @@ fn compare(attributes: &[Attribute], at: &Path, prior: &Value, planned: &Value, 
         }
         match (&attribute.shape, was, becomes) {
             (Shape::Nested { nesting: Nesting::Single, attributes }, Value::Object(_), Value::Object(_)) => {
-                compare(attributes, &path, was, becomes, found)
+                compare(attributes, &path, was, becomes, found);
             }
             _ => found.push(Changed {
                 path,
