@@ -111,6 +111,7 @@ pub fn start_controllers(layout: &Layout, programs: &Path, authority: &Authority
         format!("--root-ca-file={}", pki.join("ca.crt").display()),
         format!("--cluster-cidr={POD_NETWORK}"),
         "--allocate-node-cidrs=false".to_owned(),
+        format!("--flex-volume-plugin-dir={}", layout.run().join("volume-plugins").display()),
         "--bind-address=127.0.0.1".to_owned(),
         "--profiling=false".to_owned(),
     ];

@@ -11,8 +11,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
 use super::cgroups;
-use super::kernel;
 use super::layout::{Layout, PREFIX};
+use super::machine;
 use crate::poll::{Seen, until_blocking};
 use crate::process::{ProcessId, run_args};
 use crate::progress::Progress;
@@ -60,17 +60,17 @@ pub fn down(layout: &Layout, progress: &Progress) -> Result<()> {
             cgroups::remove(&group).map(Seen::Yes)
         })?;
     }
-    kernel::restore(layout)?;
+    machine::restore(layout)?;
     stage.update("files");
     for file in sockets.iter().chain(&cni_results()).chain(&log_links(layout)) {
         remove(file)?;
     }
+    for folder in &machine::folders(layout) {
+        remove(folder)?;
+    }
+    // The last one holds what this function works from.
     for folder in [layout.state(), layout.run().to_owned()] {
         remove(&folder)?;
-    }
-    // Only when nothing else is in them.
-    for folder in ["/run/containerd/s", "/run/containerd", CNI_RESULTS, "/var/lib/cni", LOG_LINKS] {
-        let _ = fs::remove_dir(folder);
     }
     stage.done();
     Ok(())
@@ -189,11 +189,13 @@ fn shim_sockets(layout: &Layout) -> Vec<PathBuf> {
 
 fn cni_results() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(CNI_RESULTS) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
-        .map(|entry| entry.path())
-        .collect()
+    entries.flatten().map(|entry| entry.path()).filter(|path| is_ours(path)).collect()
+}
+
+/// Results of our networks have our names; those of loopback devices name a pod's namespace, which lies in our folder.
+fn is_ours(result: &Path) -> bool {
+    let named = result.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    named || fs::read_to_string(result).is_ok_and(|text| text.contains("/run/pgha-sandbox/"))
 }
 
 fn log_links(layout: &Layout) -> Vec<PathBuf> {

@@ -10,9 +10,9 @@ pub mod down;
 pub mod faults;
 pub mod forwarder;
 pub mod images;
-pub mod kernel;
 mod layers;
 pub mod layout;
+pub mod machine;
 pub mod netns;
 pub mod network;
 pub mod node;
@@ -76,7 +76,10 @@ impl Sandbox {
     /// # Errors
     /// When a part can't be had.
     pub fn prepare(progress: &Progress) -> Result<()> {
-        up::prepare(&Layout::new(), progress).map(|_| ())
+        let layout = Layout::new();
+        up::prepare(&layout, progress)?;
+        // What the preparation itself needed; a sandbox that is up stays.
+        if layout.daemons().names().is_empty() { Self::down(&Progress::quiet()) } else { Ok(()) }
     }
 
     /// Takes the sandbox down, whatever state it is in.

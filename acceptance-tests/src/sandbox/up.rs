@@ -15,8 +15,8 @@ use super::layout::{Layout, NODE_COUNT, Node};
 use super::node::Containerd;
 use super::pki::Authority;
 use super::{
-    assets, cgroups, client_of, control_plane, down, images, kernel, network, node, objects, packages, store,
-    volumes,
+    assets, cgroups, client_of, control_plane, down, images, machine, network, node, objects, packages,
+    store, volumes,
 };
 use crate::poll::{self, Seen};
 use crate::process::Daemon;
@@ -47,6 +47,8 @@ pub fn prepare(layout: &Layout, progress: &Progress) -> Result<Prepared> {
 
 fn prepare_locked(layout: &Layout, progress: &Progress) -> Result<Prepared> {
     packages::ensure(progress)?;
+    layout.record_state()?;
+    machine::remember(layout)?;
     // The build takes minutes of processor, the rest waits for the network: both at once.
     let (programs, store) = std::thread::scope(|scope| {
         let programs = scope.spawn(|| assets::kubernetes(layout, progress));
@@ -132,8 +134,6 @@ async fn start(layout: &Layout, prepared: Prepared, stage: &crate::progress::Sta
 
 /// Everything up to a control plane that answers.
 fn foundations(layout: &Layout, programs: &Path, port: u16) -> Result<Authority> {
-    layout.record_state()?;
-    kernel::remember(layout)?;
     cgroups::create()?;
     network::create(layout)?;
     let bin = layout.run().join("bin");
