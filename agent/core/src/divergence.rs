@@ -5,10 +5,12 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::{EraEntry, Record};
 use pgha_schema::status::{AgentReport, Role};
 
-use crate::observation::{DataSeen, LeaseRead, LocalData, Observation, PostgresSeen, Upstream};
+use crate::observation::{DataSeen, Job, LeaseRead, LocalData, Observation, PostgresSeen, Upstream};
 
 /// Rewinds that may fail before the member is cloned instead.
 const REWIND_TRIES: u32 = 2;
+/// A member that is forked so soon after a rewind is cloned.
+const REWIND_AGAIN_MS: u64 = 30_000;
 
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,8 +206,10 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
 fn leave_fork(seen: &Observation, record: &Record, data: &LocalData, upstream: Upstream) -> Course {
     let Some(source) = replaceable(seen, record, data) else { return Course::WaitForSource };
     let tries = match &seen.jobs.rewind {
-        crate::observation::Job::Failed { failures, .. } => *failures,
-        _ => 0,
+        Job::Failed { failures, .. } => *failures,
+        // It ended well just now, and yet this data is forked: rewinding again would not help either.
+        Job::Done { at_ms, .. } if seen.now_ms.saturating_sub(*at_ms) < REWIND_AGAIN_MS => REWIND_TRIES,
+        Job::Idle | Job::Running { .. } | Job::Done { .. } => 0,
     };
     if !rewindable(record, data) || tries >= REWIND_TRIES {
         return Course::Clone(upstream, ClonePermit { sealed: () });

@@ -27,8 +27,8 @@ pub(crate) fn is_wanted(seen: &Observation, record: &Record) -> Result<(), Bar> 
     if seen.signals.terminate_ms.is_some() {
         return Err(Bar::Terminating);
     }
-    let last_hope = record.mode == SyncMode::Sync
-        && seen.member().is_some_and(|member| record.voters.contains(member));
+    let last_hope =
+        record.mode == SyncMode::Sync && seen.member().is_some_and(|member| record.voters.contains(member));
     if seen.me.ordinal > wish.replicas && !last_hope {
         return Err(Bar::BeyondReplicas);
     }
@@ -128,7 +128,8 @@ fn is_rival(seen: &Observation, record: &Record, report: &AgentReport) -> bool {
         && !report.stopping
         && report.member.is_some()
         && report.system_identifier == record.system_identifier
-        && divergence::place_to_lead(record, divergence::reported_era(record, report), report.position) != Place::Forked
+        && divergence::place_to_lead(record, divergence::reported_era(record, report), report.position)
+            != Place::Forked
 }
 
 /// For a lost Lease: every claim that carries the identifier belongs to this pod or to one that answers, and nobody

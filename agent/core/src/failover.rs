@@ -132,8 +132,9 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     let seen = cycle.seen;
     let Some(kept) = &seen.kept else { return cycle.finish(Reason::LeaseLost) };
     let waited = cycle.elapsed_ms(since_ms) >= cycle.timing.lease_duration_ms().max(kept.lease_duration_ms);
-    let usable =
-        kept.bootstrap == Bootstrap::Done && seen.member().is_some() && election::is_wanted(seen, kept).is_ok();
+    // Also an ordinal that is to be scaled away: whoever is newest has to, and moves the lead on.
+    let may = matches!(election::is_wanted(seen, kept), Ok(()) | Err(Bar::BeyondReplicas));
+    let usable = kept.bootstrap == Bootstrap::Done && seen.member().is_some() && may;
     let detached = seen.standby().is_some_and(|standby| standby.stream == StreamSeen::Detached);
     if !(waited && usable && election::every_volume_heard(seen) && election::is_newest(seen)) {
         return cycle.finish(Reason::LeaseLost);

@@ -240,7 +240,8 @@ fn may_take<'a>(
             && !report.stopping
             && report.role == Role::Standby
             && report.position.is_some()
-            && divergence::place(record, divergence::reported_era(record, report), report.position) == Place::OnChain
+            && divergence::place(record, divergence::reported_era(record, report), report.position)
+                == Place::OnChain
             && pod.is_none_or(|pod| pod == report.pod)
             && !seen.pods.get(&report.pod).is_some_and(|at| at.deleting)
     })

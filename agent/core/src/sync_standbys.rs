@@ -60,7 +60,10 @@ pub(crate) fn names_at_promotion(seen: &Observation, record: &Record) -> String 
     let mut fit: Vec<_> = seen
         .reports()
         .filter(|report| report.role == Role::Standby && !report.stopping && is_wanted(&report.pod, wish))
-        .filter(|report| divergence::place_to_lead(record, divergence::reported_era(record, report), report.position) == Place::OnChain)
+        .filter(|report| {
+            divergence::place_to_lead(record, divergence::reported_era(record, report), report.position)
+                == Place::OnChain
+        })
         .filter_map(|report| report.member.clone().map(|member| (report.position, member)))
         .collect();
     fit.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));

@@ -396,7 +396,9 @@ impl World {
         }
         let (now, clock) = (self.now, self.clock(pod));
         let (soon, later) = (now + self.pick(10, 250), now + self.pick(50, 500));
-        let defined_from = now + self.pick(0, 4_000);
+        // A checkpointer in the midst of its fsyncs takes its time.
+        let defined_from = now + self.pick(0, 20_000);
+        let mutation = self.mutation;
         let desired = self.pods[pod].agent.desired.clone();
         let fence_at = self.pods[pod].agent.fence_at.filter(|at| *at > clock);
         let at = &mut self.pods[pod];
@@ -412,8 +414,10 @@ impl World {
             }
             Action::LeaveStream if !process.primary => {
                 process.upstream = None;
-                process.receiver = None;
                 process.detached = true;
+                if mutation != Some(Mutation::KeepsStream) {
+                    process.receiver = None;
+                }
                 return went(true, 60);
             }
             Action::Follow { upstream } if !process.primary => {

@@ -295,6 +295,12 @@ impl World {
     fn may_happen(&self, fault: &Fault) -> bool {
         let Fault::WipeVolume(pod) = *fault else {
             return match *fault {
+                // A Lease that is lost before there is data is for a person to make again.
+                Fault::DeleteLease => self
+                    .api
+                    .lease
+                    .as_ref()
+                    .is_some_and(|(_, record)| record.bootstrap == pgha_schema::record::Bootstrap::Done),
                 Fault::DeletePod(pod) | Fault::ForceDelete(pod) => self.pods[pod].exists,
                 _ => true,
             };

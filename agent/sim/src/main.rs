@@ -52,6 +52,9 @@ fn main() -> ExitCode {
         eras += outcome.era;
         acknowledged += outcome.acknowledged;
         if let Some(violation) = outcome.violation {
+            if arguments.mutation.is_some_and(|mutation| !mutation.is_noticed_as(&violation)) {
+                continue;
+            }
             bad += 1;
             println!("seed {seed}: {violation}");
             println!("replay: cargo dev sim --replay {seed}");

@@ -2,7 +2,9 @@
 
 use pgha_agent_core::Action;
 use pgha_agent_core::Observation;
-use pgha_agent_core::observation::{DataSeen, InForce, LeaseSeen, PostgresSeen, StreamSeen};
+use pgha_agent_core::observation::{DataSeen, InForce, LeaseSeen, PostgresSeen};
+
+use crate::invariants::Violation;
 
 /// A rule left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -21,12 +23,12 @@ pub enum Mutation {
     NoCheckpoint,
     /// A18: names are emptied although the record still holds V.
     DegradesUnrecorded,
-    /// A9: clients are let in without a renewal after promotion.
-    GateBeforeRenewal,
+    /// A21: whoever is named by a release takes, whatever it has received.
+    BehindRelease,
     /// A3: only timelines are compared, not eras.
     TimelinesOnly,
-    /// A23: any other data is replaced at once, whether the holder lives or not.
-    CrashesNeverRecover,
+    /// Nobody ever starts postgres again: it has to be seen that nothing heals.
+    NeverStarts,
 }
 
 impl Mutation {
@@ -39,10 +41,28 @@ impl Mutation {
         Self::RecordsBeforeCatchUp,
         Self::NoCheckpoint,
         Self::DegradesUnrecorded,
-        Self::GateBeforeRenewal,
+        Self::BehindRelease,
         Self::TimelinesOnly,
-        Self::CrashesNeverRecover,
+        Self::NeverStarts,
     ];
+
+    /// Whether this is the property that has to break.
+    pub fn is_noticed_as(self, violation: &Violation) -> bool {
+        match self {
+            Self::NoFence | Self::NoExpiry | Self::KeepsStream => {
+                matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
+            }
+            Self::AnybodyVotes
+            | Self::RecordsBeforeCatchUp
+            | Self::NoCheckpoint
+            | Self::DegradesUnrecorded
+            | Self::BehindRelease => {
+                matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
+            }
+            Self::TimelinesOnly => matches!(violation, Violation::HistoriesMixed { .. }),
+            Self::NeverStarts => matches!(violation, Violation::NotHealed { .. }),
+        }
+    }
 
     /// What the agent is made to believe.
     pub fn distort(self, seen: &mut Observation) {
@@ -52,18 +72,13 @@ impl Mutation {
                     read.first_seen_ms = read.first_seen_ms.saturating_sub(60_000);
                 }
             }
-            Self::KeepsStream => {
-                if let PostgresSeen::Standby(standby) = &mut seen.postgres {
-                    if !matches!(standby.stream, StreamSeen::Waiting { .. }) {
-                        standby.stream = StreamSeen::Detached;
-                    }
-                }
-            }
             Self::AnybodyVotes => {
-                let member = seen.member().cloned();
-                let leads = seen.primary().is_some();
-                if let (LeaseSeen::Read(read), Some(member), false) = (&mut seen.lease, member, leads) {
-                    read.record.voters.insert(member);
+                let member = seen.member().filter(|_| seen.standby().is_some()).cloned();
+                let now_ms = seen.now_ms;
+                if let (LeaseSeen::Read(read), Some(member)) = (&mut seen.lease, member) {
+                    if now_ms.saturating_sub(read.first_seen_ms) > 10_000 {
+                        read.record.voters.insert(member);
+                    }
                 }
             }
             Self::RecordsBeforeCatchUp => {
@@ -74,9 +89,12 @@ impl Mutation {
                     });
                 }
             }
-            Self::GateBeforeRenewal => {
-                if let PostgresSeen::Primary(primary) = &mut seen.postgres {
-                    primary.primary_since_ms = 0;
+            Self::BehindRelease => {
+                if let LeaseSeen::Read(read) = &mut seen.lease {
+                    if let Some(release) = &mut read.record.release {
+                        release.position = pgha_schema::lsn::Lsn::ZERO;
+                        release.target = None;
+                    }
                 }
             }
             Self::TimelinesOnly => {
@@ -84,7 +102,11 @@ impl Mutation {
                     data.era = Some(read.record.era());
                 }
             }
-            Self::NoFence | Self::NoCheckpoint | Self::DegradesUnrecorded | Self::CrashesNeverRecover => {}
+            Self::NoFence
+            | Self::KeepsStream
+            | Self::NoCheckpoint
+            | Self::DegradesUnrecorded
+            | Self::NeverStarts => {}
         }
     }
 
@@ -95,7 +117,7 @@ impl Mutation {
             (Self::NoCheckpoint, Action::ConfirmInForce { names, .. }) => {
                 Some(Action::ConfirmInForce { names, checkpoint: false })
             }
-            (Self::CrashesNeverRecover, Action::StartPostgres { .. }) => None,
+            (Self::NeverStarts, Action::StartPostgres { .. }) => None,
             (_, action) => Some(action),
         }
     }

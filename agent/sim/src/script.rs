@@ -164,14 +164,17 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         ["voter", pod] => {
             let member = world.pods[index(pod)?].volume.counted().map(|data| data.member.clone());
             let voters = record.map(|record| record.voters.clone()).unwrap_or_default();
-            member.is_some_and(|member| voters.len() == 1 && voters.contains(&member)).then_some(()).ok_or(
-                format!("V is {voters:?}"),
-            )
+            member
+                .is_some_and(|member| voters.len() == 1 && voters.contains(&member))
+                .then_some(())
+                .ok_or(format!("V is {voters:?}"))
         }
         ["no", "voters"] => {
             record.is_some_and(|record| record.voters.is_empty()).then_some(()).ok_or("there are".to_owned())
         }
-        ["degraded"] => record.is_some_and(|record| record.degraded).then_some(()).ok_or("it is not".to_owned()),
+        ["degraded"] => {
+            record.is_some_and(|record| record.degraded).then_some(()).ok_or("it is not".to_owned())
+        }
         ["writes"] => {
             (world.now - world.oracle.last_at < 1_000).then_some(()).ok_or("there are none".to_owned())
         }
