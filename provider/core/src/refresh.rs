@@ -172,7 +172,9 @@ pub fn ready(live: &LiveCluster) -> Option<bool> {
     else {
         return Some(false);
     };
-    Some(is_acknowledged(&status, desired.generation, &document_sha256(text)))
+    // A scale-down that was cut off after the agents' word has pods left over.
+    let pods = live.wanted_pods().is_none_or(|pods| pods == u64::from(desired.replicas) + 1);
+    Some(pods && is_acknowledged(&status, desired.generation, &document_sha256(text)))
 }
 
 /// The address that the platform gave a Service of type LoadBalancer; `None` for other types and before it has one.

@@ -16,6 +16,7 @@ use pgha_provider_core::object::{self, Kind, ObjectKey};
 use pgha_provider_core::outcome;
 use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::refresh::{Refreshed, refresh};
+use pgha_provider_core::step::Step;
 use pgha_provider_core::steps::{self, Job, Leaving};
 use pgha_provider_core::value::Value;
 use pgha_schema::desired::SyncMode;
@@ -285,8 +286,8 @@ fn scale_down_tells_the_agents_first_and_ends_pods_and_volumes_after_their_word(
     assert_eq!(
         interesting,
         [
-            "apply ConfigMap orders-desired",
             "apply StatefulSet orders with 3 pods",
+            "apply ConfigMap orders-desired",
             "delete PodDisruptionBudget orders",
             "wait Acknowledged",
             "apply StatefulSet orders with 1 pods",
@@ -537,4 +538,65 @@ fn a_failed_apply_taints_only_what_never_served_and_claims_nothing_that_is_not_s
     let failed = outcome::updated(&plan.planned, &world.state, &world.fake.live, failure());
     assert_eq!(failed.state.get("sync_mode"), &Value::from("sync"));
     assert_eq!(failed.state.get("ready"), &Value::Bool(false));
+}
+
+#[test]
+fn a_scale_down_that_was_cut_off_after_the_agents_word_is_gone_on_with() {
+    let mut world = World::create(&common::minimal());
+    let mut json = common::minimal();
+    json["replicas"] = json!(1);
+    let config = config(&json);
+    let plan = planned(&config, &world.state, &world.facts);
+    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+    let job = Job {
+        spec: &spec,
+        prior: &world.state,
+        config: &anchor,
+        facts: &world.facts,
+        agent: &agent,
+        gzipped: &[1],
+    };
+    let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
+    let cut = all.iter().position(|step| matches!(step, Step::Wait(_))).expect("a wait");
+    world.fake.run(all[..=cut].to_vec());
+    assert_eq!(world.fake.live.wanted_pods(), Some(3), "the pods have not gone yet");
+    world.refresh();
+    assert_eq!(
+        (world.state.get("replicas"), world.state.get("ready")),
+        (&Value::int(1), &Value::Bool(false))
+    );
+    world.apply(&json);
+    assert_eq!(world.fake.live.wanted_pods(), Some(2));
+}
+
+#[test]
+fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
+    let mut world = World::create(&common::minimal());
+    let pod = |ordinal: u32, phase: &str| {
+        json!({"metadata": {"name": format!("orders-{ordinal}"), "uid": format!("pod-{ordinal}"),
+               "annotations": {"pgha/template-hash": "older"}}, "status": {"phase": phase}})
+    };
+    world.fake.live.pods = Seen::Known(vec![pod(0, "Running"), pod(1, "Pending")]);
+    let mut json = common::minimal();
+    json["postgres_version"] = json!("18.1");
+    let config = config(&json);
+    let plan = planned(&config, &world.state, &world.facts);
+    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+    let job = Job {
+        spec: &spec,
+        prior: &world.state,
+        config: &anchor,
+        facts: &world.facts,
+        agent: &agent,
+        gzipped: &[1],
+    };
+    let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
+    let deleted: Vec<_> = all
+        .iter()
+        .filter_map(|step| match step {
+            Step::Delete { key, uid } => Some((key.to_string(), uid.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(deleted, [("Pod orders-1".to_owned(), Some("pod-1".to_owned()))]);
 }

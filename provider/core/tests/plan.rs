@@ -195,6 +195,10 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     assert!(last_change(&plan).ends_with("agent 0.2.0"));
     let older = made_with(&config, &state, &Facts::default(), "0.0.9");
     assert_eq!(older.planned, state, "an older provider leaves a newer agent alone");
+    let mut json = common::minimal();
+    json["replicas"] = json!(3);
+    let plan = made_with(&common::config(&json), &state, &Facts::default(), "0.0.9");
+    assert!(errors(&plan.diagnostics)[0].contains("Use provider version 0.1.0 or a newer one"));
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
 }
 
 /// Whether a plan does anything in the cluster: a change of `timeouts` or `deletion_protection` does not.
-fn touches_cluster(prior: &Value, changes: &[Changed]) -> bool {
+pub(super) fn touches_cluster(prior: &Value, changes: &[Changed]) -> bool {
     let drifted = prior.get("drift").as_items().is_some_and(|entries| !entries.is_empty());
     let unfinished = prior.get("ready").as_bool() != Some(true);
     drifted || unfinished || changes.iter().any(Changed::is_significant)
@@ -97,7 +97,7 @@ fn bound(planned: &Value) -> Value {
 }
 
 /// Whether this provider's agent is newer than the one in place; versions are compared number by number.
-fn newer(ours: &str, theirs: Option<&str>) -> bool {
+pub(super) fn newer(ours: &str, theirs: Option<&str>) -> bool {
     let Some(theirs) = theirs else { return true };
     let numbers = |version: &str| -> Vec<u64> {
         let plain = version.split(['-', '+']).next().unwrap_or_default();

@@ -70,3 +70,15 @@ fn major(changed: &Changed) -> Option<Diagnostic> {
         .at(changed.path.clone())
     })
 }
+
+/// The objects would be rendered with this provider's older agent.
+pub(super) fn older_provider(ours: &str, theirs: &str) -> Diagnostic {
+    Diagnostic::error(
+        "This provider is older than the cluster's agents",
+        format!(
+            "The agents have version {theirs}, and this provider carries {ours}: a change would put the older ones in their \
+             place, which may not know what the newer ones wrote. Use provider version {theirs} or a newer one. Plans that \
+             change nothing, and destroys, go through."
+        ),
+    )
+}

@@ -1,5 +1,6 @@
 //! What keeps pods from running, as the kubelet, the scheduler and the StatefulSet controller tell it.
 
+use pgha_schema::names::ANNOTATION_TEMPLATE_HASH;
 use serde_json::Value as Json;
 
 use crate::live::LiveCluster;
@@ -53,12 +54,25 @@ pub(super) fn no_pod_can_be_made(troubles: &[Trouble]) -> bool {
 /// Everything that is wrong now.
 pub(super) fn troubles(start: &LiveCluster, now: &LiveCluster) -> Vec<Trouble> {
     let pods = now.pods_by_ordinal();
-    let mut found: Vec<Trouble> = pods.values().filter_map(|pod| of_pod(now, pod)).collect();
+    let current = pods.values().filter(|pod| is_current(now, pod));
+    let mut found: Vec<Trouble> = current.filter_map(|pod| of_pod(now, pod)).collect();
     let wanted = now.wanted_pods().unwrap_or(0);
     if (pods.len() as u64) < wanted {
         found.extend(of_creation(start, now));
     }
     found
+}
+
+/// A pod of an older template is to be made anew anyway: its trouble may be what the new template mends.
+fn is_current(now: &LiveCluster, pod: &Json) -> bool {
+    let set = now.stateful_set();
+    let wanted = set
+        .known()
+        .and_then(|set| object::annotation(set.pointer("/spec/template")?, ANNOTATION_TEMPLATE_HASH));
+    match (wanted, object::annotation(pod, ANNOTATION_TEMPLATE_HASH)) {
+        (Some(wanted), Some(made_from)) => wanted == made_from,
+        _ => true,
+    }
 }
 
 fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {

@@ -1,10 +1,13 @@
 //! A change of a cluster that exists (P6, P16, P17, P18, P23).
 
 use pgha_schema::desired::document_sha256;
+use pgha_schema::names::{ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
 use pgha_schema::quantity::Quantity;
+use pgha_schema::record::Record;
 use serde_json::Value as Json;
 
 use super::{Job, Steps, apply, new_anchor, readable, same_cluster, uid_of, wait};
+use crate::anchor::Anchor;
 use crate::diagnostic::Diagnostic;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind, ObjectKey};
@@ -58,14 +61,18 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     {
         steps.push(render::lease_patch(&inputs, lease_uid));
     }
+    steps.extend(first_lease(job, live, &inputs));
     let growing = growth(job, live);
     steps.extend(growing.iter().cloned());
     let fields = |object: &Json| forced(job, live, object);
-    let objects = render::objects(&inputs).into_iter();
-    steps.extend(objects.map(|object| {
+    let mut objects = render::objects(&inputs);
+    // Last, so that a pod that the holder rolls at once is made from the new template.
+    objects.sort_by_key(|object| is_desired(live, object));
+    steps.extend(objects.into_iter().map(|object| {
         let (forced, uid) = (fields(&object), uid_of(live, &object));
         apply(object, forced, uid)
     }));
+    steps.extend(stuck_pods(live, &render::template_hash(&inputs)));
     steps.extend(no_budget(job, live));
     steps.push(Step::SaveAnchor);
     let sha256 = document_sha256(&render::document(&inputs).to_text());
@@ -103,7 +110,9 @@ fn riskier_than_planned(job: &Job<'_>, live: &LiveCluster) -> Result<(), Diagnos
     let (planned_from, pods) = (job.prior.get("replicas").as_i64(), live.wanted_pods());
     if let (Some(planned_from), Some(pods)) = (planned_from, pods) {
         let there = pods as i64 - 1;
-        if there > planned_from && there > i64::from(job.spec.replicas) {
+        // What we applied ourselves is a scale-down of ours that was cut off, and is gone on with.
+        let ours = recorded_pods(live) == Some(pods);
+        if !ours && there > planned_from && there > i64::from(job.spec.replicas) {
             return Err(Diagnostic::error(
                 "More instances are there than when the plan was made",
                 format!(
@@ -132,6 +141,13 @@ fn riskier_than_planned(job: &Job<'_>, live: &LiveCluster) -> Result<(), Diagnos
         }
     }
     Ok(())
+}
+
+/// The pods that our last apply asked for.
+fn recorded_pods(live: &LiveCluster) -> Option<u64> {
+    let anchor = Anchor::parse(live.anchor().known()?).ok()?;
+    let set = ObjectKey::new(Kind::StatefulSet, live.names.cluster());
+    anchor.objects.get(&set)?.pointer("/spec/replicas")?.as_u64()
 }
 
 /// Claims that are smaller than wanted are asked to grow.
@@ -167,6 +183,40 @@ fn forced(job: &Job<'_>, live: &LiveCluster, object: &Json) -> Forced {
         fields.push(format!(".data.{}", pgha_schema::names::KEY_DESIRED));
     }
     Forced { fields }
+}
+
+fn is_desired(live: &LiveCluster, object: &Json) -> bool {
+    ObjectKey::of(object) == Some(ObjectKey::new(Kind::ConfigMap, live.names.desired()))
+}
+
+/// Pods of an older template in which nothing runs yet: an image that can't be pulled, no node, no Secret. Nobody else
+/// makes them anew while no holder leads, and with `OnDelete` a mended template never reaches them.
+fn stuck_pods(live: &LiveCluster, hash: &str) -> Vec<Step> {
+    let pods = live.pods_by_ordinal().into_values();
+    let stuck = pods.filter(|pod| {
+        pod.pointer("/status/phase").and_then(Json::as_str) == Some("Pending")
+            && object::annotation(pod, ANNOTATION_TEMPLATE_HASH).is_some_and(|other| other != hash)
+    });
+    stuck
+        .map(|pod| Step::Delete {
+            key: ObjectKey::new(Kind::Pod, object::name(pod)),
+            uid: object::uid(pod).map(str::to_owned),
+        })
+        .collect()
+}
+
+/// A create that was cut off before the Lease: nothing was ever initialised, so the first one may still be made. One that was
+/// lost later is the agents' to make again (A4).
+fn first_lease(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>) -> Option<Step> {
+    let identified = |claim: &&Json| object::annotation(claim, ANNOTATION_SYSTEM_IDENTIFIER).is_some();
+    let initialised = job.prior.get("system_identifier").as_str().is_some()
+        || live.system_identifier().is_some()
+        || live.claims_by_ordinal().values().any(identified);
+    let wanted = live.lease().is_missing() && live.stateful_set().is_missing() && !initialised;
+    wanted.then(|| Step::Create {
+        object: render::lease(inputs, &Record::initial(inputs.anchor_uid, job.spec.sync_mode)),
+        taken: Taken::Keep,
+    })
 }
 
 /// A single instance has no disruption budget; one that is there goes.

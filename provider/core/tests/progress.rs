@@ -1,0 +1,134 @@
+//! Waits: what is done, what may still come, and what can't, with its cause.
+#![allow(missing_docs, clippy::panic)]
+
+use pgha_provider_core::live::{LiveCluster, Seen};
+use pgha_provider_core::object::{Kind, ObjectKey};
+use pgha_provider_core::progress::progress;
+use pgha_provider_core::step::{Progress, Wish};
+use serde_json::{Value as Json, json};
+
+const LONG_MS: u64 = 120_000;
+
+/// A cluster that asks for so many pods, and has these.
+fn live(wanted: u32, pods: Vec<Json>) -> LiveCluster {
+    let mut live = LiveCluster::nothing("orders");
+    let set = json!({"metadata": {"name": "orders"}, "spec": {"replicas": wanted,
+        "template": {"metadata": {"annotations": {"pgha/template-hash": "now"}}}}});
+    live.objects.insert(ObjectKey::new(Kind::StatefulSet, "orders"), Seen::Known(set));
+    live.pods = Seen::Known(pods);
+    live
+}
+
+fn pod(ordinal: u32, status: Json) -> Json {
+    json!({"metadata": {"name": format!("orders-{ordinal}"), "annotations": {"pgha/template-hash": "now"}}, "status": status})
+}
+
+fn waiting(reason: &str, message: &str) -> Json {
+    json!({"phase": "Pending", "initContainerStatuses": [{"name": "install-agent", "image": "nope:1", "restartCount": 0,
+        "state": {"waiting": {"reason": reason, "message": message}}}]})
+}
+
+fn unschedulable() -> Json {
+    json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available: no volume"}]})
+}
+
+fn event(kind: &str, name: &str, reason: &str, message: &str) -> Json {
+    json!({"metadata": {"uid": "e", "resourceVersion": "7"}, "involvedObject": {"kind": kind, "name": name},
+        "reason": reason, "message": message})
+}
+
+fn failed(wish: &Wish, now: &LiveCluster, waited_ms: u64) -> Option<String> {
+    match progress(wish, &live(0, vec![]), now, waited_ms) {
+        Progress::Failed(cause) => Some(cause),
+        Progress::Working(_) => None,
+        Progress::Done => panic!("not done"),
+    }
+}
+
+#[test]
+fn an_image_that_can_not_be_pulled_fails_after_a_moment_with_its_name() {
+    let now = live(1, vec![pod(0, waiting("ImagePullBackOff", "not found"))]);
+    assert_eq!(failed(&Wish::Primary, &now, 1_000), None);
+    let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+    assert!(cause.contains("orders-0") && cause.contains("nope:1") && cause.contains("not found"), "{cause}");
+}
+
+#[test]
+fn one_stuck_pod_is_no_failure_while_another_may_become_primary() {
+    let now = live(2, vec![pod(0, unschedulable()), pod(1, json!({"phase": "Running"}))]);
+    assert_eq!(failed(&Wish::Primary, &now, LONG_MS), None);
+    let cause = failed(&Wish::Streaming { standbys: 1 }, &now, LONG_MS).expect("a failure");
+    assert!(cause.contains("orders-0 can't be scheduled") && cause.contains("no volume"), "{cause}");
+}
+
+#[test]
+fn an_autoscaler_that_makes_a_node_is_waited_for() {
+    let mut now = live(1, vec![pod(0, unschedulable())]);
+    assert!(failed(&Wish::Primary, &now, LONG_MS).is_some());
+    now.events = vec![event("Pod", "orders-0", "TriggeredScaleUp", "a node is coming")];
+    assert_eq!(failed(&Wish::Primary, &now, LONG_MS), None);
+}
+
+#[test]
+fn a_quota_that_refuses_pods_fails_unless_the_event_is_of_an_earlier_attempt() {
+    let mut now = live(1, vec![]);
+    now.events = vec![event("StatefulSet", "orders", "FailedCreate", "exceeded quota: pods=0")];
+    let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+    assert!(cause.contains("exceeded quota"), "{cause}");
+    let progress = progress(&Wish::Primary, &now.clone(), &now, LONG_MS);
+    assert!(matches!(progress, Progress::Working(_)), "{progress:?}");
+}
+
+#[test]
+fn a_crash_loop_fails_with_its_last_lines() {
+    let status = |restarts: u32| {
+        json!({"phase": "Running", "containerStatuses": [{"name": "postgres", "restartCount": restarts,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 3}}}]})
+    };
+    let mut now = live(1, vec![pod(0, status(1))]);
+    assert_eq!(failed(&Wish::Primary, &now, LONG_MS), None, "once is no loop");
+    now = live(1, vec![pod(0, status(5))]);
+    now.logs.insert("orders-0".to_owned(), "FATAL: the disk is on fire".to_owned());
+    let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+    assert!(cause.contains("exit code 3") && cause.contains("on fire"), "{cause}");
+}
+
+#[test]
+fn a_pod_of_an_older_template_is_no_cause() {
+    let mut old = pod(1, waiting("ImagePullBackOff", "not found"));
+    old["metadata"]["annotations"]["pgha/template-hash"] = json!("before");
+    let wish = Wish::Acknowledged { generation: 2, sha256: String::new() };
+    assert_eq!(failed(&wish, &live(1, vec![old]), LONG_MS), None);
+}
+
+#[test]
+fn what_is_left_is_named_with_its_finalizers() {
+    let mut now = live(0, vec![]);
+    let claim =
+        json!({"metadata": {"name": "data-orders-1", "finalizers": ["kubernetes.io/pvc-protection"]}});
+    now.claims = Seen::Known(vec![claim]);
+    let wish = Wish::ClaimsGone { names: vec!["data-orders-1".to_owned()] };
+    match progress(&wish, &now.clone(), &now, 0) {
+        Progress::Working(text) => {
+            assert!(text.contains("data-orders-1 (finalizers: kubernetes.io/pvc-protection)"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn growth_is_done_when_every_bound_claim_has_it_and_fails_when_it_was_refused() {
+    let claim = |capacity: &str| json!({"metadata": {"name": "data-orders-0"}, "status": {"capacity": {"storage": capacity}}});
+    let wish = Wish::Grown { size: "2Gi".to_owned() };
+    let mut now = live(1, vec![]);
+    now.claims = Seen::Known(vec![claim("2048Mi")]);
+    assert_eq!(progress(&wish, &now.clone(), &now, 0), Progress::Done);
+    now.claims = Seen::Known(vec![claim("1Gi")]);
+    assert!(matches!(progress(&wish, &now.clone(), &now, 0), Progress::Working(_)));
+    now.events = vec![event("PersistentVolumeClaim", "data-orders-0", "VolumeResizeFailed", "no space")];
+    assert!(
+        matches!(progress(&wish, &now.clone(), &now, 0), Progress::Failed(why) if why.contains("no space"))
+    );
+}
