@@ -155,8 +155,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));
     let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
     let mut diagnostics = Diagnostics::new();
-    let phases: [fn(&Leaving<'_>, &LiveCluster) -> Result<Steps, Diagnostic>; 3] =
-        [steps::stop, copy_record, remove];
+    let phases: [LeavingPhase; 3] = [steps::stop, copy_record, remove];
     for phase in phases {
         let Steps { steps, diagnostics: told } = phase(&leaving, &work.objects().await?)?;
         diagnostics.extend(told);
@@ -164,6 +163,9 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     }
     Ok(Answer { diagnostics, ..Answer::default() })
 }
+
+/// One phase of a destroy: what to do, by a snapshot from just before it.
+type LeavingPhase = fn(&Leaving<'_>, &LiveCluster) -> Result<Steps, Diagnostic>;
 
 /// The anchor as it is there, with the configuration that is applied now.
 fn remembered(live: &LiveCluster, config: &Json) -> Result<Anchor, Diagnostic> {

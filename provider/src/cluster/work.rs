@@ -17,7 +17,7 @@ use crate::live::execute::Runner;
 use crate::live::wait::Frame;
 
 /// How long an operation that was stopped may look at what it leaves behind.
-const LAST_LOOK: Duration = Duration::from_millis(1_000);
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The same for one that failed by itself.
 const PATIENT_LAST_LOOK: Duration = Duration::from_secs(20);
 

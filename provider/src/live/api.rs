@@ -48,7 +48,7 @@ impl Api {
 
     /// Reads one object.
     pub async fn get(&self, key: &ObjectKey) -> Answer<Json> {
-        let request = || Ok(self.kind(key.kind).get(&key.name, &kube::api::GetParams::default())?);
+        let request = || self.kind(key.kind).get(&key.name, &kube::api::GetParams::default());
         self.patiently(Verb::Get, key.kind, &key.name, request).await
     }
 
@@ -62,7 +62,7 @@ impl Api {
             ..ListParams::default()
         };
         loop {
-            let request = || Ok(self.kind(kind).list(&params)?);
+            let request = || self.kind(kind).list(&params);
             let mut page: Json = self.patiently(Verb::List, kind, "", request).await?;
             let next = page.pointer("/metadata/continue").and_then(Json::as_str).unwrap_or_default();
             params.continue_token = Some(next.to_owned()).filter(|token| !token.is_empty());
@@ -79,21 +79,21 @@ impl Api {
     /// somebody else's object.
     pub async fn create(&self, key: &ObjectKey, object: &Json, mode: Mode) -> Answer<Json> {
         let params = PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(MANAGER.to_owned()) };
-        let request = || Ok(self.kind(key.kind).create(&params, bytes(object))?);
+        let request = || self.kind(key.kind).create(&params, bytes(object));
         self.once(Verb::Create, key.kind, &key.name, request).await
     }
 
     /// Server-side apply. `force` takes fields over from other managers.
     pub async fn apply(&self, key: &ObjectKey, object: &Json, force: bool, mode: Mode) -> Answer<Json> {
         let params = apply_params(force, mode);
-        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object))?);
+        let request = || self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object));
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
     /// The same, without sending it again.
     pub async fn apply_once(&self, key: &ObjectKey, object: &Json, force: bool, mode: Mode) -> Answer<Json> {
         let params = apply_params(force, mode);
-        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object))?);
+        let request = || self.kind(key.kind).patch(&key.name, &params, &Patch::Apply(object));
         self.once(Verb::Patch, key.kind, &key.name, request).await
     }
 
@@ -104,14 +104,14 @@ impl Api {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Merge(patch))?);
+        let request = || self.kind(key.kind).patch(&key.name, &params, &Patch::Merge(patch));
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
     /// Strategic merge patch: lists with keys are merged by them.
     pub async fn strategic_merge(&self, key: &ObjectKey, patch: &Json) -> Answer<Json> {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let request = || Ok(self.kind(key.kind).patch(&key.name, &params, &Patch::Strategic(patch))?);
+        let request = || self.kind(key.kind).patch(&key.name, &params, &Patch::Strategic(patch));
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
@@ -122,7 +122,7 @@ impl Api {
             propagation_policy: Some(kube::api::PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        let request = || Ok(self.kind(key.kind).delete(&key.name, &params)?);
+        let request = || self.kind(key.kind).delete(&key.name, &params);
         match self.patiently(Verb::Delete, key.kind, &key.name, request).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),

@@ -61,6 +61,8 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     })
 }
 
+// The error is as large as what it has to tell, and leaves at once.
+#[allow(clippy::result_large_err)]
 fn seen<T>(answer: Result<T, LiveError>) -> Result<Seen<T>, LiveError> {
     match answer {
         Ok(value) => Ok(Seen::Known(value)),
@@ -100,7 +102,8 @@ fn crashing_container(pod: &Json) -> Option<(String, bool)> {
     let all = [statuses("/status/initContainerStatuses"), statuses("/status/containerStatuses")].concat();
     let crashing = all.iter().filter(|status| status["restartCount"].as_u64().unwrap_or(0) > 0);
     let mut found = crashing.filter_map(|status| {
-        let waits = status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff");
+        let waits =
+            status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff");
         // An init container between two tries is shown as terminated.
         let code = status.pointer("/state/terminated/exitCode").and_then(Json::as_i64);
         let name = status["name"].as_str().unwrap_or(CONTAINER_POSTGRES).to_owned();
@@ -121,7 +124,8 @@ mod tests {
         let running = json!({"name": "postgres", "restartCount": 2, "state": {"running": {}}});
         let pod = json!({"status": {"initContainerStatuses": [waiting("install-agent")], "containerStatuses": [running.clone()]}});
         assert_eq!(crashing_container(&pod), Some(("install-agent".to_owned(), true)));
-        let failed = json!({"name": "install-agent", "restartCount": 1, "state": {"terminated": {"exitCode": 1}}});
+        let failed =
+            json!({"name": "install-agent", "restartCount": 1, "state": {"terminated": {"exitCode": 1}}});
         let pod = json!({"status": {"initContainerStatuses": [failed]}});
         assert_eq!(crashing_container(&pod), Some(("install-agent".to_owned(), false)));
         assert_eq!(crashing_container(&json!({"status": {"containerStatuses": [running]}})), None);
