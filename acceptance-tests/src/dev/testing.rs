@@ -13,8 +13,8 @@ use crate::process::on_path;
 use crate::progress::{Progress, seconds};
 use crate::sandbox::{Layout, Sandbox, assets, selfcheck};
 
-/// Seeds of the simulator in a test run.
-const SEEDS: &str = "1000";
+/// Seeds for the simulator's command. Its own tests, among the unit tests, run a thousand.
+const SEEDS: &str = "100";
 
 /// A part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
