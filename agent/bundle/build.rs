@@ -2,6 +2,8 @@
 //!
 //! A prebuilt one is taken instead when `PGHA_AGENT_BINARY` names it.
 
+#![expect(clippy::panic, reason = "a build script tells cargo of a failure by panicking")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,9 +21,14 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let target = env::var("TARGET").expect("cargo sets TARGET");
     let root = workspace_root();
-    for path in
-        ["agent/src", "agent/Cargo.toml", "agent/core/src", "agent/core/Cargo.toml", "schema/src", "Cargo.lock"]
-    {
+    for path in [
+        "agent/src",
+        "agent/Cargo.toml",
+        "agent/core/src",
+        "agent/core/Cargo.toml",
+        "schema/src",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     println!("cargo::rustc-env=PGHA_AGENT_ARCH={}", arch(&target));
@@ -37,7 +44,8 @@ fn main() {
     } else {
         build(&root, &out, &target)
     };
-    fs::write(out.join("agent.gz"), if skip { Vec::new() } else { gzip(&binary) }).expect("OUT_DIR is writable");
+    fs::write(out.join("agent.gz"), if skip { Vec::new() } else { gzip(&binary) })
+        .expect("OUT_DIR is writable");
     let hash = if skip { String::new() } else { hex::encode(Sha256::digest(&binary)) };
     println!("cargo::rustc-env=PGHA_AGENT_SHA256={hash}");
 }
@@ -69,7 +77,15 @@ fn build(root: &Path, out: &Path, target: &str) -> Vec<u8> {
     let target_dir = out.ancestors().nth(4).expect("cargo's layout of OUT_DIR").join("agent");
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--locked", "--release", "--package", "pgha-agent", "--target", target]);
+    command.current_dir(root).args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "pgha-agent",
+        "--target",
+        target,
+    ]);
     command.arg("--target-dir").arg(&target_dir);
     // What the outer cargo or a wrapper set for the outer build must not leak in: only the inner one's own settings count.
     for (name, _) in env::vars_os() {
@@ -80,8 +96,18 @@ fn build(root: &Path, out: &Path, target: &str) -> Vec<u8> {
             || text.starts_with("DEP_")
             || matches!(
                 text,
-                "RUSTFLAGS" | "RUSTDOCFLAGS" | "TARGET" | "HOST" | "PROFILE" | "OPT_LEVEL" | "DEBUG" | "OUT_DIR"
-                    | "NUM_JOBS" | "MAKEFLAGS" | "MFLAGS" | "LD_LIBRARY_PATH"
+                "RUSTFLAGS"
+                    | "RUSTDOCFLAGS"
+                    | "TARGET"
+                    | "HOST"
+                    | "PROFILE"
+                    | "OPT_LEVEL"
+                    | "DEBUG"
+                    | "OUT_DIR"
+                    | "NUM_JOBS"
+                    | "MAKEFLAGS"
+                    | "MFLAGS"
+                    | "LD_LIBRARY_PATH"
             );
         if foreign {
             command.env_remove(&name);

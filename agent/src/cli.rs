@@ -25,7 +25,10 @@ fn port() -> u16 {
 }
 
 fn own_address() -> IpAddr {
-    std::env::var(env::POD_IP).ok().and_then(|text| text.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    std::env::var(env::POD_IP)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 async fn get(address: IpAddr, path: &str) -> anyhow::Result<Vec<u8>> {
@@ -142,7 +145,9 @@ async fn await_other_leader(from: &str, to: Option<&str>) -> anyhow::Result<Stri
             return Ok(format!("{} leads now, {from} follows", holder.pod));
         }
         if tokio::time::Instant::now() > until {
-            bail!("{from} has not handed over within {SWITCHOVER_DEADLINE:?}; `pgha-agent status` says what it waits for");
+            bail!(
+                "{from} has not handed over within {SWITCHOVER_DEADLINE:?}; `pgha-agent status` says what it waits for"
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -32,7 +32,10 @@ impl DiskProbe {
             loop {
                 since.store(now_ms(), Ordering::Release);
                 let result = write_and_sync(&path);
-                full.store(matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull), Ordering::Release);
+                full.store(
+                    matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull),
+                    Ordering::Release,
+                );
                 since.store(0, Ordering::Release);
                 std::thread::sleep(PAUSE);
             }

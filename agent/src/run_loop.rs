@@ -93,11 +93,8 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let world = World::new(&settings.anchor_uid, Arc::clone(&wake));
     world.watch(&api, &paths, &settings.names);
     let peers = Peers::default();
-    let asker = Asker {
-        own_pod: me.pod.clone(),
-        anchor_uid: me.anchor_uid.clone(),
-        port: settings.rest_port,
-    };
+    let asker =
+        Asker { own_pod: me.pod.clone(), anchor_uid: me.anchor_uid.clone(), port: settings.rest_port };
     peers.ask_for_ever(world.clone(), asker, Arc::clone(&wake));
     let volume = Volume::new(&settings.layout);
     let files = ConfigFiles::open(volume.conf_dir())?;
@@ -198,7 +195,8 @@ impl Agent {
         self.cycles += 1;
         if decision.reason != last.reason || self.cycles == 1 {
             let record = seen.record();
-            let holder = record.and_then(|record| record.holder.as_ref()).map_or("", |holder| holder.pod.as_str());
+            let holder =
+                record.and_then(|record| record.holder.as_ref()).map_or("", |holder| holder.pod.as_str());
             tracing::info!(
                 reason = %decision.reason,
                 holder,
@@ -211,9 +209,8 @@ impl Agent {
         let record = seen.record();
         let mut report = report(seen, decision);
         report.activity.extend(self.world.lock().desired_problem.clone());
-        let follows = seen
-            .standby()
-            .is_some_and(|standby| matches!(standby.stream, StreamSeen::Streaming { .. }));
+        let follows =
+            seen.standby().is_some_and(|standby| matches!(standby.stream, StreamSeen::Streaming { .. }));
         let serves_writes = seen.primary().is_some_and(|primary| primary.gate == Gate::Open);
         self.shared.show(Board {
             report,

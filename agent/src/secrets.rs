@@ -54,7 +54,8 @@ impl Secrets {
     /// The agents' common key.
     pub fn agent_key(&self) -> io::Result<Vec<u8>> {
         let text = self.read("internal", secret_key::AGENT_KEY)?;
-        hex::decode(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("agent-key: {error}")))
+        hex::decode(&text)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("agent-key: {error}")))
     }
 
     /// The file with the replication role's password, written anew when it changed.

@@ -131,10 +131,8 @@ impl Layout {
 impl GuardSettings {
     /// From the environment.
     pub fn from_env() -> Result<Self, SettingsError> {
-        let own = env::current_exe().map_or_else(
-            |_| names::AGENT_PATH.to_owned(),
-            |path| path.to_string_lossy().into_owned(),
-        );
+        let own = env::current_exe()
+            .map_or_else(|_| names::AGENT_PATH.to_owned(), |path| path.to_string_lossy().into_owned());
         // The family of the pod's own address: where that is IPv6, IPv4 may not exist, and the other way round.
         let unspecified = match parsed::<IpAddr>(names::env::POD_IP, "an address")? {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

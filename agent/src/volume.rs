@@ -175,9 +175,9 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_timeline_begins_where_its_history_ends() {
-        let text = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000A28\tno recovery target specified\n";
+        let text =
+            "1\t0/3000148\tno recovery target specified\n\n2\t0/5000A28\tno recovery target specified\n";
         assert_eq!(history_start(text).to_string(), "0/5000A28");
         assert_eq!(history_start("").to_string(), "0/0");
     }

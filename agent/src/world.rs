@@ -85,8 +85,9 @@ impl LeaseCache {
                 let first_seen_ms = known
                     .filter(|known| known.record == record && known.version.uid == version.uid)
                     .map_or_else(now_ms, |known| known.first_seen_ms);
-                let fresh_ms =
-                    fresh_ms.or_else(|| known.filter(|known| known.version == version).and_then(|known| known.fresh_ms));
+                let fresh_ms = fresh_ms.or_else(|| {
+                    known.filter(|known| known.version == version).and_then(|known| known.fresh_ms)
+                });
                 self.seen = Some(LeaseSeen::Read(LeaseRead { version, record, first_seen_ms, fresh_ms }));
             }
             Err(why) => self.seen = Some(LeaseSeen::Unusable { why }),

@@ -79,8 +79,7 @@ impl Agent {
         system_identifier: SystemIdentifier,
         ordinals: &BTreeSet<u32>,
     ) -> Result<(), ActError> {
-        let patch =
-            json!({"metadata": {"annotations": {ANNOTATION_SYSTEM_IDENTIFIER: system_identifier.to_string()}}});
+        let patch = json!({"metadata": {"annotations": {ANNOTATION_SYSTEM_IDENTIFIER: system_identifier.to_string()}}});
         let claims = ordinals.iter().map(|ordinal| self.paths.claim(&self.settings.names.claim(*ordinal)));
         for path in claims {
             self.api.patch(&path, &patch, DEADLINE).await?;

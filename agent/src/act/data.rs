@@ -117,12 +117,19 @@ impl Job {
     /// No postgres may run on what is about to be changed.
     async fn stop(&self) -> Result<(), String> {
         if self.guard.state().postmaster.is_some() {
-            self.guard.ask(Command::Signal { signal: Signal::Fast }).await.map_err(|error| error.to_string())?;
+            self.guard
+                .ask(Command::Signal { signal: Signal::Fast })
+                .await
+                .map_err(|error| error.to_string())?;
             if !self.guard.await_down(STOP_DEADLINE).await {
                 self.guard.ask(Command::Fence).await.map_err(|error| error.to_string())?;
             }
         }
-        if self.guard.await_down(STOP_DEADLINE).await { Ok(()) } else { Err("postgres did not stop".to_owned()) }
+        if self.guard.await_down(STOP_DEADLINE).await {
+            Ok(())
+        } else {
+            Err("postgres did not stop".to_owned())
+        }
     }
 
     async fn clone_data(self) -> Result<(), String> {
@@ -130,7 +137,10 @@ impl Job {
         self.volume.set_marker(Unfinished::Clone).map_err(words("mark the volume"))?;
         remove_tree(&self.volume.making()).map_err(words("remove an unfinished clone"))?;
         remove_tree(&self.volume.replaced()).map_err(words("remove replaced data"))?;
-        self.tools.basebackup(&self.volume.making(), &self.conninfo).await.map_err(|error| error.to_string())?;
+        self.tools
+            .basebackup(&self.volume.making(), &self.conninfo)
+            .await
+            .map_err(|error| error.to_string())?;
         drop_copied_files(&self.volume.making()).map_err(words("clean the clone"))?;
         self.volume.install_made().map_err(words("put the clone in place"))?;
         self.finish()?;

@@ -22,7 +22,11 @@ impl Agent {
         Ok(self.world.read_lease(&self.lease_api, &self.paths, DEADLINE).await?)
     }
 
-    pub(super) async fn write_record(&mut self, version: &LeaseVersion, record: &Record) -> Result<(), ActError> {
+    pub(super) async fn write_record(
+        &mut self,
+        version: &LeaseVersion,
+        record: &Record,
+    ) -> Result<(), ActError> {
         let Some(mut object) = self.world.lock().lease.raw_at(version).cloned() else {
             // Another version came between the decision and now: the same as a conflict at the server.
             self.note_write(WriteOutcome::Conflict);
@@ -30,7 +34,8 @@ impl Agent {
             return Err(ActError::Premise("the Lease changed meanwhile"));
         };
         object["metadata"]["annotations"][ANNOTATION_RECORD] = record_text(record);
-        object["spec"] = spec(record, self.timing.lease_duration_ms(), object["spec"]["leaseTransitions"].as_i64());
+        object["spec"] =
+            spec(record, self.timing.lease_duration_ms(), object["spec"]["leaseTransitions"].as_i64());
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("managedFields");
         }
@@ -68,7 +73,11 @@ impl Agent {
         self.last_write = Some(WriteSeen { at_ms: now_ms(), outcome });
     }
 
-    async fn conclude_write(&mut self, result: Result<Value, ApiError>, sent_ms: u64) -> Result<(), ActError> {
+    async fn conclude_write(
+        &mut self,
+        result: Result<Value, ApiError>,
+        sent_ms: u64,
+    ) -> Result<(), ActError> {
         match result {
             Ok(raw) => {
                 self.world.lease_written(raw, sent_ms);

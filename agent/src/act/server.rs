@@ -131,7 +131,8 @@ impl Agent {
         let auto_text = std::fs::read_to_string(&auto_conf).unwrap_or_default();
         if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.parameters) {
             tracing::warn!("ALTER SYSTEM over settings of the cluster is removed");
-            crate::volume::write_durably(&auto_conf, cleaned.as_bytes()).map_err(file("clean up ALTER SYSTEM"))?;
+            crate::volume::write_durably(&auto_conf, cleaned.as_bytes())
+                .map_err(file("clean up ALTER SYSTEM"))?;
             changed = true;
         }
         Ok(changed)
@@ -167,7 +168,9 @@ impl Agent {
     pub(super) async fn end_walsenders(&mut self, pids: &BTreeSet<i32>) -> Result<(), ActError> {
         let pids: Vec<i32> = pids.iter().copied().collect();
         let session = self.postgres.session().await?;
-        session.query("select pg_terminate_backend(pid) from unnest($1::int[]) pid", &[&pids], SQL_DEADLINE).await?;
+        session
+            .query("select pg_terminate_backend(pid) from unnest($1::int[]) pid", &[&pids], SQL_DEADLINE)
+            .await?;
         Ok(())
     }
 
@@ -239,8 +242,9 @@ impl Agent {
             self.postgres.forget_in_force();
         } else {
             let session = self.postgres.session().await?;
-            let rows =
-                session.query("select current_setting('synchronous_standby_names')", &[], SQL_DEADLINE).await?;
+            let rows = session
+                .query("select current_setting('synchronous_standby_names')", &[], SQL_DEADLINE)
+                .await?;
             if rows.first().is_some_and(|row| row.get::<_, String>(0) == names) {
                 return Ok(());
             }
@@ -271,14 +275,16 @@ async fn set_passwords(local: &Local, secrets: &Secrets, owner: Option<String>) 
     wanted.extend(owner.filter(|owner| *owner != local.superuser).map(|owner| (owner, passwords.app)));
     let session = Session::open(local).await?;
     for (role, password) in wanted {
-        let rows =
-            session.query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE).await?;
+        let rows = session
+            .query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE)
+            .await?;
         let stored = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
         if rows.is_empty() {
             continue;
         }
         let offered = password.clone();
-        let fits = tokio::task::spawn_blocking(move || stored.is_some_and(|stored| scram::fits(&stored, &offered)));
+        let fits =
+            tokio::task::spawn_blocking(move || stored.is_some_and(|stored| scram::fits(&stored, &offered)));
         if !fits.await.unwrap_or(false) {
             let statement = format!("ALTER ROLE {} PASSWORD {}", identifier(&role), literal(&password));
             session.execute(&statement, SQL_DEADLINE).await?;

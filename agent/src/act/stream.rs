@@ -89,7 +89,9 @@ impl Agent {
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some((pid, in_force));
                     wake.notify_one();
                 }
-                Err(error) => tracing::info!(names = wanted, %error, "names are not confirmed to be in force"),
+                Err(error) => {
+                    tracing::info!(names = wanted, %error, "names are not confirmed to be in force")
+                }
             }
         });
         self.confirming = Some((names, task));
@@ -112,7 +114,9 @@ impl Agent {
                     .query("select pg_create_physical_replication_slot($1, true)", &[&name], SQL_DEADLINE)
                     .await?;
             }
-            let behind = |lsn: &Lsn| known.is_some_and(|slot| !slot.active && slot.restart_lsn.is_none_or(|at| at < *lsn));
+            let behind = |lsn: &Lsn| {
+                known.is_some_and(|slot| !slot.active && slot.restart_lsn.is_none_or(|at| at < *lsn))
+            };
             if let Some(lsn) = position.filter(behind) {
                 let advance = session
                     .query(

@@ -205,7 +205,8 @@ impl Api {
         body: Option<(Body, &Value)>,
     ) -> Result<Request<Full<Bytes>>, ApiError> {
         // Read each time: the kubelet renews it, and a file in memory costs nothing.
-        let token = std::fs::read_to_string(self.settings.credentials.join("token")).map_err(ApiError::Connect)?;
+        let token =
+            std::fs::read_to_string(self.settings.credentials.join("token")).map_err(ApiError::Connect)?;
         let mut request = Request::builder()
             .method(method)
             .uri(path)

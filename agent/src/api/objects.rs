@@ -7,8 +7,8 @@ use pgha_schema::desired::{DESIRED_FORMAT, Desired, document_sha256};
 use pgha_schema::ids::{ContainerNonce, SystemIdentifier};
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER,
-    ANNOTATION_TEMPLATE_HASH, APP_NAME, CONTAINER_POSTGRES, KEY_DESIRED, KEY_STATUS, LABEL_INSTANCE, LABEL_NAME,
-    Names,
+    ANNOTATION_TEMPLATE_HASH, APP_NAME, CONTAINER_POSTGRES, KEY_DESIRED, KEY_STATUS, LABEL_INSTANCE,
+    LABEL_NAME, Names,
 };
 use pgha_schema::record::{RECORD_FORMAT, Record};
 use pgha_schema::status::{Acknowledged, ClusterStatus};
@@ -139,7 +139,8 @@ pub fn record_of(lease: &Value, anchor_uid: &str) -> Result<Record, String> {
     }
     let text = annotation(lease, ANNOTATION_RECORD).ok_or("it has no record")?;
     // The format first: a higher one may have any shape.
-    let value: Value = serde_json::from_str(text).map_err(|error| format!("its record is no JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| format!("its record is no JSON: {error}"))?;
     let format = value["format"].as_u64().ok_or("its record has no format")?;
     if format > u64::from(RECORD_FORMAT) {
         return Err(format!("its record has format {format}, newer than this agent's {RECORD_FORMAT}"));
@@ -192,10 +193,11 @@ pub fn pod_of(pod: &Value, names: &Names) -> Option<(String, PodSeen)> {
                 terminated.insert(ContainerNonce::new(nonce));
             }
         }
-        running = text(pod, "/status/phase") == Some("Running") && container.pointer("/state/running").is_some();
+        running =
+            text(pod, "/status/phase") == Some("Running") && container.pointer("/state/running").is_some();
         let exit = container.pointer("/lastState/terminated/exitCode").and_then(Value::as_i64).unwrap_or(0);
-        crash_loop_by_signal = text(container, "/state/waiting/reason") == Some("CrashLoopBackOff")
-            && exit > SIGNAL_EXIT_BASE;
+        crash_loop_by_signal =
+            text(container, "/state/waiting/reason") == Some("CrashLoopBackOff") && exit > SIGNAL_EXIT_BASE;
     }
     let version = version_of(pod)?;
     Some((
@@ -238,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_record_of_another_cluster_or_a_newer_format_is_not_used() {
-        let lease = |record: &Value| json!({"metadata": {"annotations": {ANNOTATION_RECORD: record.to_string()}}});
+        let lease =
+            |record: &Value| json!({"metadata": {"annotations": {ANNOTATION_RECORD: record.to_string()}}});
         let record = Record::initial("mine", SyncMode::Sync);
         let mut value = serde_json::to_value(&record).unwrap();
         assert_eq!(record_of(&lease(&value), "mine"), Ok(record));

@@ -11,7 +11,9 @@ pub fn parents() -> BTreeMap<i32, i32> {
     let mut parents = BTreeMap::new();
     let Ok(entries) = fs::read_dir("/proc") else { return parents };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         // A process may end between the listing and the reading.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         if let Some(parent) = live_parent(&stat) {
@@ -34,7 +36,13 @@ pub fn tree(parents: &BTreeMap<i32, i32>, root: i32) -> BTreeSet<i32> {
     let mut found = BTreeSet::from([root]);
     loop {
         let before = found.len();
-        found.extend(parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| found.contains(parent))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         if found.len() == before {
             return found;
         }

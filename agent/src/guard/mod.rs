@@ -109,7 +109,11 @@ impl Guard {
     /// One wait and what follows from it.
     fn turn(&mut self, signals: &SignalFd) -> io::Result<Option<i32>> {
         self.timers();
-        if self.exiting && self.clear_at_ms.is_none() && self.kill_at_ms.is_none() && self.state.postmaster.is_none() {
+        if self.exiting
+            && self.clear_at_ms.is_none()
+            && self.kill_at_ms.is_none()
+            && self.state.postmaster.is_none()
+        {
             return Ok(Some(0));
         }
         self.wait(signals)?;
@@ -134,7 +138,9 @@ impl Guard {
             self.state.deadline_ms,
             self.kill_at_ms,
             self.clear_at_ms,
-            self.agent.as_ref().map_or(Some(self.restart_at_ms), |agent| Some(agent.beat_ms + AGENT_SILENCE_MS)),
+            self.agent
+                .as_ref()
+                .map_or(Some(self.restart_at_ms), |agent| Some(agent.beat_ms + AGENT_SILENCE_MS)),
         ]
         .into_iter()
         .flatten()
@@ -262,7 +268,8 @@ impl Guard {
     fn start_agent(&mut self, now: u64) {
         match spawn::agent(&self.settings.agent, &self.listener) {
             Ok((pid, socket)) => {
-                self.agent = Some(Agent { pid, socket, lines: Lines::default(), started_ms: now, beat_ms: now });
+                self.agent =
+                    Some(Agent { pid, socket, lines: Lines::default(), started_ms: now, beat_ms: now });
                 self.state.answered = 0;
                 self.state.refused = None;
                 self.tell();

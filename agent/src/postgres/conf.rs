@@ -318,8 +318,14 @@ mod tests {
 
     #[test]
     fn a_wal_level_too_low_for_failover_is_raised() {
-        assert_eq!(value_of(&rendered(&desired(&[("wal_level", "minimal")]), None).0, "wal_level"), ["'replica'"]);
-        assert_eq!(value_of(&rendered(&desired(&[("wal_level", "logical")]), None).0, "wal_level"), ["'logical'"]);
+        assert_eq!(
+            value_of(&rendered(&desired(&[("wal_level", "minimal")]), None).0, "wal_level"),
+            ["'replica'"]
+        );
+        assert_eq!(
+            value_of(&rendered(&desired(&[("wal_level", "logical")]), None).0, "wal_level"),
+            ["'logical'"]
+        );
     }
 
     #[test]

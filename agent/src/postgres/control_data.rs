@@ -58,7 +58,9 @@ impl ControlData {
             "shut down in recovery" => ControlState::ShutDownInRecovery,
             "in archive recovery" => ControlState::InRecovery,
             // All of a primary: what a crash leaves, at whatever moment.
-            "in production" | "shutting down" | "in crash recovery" | "starting up" => ControlState::InProduction,
+            "in production" | "shutting down" | "in crash recovery" | "starting up" => {
+                ControlState::InProduction
+            }
             _ => return Err(ControlDataError("Database cluster state")),
         };
         let checkpoint_timeline = number("Latest checkpoint's TimeLineID")?;
@@ -155,7 +157,8 @@ Bytes per WAL segment:                16777216
 
     #[test]
     fn a_timeline_reached_in_recovery_counts() {
-        let text = SAMPLE.replace("Min recovery ending loc's timeline:   0", "Min recovery ending loc's timeline:   4");
+        let text = SAMPLE
+            .replace("Min recovery ending loc's timeline:   0", "Min recovery ending loc's timeline:   4");
         assert_eq!(ControlData::parse(&text).unwrap().timeline, TimelineId(4));
     }
 
@@ -164,8 +167,14 @@ Bytes per WAL segment:                16777216
         let segment = 16 << 20;
         assert_eq!(end_of_record(Lsn(0x1F38), 114, 8192, segment), Lsn(0x1FB0));
         // 56 bytes on the first page, a short header, 58 on the next.
-        assert_eq!(end_of_record(Lsn(0x1FC8), 114, 8192, segment), Lsn((0x2000_u64 + 24 + 58).next_multiple_of(8)));
+        assert_eq!(
+            end_of_record(Lsn(0x1FC8), 114, 8192, segment),
+            Lsn((0x2000_u64 + 24 + 58).next_multiple_of(8))
+        );
         // The next page opens a segment: a long header.
-        assert_eq!(end_of_record(Lsn(segment - 56), 114, 8192, segment), Lsn((segment + 40 + 58).next_multiple_of(8)));
+        assert_eq!(
+            end_of_record(Lsn(segment - 56), 114, 8192, segment),
+            Lsn((segment + 40 + 58).next_multiple_of(8))
+        );
     }
 }

@@ -68,7 +68,14 @@ pub struct LocalPostgres {
 impl LocalPostgres {
     /// Nothing known yet.
     pub fn new(local: Local, files: ConfigFiles) -> Self {
-        Self { local, files, held_back: false, in_force: Arc::default(), session: None, life: Life::default() }
+        Self {
+            local,
+            files,
+            held_back: false,
+            in_force: Arc::default(),
+            session: None,
+            life: Life::default(),
+        }
     }
 
     /// The agent's connection, opened when there is none.
@@ -269,7 +276,8 @@ impl LocalPostgres {
             life.timeline_start = Some((facts.timeline.0, start));
         }
         life.replies.retain(|pid, _| senders.iter().any(|sender| sender.pid == *pid));
-        let walsenders = senders.iter().map(|sender| seen_walsender(sender, &mut life.replies, now)).collect();
+        let walsenders =
+            senders.iter().map(|sender| seen_walsender(sender, &mut life.replies, now)).collect();
         let started_ms = life.started_ms;
         let timeline_start_lsn = life.timeline_start.map_or(Lsn::ZERO, |(_, start)| start);
         let mut settings = self.settings_seen();
@@ -309,11 +317,7 @@ impl LocalPostgres {
 }
 
 /// A walsender with the age of its last reply by this clock: the reply's own time is the standby's.
-fn seen_walsender(
-    facts: &WalsenderFacts,
-    replies: &mut BTreeMap<i32, (String, u64)>,
-    now: u64,
-) -> Walsender {
+fn seen_walsender(facts: &WalsenderFacts, replies: &mut BTreeMap<i32, (String, u64)>, now: u64) -> Walsender {
     let entry = replies.entry(facts.pid).or_insert_with(|| (facts.reply_time.clone(), now));
     if entry.0 != facts.reply_time {
         *entry = (facts.reply_time.clone(), now);
@@ -350,9 +354,18 @@ mod tests {
         let mut replies = BTreeMap::new();
         let standby_clock_is_years_off = "2001-01-01 00:00:00+00";
         let member = "m0123456789abcdef";
-        assert_eq!(seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 100).reply_age_ms, 0);
-        assert_eq!(seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 400).reply_age_ms, 300);
-        assert_eq!(seen_walsender(&facts(member, "2001-01-01 00:00:01+00"), &mut replies, 500).reply_age_ms, 0);
+        assert_eq!(
+            seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 100).reply_age_ms,
+            0
+        );
+        assert_eq!(
+            seen_walsender(&facts(member, standby_clock_is_years_off), &mut replies, 400).reply_age_ms,
+            300
+        );
+        assert_eq!(
+            seen_walsender(&facts(member, "2001-01-01 00:00:01+00"), &mut replies, 500).reply_age_ms,
+            0
+        );
     }
 
     #[test]

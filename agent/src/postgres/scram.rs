@@ -60,8 +60,7 @@ mod tests {
         let salt = b"0123456789abcdef";
         let salted = salted_password(b"secret", salt, 16).unwrap();
         let stored = Sha256::digest(hmac(&salted, &[b"Client Key"]).unwrap());
-        let verifier =
-            format!("SCRAM-SHA-256$16:{}${}:x", STANDARD.encode(salt), STANDARD.encode(stored));
+        let verifier = format!("SCRAM-SHA-256$16:{}${}:x", STANDARD.encode(salt), STANDARD.encode(stored));
         assert!(fits(&verifier, "secret"));
         assert!(!fits(&verifier, "Secret"));
         assert!(!fits("md5abc", "secret"));

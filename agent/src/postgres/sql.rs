@@ -216,9 +216,7 @@ pub async fn settings(
     parameters: &BTreeMap<String, String>,
     deadline: Duration,
 ) -> Result<SettingsFacts, SessionError> {
-    let rows = session
-        .query("select name from pg_settings where pending_restart", &[], deadline)
-        .await?;
+    let rows = session.query("select name from pg_settings where pending_restart", &[], deadline).await?;
     let pending: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let rows = session
         .query(
@@ -241,11 +239,12 @@ pub async fn settings(
 }
 
 /// Makes postgres read its files again and waits until the postmaster has: then a new connection has them (A17).
-pub async fn reload(session: &Session, open: impl AsyncFn() -> Result<Session, SessionError>) -> Result<(), SessionError> {
+pub async fn reload(
+    session: &Session,
+    open: impl AsyncFn() -> Result<Session, SessionError>,
+) -> Result<(), SessionError> {
     let deadline = Duration::from_millis(500);
-    let rows = session
-        .query("select pg_conf_load_time()::text, pg_reload_conf()", &[], deadline)
-        .await?;
+    let rows = session.query("select pg_conf_load_time()::text, pg_reload_conf()", &[], deadline).await?;
     let before: String = rows.first().ok_or_else(nothing)?.get(0);
     for _ in 0..60 {
         let fresh = open().await?;

@@ -188,7 +188,8 @@ fn major_of(text: &str) -> Option<u32> {
 
 /// What single-user mode is told, one statement a line.
 fn bootstrap_sql(spec: &BootstrapSpec, superuser: &str, passwords: &Passwords) -> String {
-    let mut lines = vec![format!("ALTER ROLE {} PASSWORD {};", identifier(superuser), literal(&passwords.superuser))];
+    let mut lines =
+        vec![format!("ALTER ROLE {} PASSWORD {};", identifier(superuser), literal(&passwords.superuser))];
     lines.extend(replication_role_sql(&passwords.replication));
     if spec.owner != superuser {
         lines.push(format!(
@@ -200,7 +201,11 @@ fn bootstrap_sql(spec: &BootstrapSpec, superuser: &str, passwords: &Passwords) -
     if spec.database == "postgres" {
         lines.push(format!("ALTER DATABASE postgres OWNER TO {};", identifier(&spec.owner)));
     } else {
-        lines.push(format!("CREATE DATABASE {} OWNER {};", identifier(&spec.database), identifier(&spec.owner)));
+        lines.push(format!(
+            "CREATE DATABASE {} OWNER {};",
+            identifier(&spec.database),
+            identifier(&spec.owner)
+        ));
     }
     lines.push(String::new());
     lines.join("\n")

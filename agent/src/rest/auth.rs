@@ -24,7 +24,8 @@ pub enum AuthError {
 
 fn mac(key: &[u8], time: i64, method: &str, path: &str, body: &[u8]) -> Hmac<Sha256> {
     // Hmac takes keys of every length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes every key"));
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes every key"));
     for part in [time.to_string().as_bytes(), method.as_bytes(), path.as_bytes()] {
         mac.update(part);
         mac.update(b"\n");

@@ -42,7 +42,7 @@ pub async fn request(
             Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
         Ok((status, bytes.to_bytes()))
     };
-    tokio::time::timeout(deadline, exchange)
-        .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))))
+    tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}")))
+    })
 }
