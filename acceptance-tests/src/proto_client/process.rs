@@ -143,6 +143,17 @@ impl Plugin {
     }
 }
 
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        // A process that is killed can't clean up behind itself: without this each test would leave a directory.
+        let _ = self.child.start_kill();
+        let _ = std::fs::remove_file(&self.handshake.socket);
+        if let Some(dir) = self.handshake.socket.parent() {
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+}
+
 /// The binary with a host's environment, and none of the one that the tests run in.
 ///
 /// # Errors
