@@ -59,6 +59,8 @@ pub struct LocalPostgres {
     pub files: ConfigFiles,
     /// The wanted value of a setting is held back by the control file.
     pub held_back: bool,
+    /// When a standby last looked whether its control file still holds it back.
+    held_back_at_ms: u64,
     /// Names confirmed to be in force, with their postmaster.
     pub in_force: SharedInForce,
     session: Option<Session>,
@@ -72,6 +74,7 @@ impl LocalPostgres {
             local,
             files,
             held_back: false,
+            held_back_at_ms: 0,
             in_force: Arc::default(),
             session: None,
             life: Life::default(),
@@ -243,9 +246,17 @@ impl LocalPostgres {
             _ if life.quiet_looks >= 2 => StreamSeen::Detached,
             (_, upstream) => StreamSeen::Waiting { upstream },
         };
+        let started_ms = life.started_ms;
+        let replayed_to_end = life.replayed_to_end;
+        let mut settings = self.settings_seen();
+        // The primary's restart with a lower limit reaches the control file by replay: render again, now and then.
+        if self.held_back && now >= self.held_back_at_ms + SETTINGS_EVERY_MS {
+            self.held_back_at_ms = now;
+            settings.tampered = true;
+        }
         Ok(PostgresSeen::Standby(StandbySeen {
-            started_ms: life.started_ms,
-            replayed_to_end: life.replayed_to_end,
+            started_ms,
+            replayed_to_end,
             replay_idle: facts.idle,
             received_lsn: facts.received_lsn,
             replayed_lsn: facts.replayed_lsn,
@@ -253,7 +264,7 @@ impl LocalPostgres {
             stream,
             upstream_lacks_wal: false,
             replay_paused: facts.paused,
-            settings: self.settings_seen(),
+            settings,
             slots,
         }))
     }
