@@ -15,6 +15,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use pgha_schema::names::{
     ANNOTATION_RECORD, CONTAINER_POSTGRES, KEY_STATUS, LABEL_INSTANCE, LABEL_ROLE, Names, ROLE_PRIMARY,
+    SOCKET_DIR,
 };
 use pgha_schema::record::Record;
 use pgha_schema::status::{ClusterStatus, InstanceState};
@@ -152,6 +153,8 @@ impl Cluster {
             "-q",
             "-v",
             "ON_ERROR_STOP=1",
+            "-h",
+            SOCKET_DIR,
             "-U",
             "postgres",
             "-d",
@@ -292,6 +295,13 @@ impl Cluster {
                 record.holder
             )));
         }
+        if let Some(problem) = self.routing_problem(&primary, &wanted).await? {
+            return Ok(Seen::NotYet(problem));
+        }
+        if let Some(problem) = status_problem(&self.status().await?, &primary, &wanted) {
+            return Ok(Seen::NotYet(problem));
+        }
+        // PostgreSQL itself last: asking it costs most.
         for pod in &pods {
             let recovering = self.sql(pod, "postgres", "SELECT pg_is_in_recovery()").await?;
             if (recovering == "f") != (*pod == primary) {
@@ -305,13 +315,7 @@ impl Cluster {
         if streaming != replicas as usize || senders.len() != streaming {
             return Ok(Seen::NotYet(format!("primary {primary}, walsenders {senders:?}")));
         }
-        if let Some(problem) = self.routing_problem(&primary, &wanted).await? {
-            return Ok(Seen::NotYet(problem));
-        }
-        Ok(match status_problem(&self.status().await?, &primary, &wanted) {
-            None => Seen::Yes(primary),
-            Some(problem) => Seen::NotYet(problem),
-        })
+        Ok(Seen::Yes(primary))
     }
 
     async fn routing_problem(&self, primary: &str, pods: &BTreeSet<String>) -> Result<Option<String>> {

@@ -178,10 +178,11 @@ async fn run_case(bed: &Bed, group: &mut Group, queued: &Queued) -> Result<(), S
         }
         Err(error) => {
             bed.say(format!("{}: FAILED after {took:.1} s: {}", queued.full_name, first_line(&error)));
-            let report = group.report().await;
+            // At once, not in the summary: whoever watches need not wait for the end.
+            bed.say(format!("{error:#}\n{}", group.report().await));
             // What the next case finds must not depend on what went wrong here.
             group.abandon(queued.case.exclusive).await;
-            Err(format!("{error:#}\n\n{report}"))
+            Err(format!("{error:#}"))
         }
     }
 }
