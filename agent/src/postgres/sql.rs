@@ -231,11 +231,17 @@ pub async fn settings(
         let (name, error, foreign): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
         if foreign && (OWNED.contains(&name.as_str()) || parameters.contains_key(&name)) {
             facts.tampered = true;
-        } else if !error.is_empty() && !pending.contains(&name) {
+        } else if !error.is_empty() && !waits_for_restart(&pending, &name, &error) {
             facts.problems.push(format!("{name}: {error}"));
         }
     }
     Ok(facts)
+}
+
+/// What a restart puts in force is no refusal. A setting that was taken out of the file has a row without a name, and only
+/// the text of its error tells which one it is.
+fn waits_for_restart(pending: &[String], name: &str, error: &str) -> bool {
+    pending.iter().any(|one| one == name || (name.is_empty() && error.contains(&format!("\"{one}\""))))
 }
 
 /// Makes postgres read its files again and waits until the postmaster has: then a new connection has them (A17).
@@ -268,4 +274,19 @@ pub async fn end_client_sessions(session: &Session, deadline: Duration) -> Resul
         )
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_taken_out_of_the_file_waits_for_a_restart_too() {
+        let pending = ["max_connections".to_owned()];
+        let error = "parameter \"max_connections\" cannot be changed without restarting the server";
+        assert!(waits_for_restart(&pending, "", error));
+        assert!(waits_for_restart(&pending, "max_connections", "setting could not be applied"));
+        assert!(!waits_for_restart(&pending, "", "syntax error"));
+        assert!(!waits_for_restart(&pending, "work_mem", "invalid value"));
+    }
 }
