@@ -8,6 +8,5 @@ use nix::time::{ClockId, clock_gettime};
 pub fn now_ms() -> u64 {
     // The clock exists on every Linux since 2.6.39: a failure here would be a broken kernel, and time 0 fences.
     clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(|time| u64::try_from(Duration::from(time).as_millis()).unwrap_or(u64::MAX))
-        .unwrap_or(0)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_millis()).unwrap_or(u64::MAX))
 }

@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
             let listener = std::net::TcpListener::from(io::stdout().as_fd().try_clone_to_owned()?);
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let result = run_loop::run(settings::AgentSettings::from_env()?, listener).await;
+            let result = Box::pin(run_loop::run(settings::AgentSettings::from_env()?, listener)).await;
             if let Err(error) = &result {
                 tracing::error!(error = format!("{error:#}"), "the agent ends");
             }

@@ -21,7 +21,8 @@ pub struct DataCache {
     seen: Option<DataSeen>,
     looked_ms: u64,
     postmaster: Option<u32>,
-    kept: Option<Option<Record>>,
+    kept: Option<Record>,
+    kept_read: bool,
     problem: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl DataCache {
 
     /// The kept record changed.
     pub fn touch_kept(&mut self) {
-        self.kept = None;
+        self.kept_read = false;
     }
 
     async fn look(&mut self, volume: &Volume, tools: &Tools) -> DataSeen {
@@ -67,10 +68,13 @@ impl DataCache {
     }
 
     fn kept(&mut self, volume: &Volume) -> Option<Record> {
-        if self.kept.is_none() {
-            self.kept = volume.kept_record().ok();
+        if !self.kept_read
+            && let Ok(kept) = volume.kept_record()
+        {
+            self.kept = kept;
+            self.kept_read = true;
         }
-        self.kept.clone().flatten()
+        self.kept.clone()
     }
 }
 

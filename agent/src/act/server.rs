@@ -25,7 +25,7 @@ const SQL_DEADLINE: Duration = Duration::from_secs(1);
 const FENCE_DEADLINE: Duration = Duration::from_secs(5);
 const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// A checkpoint of a busy primary may take minutes.
-const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(3_600);
+const CHECKPOINT_DEADLINE: Duration = Duration::from_hours(1);
 
 impl Agent {
     pub(super) async fn fence(&mut self) -> Result<(), ActError> {

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Names that are not in force after this are confirmed by a later attempt.
 const CONFIRM_DEADLINE_MS: u64 = 8_000;
 const CONFIRM_EVERY: Duration = Duration::from_millis(50);
-const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(300);
+const CHECKPOINT_DEADLINE: Duration = Duration::from_mins(5);
 
 impl Agent {
     pub(super) async fn follow(&mut self, upstream: &Upstream) -> Result<(), ActError> {
@@ -90,7 +90,7 @@ impl Agent {
                     wake.notify_one();
                 }
                 Err(error) => {
-                    tracing::info!(names = wanted, %error, "names are not confirmed to be in force")
+                    tracing::info!(names = wanted, %error, "names are not confirmed to be in force");
                 }
             }
         });

@@ -63,10 +63,7 @@ async fn stream(api: &Api, path: &str, version: &str, events: &mpsc::Sender<Even
     let Ok(mut body) = api.open_watch(&path, OPEN_DEADLINE).await else { return };
     let mut buffer: Vec<u8> = Vec::new();
     loop {
-        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            _ => return,
-        };
+        let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await else { return };
         let Some(bytes) = frame.data_ref() else { continue };
         buffer.extend_from_slice(bytes);
         if buffer.len() > MAX_EVENT_BYTES {
@@ -74,25 +71,37 @@ async fn stream(api: &Api, path: &str, version: &str, events: &mpsc::Sender<Even
         }
         while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            let Some(event) = parse(&line) else { return };
-            if let Some(event) = event
-                && events.send(event).await.is_err()
-            {
-                return;
+            match parse(&line) {
+                Line::Event(event) => {
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                }
+                Line::Bookmark => {}
+                Line::Broken => return,
             }
         }
     }
 }
 
-/// One line of a watch; `Some(None)`: a bookmark; `None`: an error, so the watch must start anew.
-fn parse(line: &[u8]) -> Option<Option<Event>> {
-    let mut event: Value = serde_json::from_slice(line).ok()?;
+/// One line of a watch.
+enum Line {
+    /// Something changed.
+    Event(Event),
+    /// The watch lives.
+    Bookmark,
+    /// An error, or half a line: the watch must start anew.
+    Broken,
+}
+
+fn parse(line: &[u8]) -> Line {
+    let Ok(mut event) = serde_json::from_slice::<Value>(line) else { return Line::Broken };
     let object = event["object"].take();
-    match event["type"].as_str()? {
-        "ADDED" | "MODIFIED" => Some(Some(Event::Present(object))),
-        "DELETED" => Some(Some(Event::Gone(object))),
-        "BOOKMARK" => Some(None),
-        _ => None,
+    match event["type"].as_str() {
+        Some("ADDED" | "MODIFIED") => Line::Event(Event::Present(object)),
+        Some("DELETED") => Line::Event(Event::Gone(object)),
+        Some("BOOKMARK") => Line::Bookmark,
+        _ => Line::Broken,
     }
 }
 
@@ -103,10 +112,10 @@ mod tests {
     #[test]
     fn events_are_read_and_errors_end_the_watch() {
         let present = parse(br#"{"type":"MODIFIED","object":{"kind":"Lease"}}"#);
-        assert!(matches!(present, Some(Some(Event::Present(object))) if object["kind"] == "Lease"));
-        assert!(matches!(parse(br#"{"type":"DELETED","object":{}}"#), Some(Some(Event::Gone(_)))));
-        assert!(matches!(parse(br#"{"type":"BOOKMARK","object":{}}"#), Some(None)));
-        assert!(parse(br#"{"type":"ERROR","object":{"code":410}}"#).is_none());
-        assert!(parse(b"half a li").is_none());
+        assert!(matches!(present, Line::Event(Event::Present(object)) if object["kind"] == "Lease"));
+        assert!(matches!(parse(br#"{"type":"DELETED","object":{}}"#), Line::Event(Event::Gone(_))));
+        assert!(matches!(parse(br#"{"type":"BOOKMARK","object":{}}"#), Line::Bookmark));
+        assert!(matches!(parse(br#"{"type":"ERROR","object":{"code":410}}"#), Line::Broken));
+        assert!(matches!(parse(b"half a li"), Line::Broken));
     }
 }

@@ -240,7 +240,7 @@ pub fn cleaned_auto_conf(text: &str, parameters: &BTreeMap<String, String>) -> O
         !OWNED.contains(&name) && !parameters.contains_key(name)
     };
     let kept: Vec<&str> = text.lines().filter(stands).collect();
-    (kept.len() != text.lines().count()).then(|| kept.into_iter().map(|line| format!("{line}\n")).collect())
+    (kept.len() != text.lines().count()).then(|| kept.join("\n") + "\n")
 }
 
 /// A value as the configuration file wants it.

@@ -100,7 +100,7 @@ fn end_of_record(start: Lsn, length: u64, block_bytes: u64, segment_bytes: u64) 
         }
         left -= room;
         at += room;
-        at += if at % segment_bytes == 0 { LONG_PAGE_HEADER_BYTES } else { SHORT_PAGE_HEADER_BYTES };
+        at += if at.is_multiple_of(segment_bytes) { LONG_PAGE_HEADER_BYTES } else { SHORT_PAGE_HEADER_BYTES };
     }
 }
 

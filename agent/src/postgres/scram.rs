@@ -32,7 +32,9 @@ fn salted_password(password: &[u8], salt: &[u8], iterations: u32) -> Option<[u8;
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Option<[u8; 32]> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     Some(mac.finalize().into_bytes().into())
 }
 
