@@ -91,6 +91,9 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
         }
         _ => {}
     }
+    if seen.local_data().is_some() {
+        keep_record(cycle, &read.record);
+    }
     match divergence::course(seen, read) {
         Course::Refuse => Reason::ForeignData,
         Course::Clone(from, permit) => {
@@ -115,7 +118,7 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
         }
         Course::WaitForEra => {
             start_to_find_position(cycle);
-            upkeep(cycle, &read.record);
+            upkeep(cycle);
             Reason::WaitsForEra
         }
         Course::WaitForSource => {
@@ -152,7 +155,7 @@ fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderles
                 cycle.push(Action::Follow { upstream });
                 cycle.wake_in(100);
             }
-            upkeep(cycle, &read.record);
+            upkeep(cycle);
             if restart_is_due(cycle, &read.record, standby) {
                 cycle.push(Action::StopPostgres { mode: StopMode::Fast });
                 return Reason::Restarting;
@@ -168,13 +171,12 @@ fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderles
 }
 
 /// What a running standby keeps in order whomever it follows.
-fn upkeep(cycle: &mut Cycle<'_>, record: &Record) {
+fn upkeep(cycle: &mut Cycle<'_>) {
     let seen = cycle.seen;
     let Some(standby) = seen.standby() else { return };
     if settings_differ(cycle, &standby.settings) {
         cycle.push(Action::ApplySettings);
     }
-    keep_record(cycle, record);
     slots::on_standby(cycle, standby);
 }
 

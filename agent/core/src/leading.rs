@@ -33,6 +33,8 @@ pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
         DataSeen::Unfinished { what: Unfinished::Initdb, data: Some(data) }
             if Some(&data.member) == holder_member =>
         {
+            // Kept before the data counts: from then on a lost Lease can be made again.
+            following::keep_record(&mut cycle, &read.record);
             cycle.push(Action::AdoptData { member: data.member.clone() });
             cycle.wake_in(50);
             Reason::Bootstrapping
@@ -318,8 +320,13 @@ fn end_strangers(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) 
 fn stamp_volumes(cycle: &mut Cycle<'_>, record: &Record) {
     let seen = cycle.seen;
     let Some(system_identifier) = record.system_identifier.filter(|_| seen.listed) else { return };
+    // Not a claim whose data is still being made: a lost Lease is made again only when all that are marked are heard.
     let with_data = |ordinal: u32| {
-        record.members.values().any(|entry| crate::observation::ordinal_of(&entry.pod) == Some(ordinal))
+        ordinal == seen.me.ordinal
+            || seen.reports().any(|report| {
+                crate::observation::ordinal_of(&report.pod) == Some(ordinal)
+                    && report.member.as_ref().is_some_and(|member| record.members.contains_key(member))
+            })
     };
     let ordinals: std::collections::BTreeSet<u32> = seen
         .volumes

@@ -89,7 +89,10 @@ pub struct DesiredSeen {
 
 /// What is known of the Lease.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one of it lives in a snapshot, and it is nearly always the large one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of it lives in a snapshot, and it is nearly always the large one"
+)]
 pub enum LeaseSeen {
     /// Not read yet in this process.
     Unread,

@@ -244,10 +244,11 @@ impl World {
         version: &pgha_agent_core::observation::LeaseVersion,
         mut record: Record,
     ) -> Went {
-        if self.mutation == Some(Mutation::DegradesUnrecorded) && record.degraded {
-            if let Some((_, before)) = &self.api.lease {
-                record.voters.clone_from(&before.voters);
-            }
+        if self.mutation == Some(Mutation::DegradesUnrecorded)
+            && record.degraded
+            && let Some((_, before)) = &self.api.lease
+        {
+            record.voters.clone_from(&before.voters);
         }
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
@@ -328,7 +329,7 @@ impl World {
 
     fn start_postgres(&mut self, pod: usize, role: &StartAs, names: &str) -> Went {
         let clock = self.clock(pod);
-        let (id, until) = (self.next(), self.now + self.pick(50, 600));
+        let (id, until) = (self.fresh_number(), self.now + self.pick(50, 600));
         let defined_from = 0;
         let agent = &self.pods[pod].agent;
         let desired = agent.desired.clone();
@@ -570,7 +571,7 @@ impl World {
 
     /// The new data directory takes the old one's place.
     fn make_data(&mut self, pod: usize, job: &DataJob, what: Unfinished) {
-        let member = MemberId::new(format!("m{}", self.next()));
+        let member = MemberId::new(format!("m{}", self.fresh_number()));
         let source = job.source.and_then(|(source, _)| self.pods[source].volume.data.clone());
         let checkpointed = job.source.is_some_and(|(source, _)| {
             matches!(&self.pods[source].postgres, Postgres::Running(process) if process.checkpointed)
@@ -596,8 +597,8 @@ impl World {
             _ => Some(DataDir {
                 member: member.clone(),
                 era: None,
-                system: 1_000 + self.next(),
-                wal: vec![self.next()],
+                system: 1_000 + self.fresh_number(),
+                wal: vec![self.fresh_number()],
                 history: vec![(1, 0)],
                 highest_timeline: 1,
                 control: ControlState::ShutDown,

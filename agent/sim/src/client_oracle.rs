@@ -31,6 +31,11 @@ impl Oracle {
         *self.by_pod.entry(pod).or_default() += 1;
     }
 
+    /// The record says `async` from now on: a failover may lose what the taker has not received.
+    pub fn loosen(&mut self) {
+        self.promised.clear();
+    }
+
     /// The record says `sync` from now on: what its holder has is promised.
     pub fn tighten(&mut self, wal: &[u64]) {
         let there: BTreeSet<u64> = wal.iter().copied().collect();

@@ -179,7 +179,7 @@ impl World {
                 self.new_pod_object(pod);
             }
             Fault::Switchover(target) => {
-                let id = self.next();
+                let id = self.fresh_number();
                 let target_pod = target.map(|pod| self.pods[pod].name.clone());
                 for pod in 0..PODS {
                     if self.serves(pod) {

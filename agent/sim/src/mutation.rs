@@ -75,10 +75,10 @@ impl Mutation {
             Self::AnybodyVotes => {
                 let member = seen.member().filter(|_| seen.standby().is_some()).cloned();
                 let now_ms = seen.now_ms;
-                if let (LeaseSeen::Read(read), Some(member)) = (&mut seen.lease, member) {
-                    if now_ms.saturating_sub(read.first_seen_ms) > 10_000 {
-                        read.record.voters.insert(member);
-                    }
+                if let (LeaseSeen::Read(read), Some(member)) = (&mut seen.lease, member)
+                    && now_ms.saturating_sub(read.first_seen_ms) > 10_000
+                {
+                    read.record.voters.insert(member);
                 }
             }
             Self::RecordsBeforeCatchUp => {
@@ -90,11 +90,11 @@ impl Mutation {
                 }
             }
             Self::BehindRelease => {
-                if let LeaseSeen::Read(read) = &mut seen.lease {
-                    if let Some(release) = &mut read.record.release {
-                        release.position = pgha_schema::lsn::Lsn::ZERO;
-                        release.target = None;
-                    }
+                if let LeaseSeen::Read(read) = &mut seen.lease
+                    && let Some(release) = &mut read.record.release
+                {
+                    release.position = pgha_schema::lsn::Lsn::ZERO;
+                    release.target = None;
                 }
             }
             Self::TimelinesOnly => {

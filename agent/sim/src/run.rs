@@ -129,11 +129,11 @@ pub fn settle(world: &mut World) {
         }
     }
     for pod in 0..PODS {
-        if world.serves(pod) {
-            if let Some(data) = &world.pods[pod].volume.data {
-                let lost = acked_commits_survive::check(&world.oracle, &data.wal, &world.pods[pod].name);
-                world.broken(lost);
-            }
+        if world.serves(pod)
+            && let Some(data) = &world.pods[pod].volume.data
+        {
+            let lost = acked_commits_survive::check(&world.oracle, &data.wal, &world.pods[pod].name);
+            world.broken(lost);
         }
     }
 }

@@ -210,7 +210,7 @@ fn every_row(world: &World, serving: &[usize]) -> Result<(), String> {
 }
 
 fn switchover(world: &mut World, target: Option<usize>) {
-    let id = world.next();
+    let id = world.fresh_number();
     let target_pod = target.map(|pod| world.pods[pod].name.clone());
     for pod in 0..PODS {
         if world.serves(pod) {

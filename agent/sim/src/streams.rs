@@ -57,17 +57,18 @@ impl World {
         if process.names_before.as_ref().is_some_and(|(_, until)| now >= *until) {
             process.names_before = None;
         }
-        if let Some((names, checkpoint, until)) = process.confirming.clone() {
-            if now >= until && process.names_before.is_none() {
-                process.confirming = None;
-                if process.names == names {
-                    if checkpoint {
-                        process.defined_from = process.defined_from.min(now);
-                    }
-                    process.in_force = Some(InForce { names, from_lsn: lsn(data.wal.len()) });
+        if let Some((names, checkpoint, until)) = process.confirming.clone()
+            && now >= until
+            && process.names_before.is_none()
+        {
+            process.confirming = None;
+            if process.names == names {
+                if checkpoint {
+                    process.defined_from = process.defined_from.min(now);
                 }
-                self.pods[pod].agent.wake_at = 0;
+                process.in_force = Some(InForce { names, from_lsn: lsn(data.wal.len()) });
             }
+            self.pods[pod].agent.wake_at = 0;
         }
         let Some(data) = &mut self.pods[pod].volume.data else { return };
         if process.promoting_until.is_some_and(|until| now >= until) && process.replayed == data.wal.len() {
@@ -84,7 +85,7 @@ impl World {
             data.control = ControlState::InProduction;
             let text = format!("{} is promoted to timeline {timeline}", self.pods[pod].name);
             self.say(text);
-            let end_of_recovery = self.next();
+            let end_of_recovery = self.fresh_number();
             if let Some(data) = &mut self.pods[pod].volume.data {
                 data.wal.push(end_of_recovery);
             }
@@ -97,7 +98,7 @@ impl World {
         let now = self.now;
         let Some(data) = &self.pods[pod].volume.data else { return Postgres::Down };
         if process.primary && data.control != ControlState::ShutDown {
-            let shutdown = self.next();
+            let shutdown = self.fresh_number();
             process.gate_open = false;
             process.waiting.clear();
             if let Some(data) = &mut self.pods[pod].volume.data {
@@ -112,10 +113,10 @@ impl World {
         if waits || now < since + 50 {
             return Postgres::Stopping { since, process };
         }
-        if !process.primary {
-            if let Some(data) = &mut self.pods[pod].volume.data {
-                data.control = ControlState::ShutDownInRecovery;
-            }
+        if !process.primary
+            && let Some(data) = &mut self.pods[pod].volume.data
+        {
+            data.control = ControlState::ShutDownInRecovery;
         }
         self.pods[pod].guard_deadline = None;
         self.poke(pod);
@@ -214,11 +215,11 @@ impl World {
         }
         // The reply first: what comes in this step is confirmed in the next.
         let flushed = self.pods[pod].volume.data.as_ref().map_or(0, |data| data.wal.len());
-        if self.net.passes(End::Node(pod), End::Node(from)) {
-            if let Some(sender) = self.sending_mut(from).and_then(|process| process.senders.get_mut(&pod)) {
-                sender.flushed = flushed;
-                sender.replied_at = now;
-            }
+        if self.net.passes(End::Node(pod), End::Node(from))
+            && let Some(sender) = self.sending_mut(from).and_then(|process| process.senders.get_mut(&pod))
+        {
+            sender.flushed = flushed;
+            sender.replied_at = now;
         }
         if self.net.passes(End::Node(from), End::Node(pod)) {
             self.receive(pod, from, flushed);
@@ -235,10 +236,10 @@ impl World {
         let length = data.wal.len();
         data.history = history.into_iter().filter(|(_, start)| *start <= length).collect();
         data.highest_timeline = data.highest_timeline.max(highest);
-        if let Postgres::Running(process) = &mut self.pods[pod].postgres {
-            if let Some(receiver) = &mut process.receiver {
-                receiver.heard_at = now;
-            }
+        if let Postgres::Running(process) = &mut self.pods[pod].postgres
+            && let Some(receiver) = &mut process.receiver
+        {
+            receiver.heard_at = now;
         }
     }
 
@@ -279,7 +280,7 @@ impl World {
         let mixed = one_history::check(&mine.wal, &theirs.wal, (&names.0, &names.1));
         let (member, flushed) = (mine.member.clone(), mine.wal.len());
         self.broken(mixed);
-        let pid = self.next() as i32;
+        let pid = self.fresh_number() as i32;
         let Some(sending) = self.sending_mut(source) else { return };
         let there = sending.id;
         sending.senders.insert(pod, Sender { pid, member, process: here, flushed, replied_at: now });

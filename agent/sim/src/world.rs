@@ -94,7 +94,7 @@ impl World {
     }
 
     /// A number that was never given before.
-    pub fn next(&mut self) -> u64 {
+    pub fn fresh_number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
@@ -208,10 +208,14 @@ impl World {
         let was = before.and_then(holder);
         let is = holder(after);
         let taker = is.as_ref().and_then(|(pod, _)| self.pods.iter().position(|at| at.name == *pod));
-        if before.is_some_and(|before| before.mode == SyncMode::Async) && after.mode == SyncMode::Sync {
-            if let Some(data) = taker.and_then(|pod| self.pods[pod].volume.data.as_ref()) {
-                self.oracle.tighten(&data.wal);
-            }
+        if before.is_some_and(|before| before.mode == SyncMode::Async)
+            && after.mode == SyncMode::Sync
+            && let Some(data) = taker.and_then(|pod| self.pods[pod].volume.data.as_ref())
+        {
+            self.oracle.tighten(&data.wal);
+        }
+        if after.mode == SyncMode::Async {
+            self.oracle.loosen();
         }
         let voters: Vec<&str> = after.voters.iter().map(MemberId::as_str).collect();
         if before.is_none_or(|before| differs(before, after)) {
@@ -284,7 +288,7 @@ impl World {
         }
         let at = &self.pods[pod];
         if !at.up && at.exists && at.schedulable && node_up && at.start_at.is_some_and(|start| now >= start) {
-            let nonce = ContainerNonce::new(format!("n{}", self.next()));
+            let nonce = ContainerNonce::new(format!("n{}", self.fresh_number()));
             let at = &mut self.pods[pod];
             at.up = true;
             at.start_at = None;
@@ -395,7 +399,7 @@ impl World {
                 && !self.is_postgres_frozen(pod)
                 && self.net.talks(End::Clients, End::Node(pod))
             {
-                let commit = self.next();
+                let commit = self.fresh_number();
                 let at = &mut self.pods[pod];
                 if let (Postgres::Running(process), Some(data)) = (&mut at.postgres, &mut at.volume.data) {
                     data.wal.push(commit);
