@@ -336,6 +336,9 @@ fn a_destroyed_cluster_leaves_its_volumes_and_resumes_from_them() {
     );
     assert!(record.era() > era);
     assert_ne!(Some(record.anchor_uid), old_anchor);
+    // It would grow old, and a create that resumed from it would forget eras.
+    let claims = resumed.fake.live.claims_by_ordinal();
+    assert!(claims.values().all(|claim| object::annotation(claim, ANNOTATION_RECORD).is_none()));
 }
 
 #[test]

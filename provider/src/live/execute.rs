@@ -1,6 +1,7 @@
 //! Carries out the core's steps, one after the other. Each may be cut off and repeated; each write carries what it expects.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::conflict::{self, Conflict};
@@ -17,6 +18,8 @@ use super::api::{Api, Mode};
 use super::errors::LiveError;
 use super::wait::{self, Ended, Frame};
 
+/// How long a step under way may go on after a stop.
+const GRACE: Duration = Duration::from_millis(700);
 /// Length of a password, in letters and digits: 190 bits.
 const PASSWORD_LENGTH: usize = 32;
 /// Another cluster's destroy can take a shared object away between two requests.
@@ -36,7 +39,7 @@ pub enum Failure {
         /// Why.
         ended: Ended,
     },
-    /// The user asked to stop, before this step.
+    /// The user asked to stop, before this step or in it.
     Stopped {
         /// What came next.
         next: String,
@@ -70,7 +73,14 @@ impl Runner<'_> {
                 return Err(Failure::Stopped { next: name });
             }
             tracing::debug!("step: {name}");
-            self.step(step).await?;
+            let stop = self.frame.stop.clone();
+            tokio::select! {
+                done = self.step(step) => done?,
+                // A step may be cut off and repeated, so a request that hangs does not keep the user waiting.
+                () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {
+                    return Err(Failure::Stopped { next: name });
+                }
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A new cluster (P16, P19, P21).
 
 use pgha_schema::desired::document_sha256;
-use pgha_schema::names::ANNOTATION_NEVER_INITIALISED;
+use pgha_schema::names::{ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD};
 use pgha_schema::record::Record;
 use serde_json::{Value as Json, json};
 
@@ -62,8 +62,9 @@ pub fn build(job: &Job<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
     let mut all = Steps::default();
     all.steps.extend(job.chunks(uid));
     all.steps.extend(render::secrets(&inputs));
-    all.steps.extend(unmarked(live));
+    all.steps.extend(without(live, ANNOTATION_NEVER_INITIALISED));
     all.steps.push(lease(&inputs, &found));
+    all.steps.extend(without(live, ANNOTATION_RECORD));
     if let Found::Kept(record) = &found {
         all.diagnostics.push(resumed(live, record));
     }
@@ -96,18 +97,14 @@ fn lease(inputs: &Inputs<'_>, found: &Found) -> Step {
     }
 }
 
-/// From now on the volumes may hold data: the mark that says otherwise goes first.
-fn unmarked(live: &LiveCluster) -> Vec<Step> {
+/// Takes an annotation off the claims that carry it. The mark that a volume never held data goes before it may hold some;
+/// the kept record goes once the Lease holds it: from then on it grows old, and resuming from an old record, should
+/// somebody delete Lease, StatefulSet and anchor, would forget eras and the commits in them.
+fn without(live: &LiveCluster, annotation: &str) -> Vec<Step> {
     let claims = live.claims_by_ordinal().into_values();
-    let marked = claims.filter(|claim| object::annotation(claim, ANNOTATION_NEVER_INITIALISED).is_some());
-    marked
-        .map(|claim| {
-            render::annotate(
-                object::name(claim),
-                object::uid(claim),
-                json!({ANNOTATION_NEVER_INITIALISED: null}),
-            )
-        })
+    let carriers = claims.filter(|claim| object::annotation(claim, annotation).is_some());
+    carriers
+        .map(|claim| render::annotate(object::name(claim), object::uid(claim), json!({annotation: null})))
         .collect()
 }
 
