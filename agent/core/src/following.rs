@@ -64,7 +64,8 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
 /// A watch can die silently: read at least once per renewal interval.
 fn refresh(cycle: &mut Cycle<'_>, read: &LeaseRead) {
     let interval_ms = cycle.timing.renew_interval_ms();
-    if read.fresh_ms.is_none_or(|fresh_ms| cycle.elapsed_ms(fresh_ms) >= interval_ms) {
+    let stale = read.fresh_ms.is_none_or(|fresh_ms| cycle.elapsed_ms(fresh_ms) >= interval_ms);
+    if stale && !cycle.actions.contains(&Action::ReadLease) {
         cycle.push(Action::ReadLease);
     }
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 fn scripts() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let mut paths: Vec<PathBuf> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     paths.sort();
+    assert!(paths.len() >= 17, "scripts are missing: {paths:?}");
     paths
 }
 

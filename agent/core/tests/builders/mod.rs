@@ -1,0 +1,369 @@
+//! Small words for observations, and decisions as text.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgha_agent_core::decision::{Attempt, StartAs};
+use pgha_agent_core::observation::{
+    ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, Identity, InForce, Jobs, LeaseRead, LeaseSeen,
+    LeaseVersion, LocalData, PodSeen, PostgresSeen, PrimarySeen, SettingsSeen, Signals, SlotSeen,
+    StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
+};
+use pgha_agent_core::{Action, Memory, Observation, Timing, decide};
+use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode};
+use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
+use pgha_schema::lsn::{Lsn, TimelineId};
+use pgha_schema::record::{Bootstrap, EraEntry, Holder, MemberEntry, Record, Release};
+use pgha_schema::status::Acknowledged;
+
+const NOW: u64 = 1_000_000;
+const SYSTEM: SystemIdentifier = SystemIdentifier(7);
+
+/// What db-0, whose data is m0, sees; its position is 1000. Others: db-1 with m1, db-2 with m2.
+#[derive(Clone)]
+pub struct Seen {
+    observation: Observation,
+    memory: Memory,
+}
+
+pub fn seen() -> Seen {
+    let document = Desired {
+        format: 1,
+        generation: 1,
+        anchor_uid: "anchor".into(),
+        state: RunState::Running,
+        replicas: 2,
+        sync_mode: SyncMode::Sync,
+        sync_replicas: 1,
+        durability: Durability::Preferred,
+        postgres_major: 18,
+        template_hash: "t".into(),
+        parameters: BTreeMap::new(),
+        pg_hba: Vec::new(),
+        bootstrap: BootstrapSpec {
+            database: "app".into(),
+            owner: "app".into(),
+            encoding: "UTF8".into(),
+            locale: "C".into(),
+            data_checksums: true,
+        },
+        failover: FailoverSpec::default(),
+    };
+    let mut record = Record::initial("anchor", SyncMode::Sync);
+    record.bootstrap = Bootstrap::Done;
+    record.system_identifier = Some(SYSTEM);
+    record.eras =
+        vec![EraEntry { era: Era(1), parent: None, timeline: Some(TimelineId(1)), start: Some(Lsn(0)) }];
+    record.voters = BTreeSet::from([MemberId::new("m1")]);
+    record.lease_duration_ms = 10_000;
+    record.fence_after_ms = 6_000;
+    for number in 0..3 {
+        let entry = MemberEntry { pod: format!("db-{number}"), node: format!("node-{number}") };
+        record.members.insert(MemberId::new(format!("m{number}")), entry);
+    }
+    let observation = Observation {
+        now_ms: NOW,
+        me: Identity {
+            pod: "db-0".into(),
+            pod_uid: "u0".into(),
+            ordinal: 0,
+            address: "a0".into(),
+            node: "node-0".into(),
+            boot_id: BootId::new("b0"),
+            nonce: ContainerNonce::new("n0"),
+            template_hash: "t".into(),
+            anchor_uid: "anchor".into(),
+            agent_version: "test".into(),
+            postgres_major: 18,
+        },
+        desired: Some(DesiredSeen { document, sha256: "s".into() }),
+        lease: LeaseSeen::Read(LeaseRead {
+            version: LeaseVersion { uid: "l".into(), resource_version: "5".into() },
+            record: record.clone(),
+            first_seen_ms: NOW - 1_000,
+            fresh_ms: Some(NOW - 100),
+        }),
+        last_write: None,
+        api_answered_ms: None,
+        data: DataSeen::Empty,
+        kept: Some(record),
+        postgres: PostgresSeen::Down,
+        jobs: Jobs::default(),
+        peers: BTreeMap::new(),
+        pods: BTreeMap::new(),
+        listed: true,
+        volumes: BTreeMap::new(),
+        stateful_set_identifier: Some(SYSTEM),
+        acknowledged: None,
+        signals: Signals::default(),
+        disk: DiskSeen::Healthy,
+    };
+    Seen { observation, memory: Memory { names_never_empty: true, ..Memory::default() } }
+}
+
+fn settings() -> SettingsSeen {
+    SettingsSeen {
+        rendered: Some(Acknowledged { generation: 1, sha256: "s".into() }),
+        ..SettingsSeen::default()
+    }
+}
+
+fn slots() -> BTreeMap<u32, SlotSeen> {
+    [1, 2].into_iter().map(|at| (at, SlotSeen { restart_lsn: None, active: true, lost: false })).collect()
+}
+
+impl Seen {
+    fn data(mut self, control: ControlState) -> Self {
+        self.observation.data = DataSeen::Present(LocalData {
+            member: MemberId::new("m0"),
+            system_identifier: SYSTEM,
+            era: Some(Era(1)),
+            timeline: TimelineId(1),
+            control,
+            shutdown_lsn: (control == ControlState::ShutDown).then_some(Lsn(1_000)),
+            replay_bytes: 0,
+            postgres_major: 18,
+        });
+        self
+    }
+
+    fn read(&mut self) -> &mut LeaseRead {
+        match &mut self.observation.lease {
+            LeaseSeen::Read(read) => read,
+            LeaseSeen::Unread | LeaseSeen::Missing { .. } | LeaseSeen::Unusable { .. } => {
+                unreachable!("these builders always have a record")
+            }
+        }
+    }
+
+    fn edit_primary(mut self, edit: impl FnOnce(&mut PrimarySeen)) -> Self {
+        if let PostgresSeen::Primary(primary) = &mut self.observation.postgres {
+            edit(primary);
+        }
+        self
+    }
+
+    pub fn pending(mut self) -> Self {
+        self.read().record = Record::initial("anchor", SyncMode::Sync);
+        self.observation.stateful_set_identifier = None;
+        self
+    }
+
+    pub fn stamped(mut self, ordinal: u32) -> Self {
+        let volume = VolumeSeen {
+            uid: "v".into(),
+            bound: true,
+            system_identifier: Some(SYSTEM),
+            never_initialised: false,
+        };
+        self.observation.volumes.insert(ordinal, volume);
+        self
+    }
+
+    pub fn down(self, control: ControlState) -> Self {
+        self.data(control)
+    }
+
+    pub fn primary(mut self) -> Self {
+        self = self.data(ControlState::InProduction);
+        self.observation.postgres = PostgresSeen::Primary(PrimarySeen {
+            started_ms: NOW - 60_000,
+            primary_since_ms: NOW - 60_000,
+            timeline: TimelineId(1),
+            timeline_start_lsn: Lsn(0),
+            current_lsn: Lsn(1_000),
+            walsenders: Vec::new(),
+            names_shown: "FIRST 1 (m1)".into(),
+            in_force: Some(InForce { names: "FIRST 1 (m1)".into(), from_lsn: Lsn(500) }),
+            gate: Gate::Open,
+            checkpoint_since_promotion: true,
+            settings: settings(),
+            slots: slots(),
+        });
+        self.streams(&["m1", "m2"])
+    }
+
+    pub fn streams(self, members: &[&str]) -> Self {
+        self.edit_primary(|primary| {
+            primary.walsenders = members
+                .iter()
+                .zip(1..)
+                .map(|(member, pid)| Walsender {
+                    pid,
+                    application_name: (*member).to_owned(),
+                    ours: true,
+                    streaming: true,
+                    sent_lsn: Lsn(1_000),
+                    flushed_lsn: Lsn(1_000),
+                    reply_age_ms: 10,
+                })
+                .collect();
+        })
+    }
+
+    pub fn gate(self, gate: Gate) -> Self {
+        self.edit_primary(|primary| primary.gate = gate)
+    }
+
+    pub fn primary_for(self, ms: u64) -> Self {
+        self.edit_primary(|primary| primary.primary_since_ms = NOW - ms)
+    }
+
+    pub fn standby(mut self) -> Self {
+        self = self.data(ControlState::InRecovery);
+        let upstream =
+            Upstream { pod: "db-1".into(), address: "a1".into(), member: MemberId::new("m1"), era: Era(1) };
+        self.observation.postgres = PostgresSeen::Standby(StandbySeen {
+            started_ms: NOW - 60_000,
+            replayed_to_end: true,
+            replay_idle: true,
+            received_lsn: Lsn(1_000),
+            replayed_lsn: Lsn(1_000),
+            timeline: TimelineId(1),
+            stream: StreamSeen::Streaming { upstream },
+            upstream_lacks_wal: false,
+            replay_paused: false,
+            settings: settings(),
+            slots: slots(),
+        });
+        self.memory.slots_set_ms = Some(NOW);
+        self
+    }
+
+    pub fn detached(mut self) -> Self {
+        if let PostgresSeen::Standby(standby) = &mut self.observation.postgres {
+            standby.stream = StreamSeen::Detached;
+        }
+        self
+    }
+
+    pub fn held_by(mut self, pod: &str, member: &str) -> Self {
+        let number = pod.trim_start_matches("db-").to_owned();
+        let holder = Holder {
+            pod: pod.into(),
+            member: Some(MemberId::new(member)),
+            nonce: ContainerNonce::new(format!("old{number}")),
+            node: format!("node-{number}"),
+            boot_id: BootId::new(format!("b{number}")),
+            address: format!("a{number}"),
+        };
+        self.read().record.holder = Some(holder);
+        self
+    }
+
+    pub fn held_by_me(mut self) -> Self {
+        self = self.held_by("db-0", "m0");
+        let nonce = self.observation.me.nonce.clone();
+        if let Some(holder) = &mut self.read().record.holder {
+            holder.nonce = nonce;
+        }
+        self
+    }
+
+    pub fn renewed_ago(mut self, ms: u64) -> Self {
+        let record = self.read().record.clone();
+        self.memory.attempt = Some(Attempt { record, at_ms: NOW - ms });
+        self
+    }
+
+    pub fn voters(mut self, members: &[&str]) -> Self {
+        self.read().record.voters = members.iter().map(|member| MemberId::new(*member)).collect();
+        self
+    }
+
+    pub fn unchanged_for(mut self, ms: u64) -> Self {
+        let read = self.read();
+        read.first_seen_ms = NOW - ms;
+        read.fresh_ms = Some(NOW);
+        self
+    }
+
+    pub fn cached(mut self) -> Self {
+        self.read().fresh_ms = None;
+        self
+    }
+
+    pub fn terminated(mut self, number: u32) -> Self {
+        let pod = PodSeen {
+            ordinal: number,
+            uid: "u".into(),
+            resource_version: "1".into(),
+            running: false,
+            deleting: false,
+            node: None,
+            address: None,
+            labels: BTreeMap::new(),
+            terminated: BTreeSet::from([ContainerNonce::new(format!("old{number}"))]),
+            template_hash: "t".into(),
+            crash_loop_by_signal: false,
+        };
+        self.observation.pods.insert(format!("db-{number}"), pod);
+        self
+    }
+
+    pub fn released(mut self, position: u64) -> Self {
+        self.read().record.release = Some(Release { position: Lsn(position), target: None });
+        self
+    }
+
+    pub fn wish(mut self, edit: impl FnOnce(&mut Desired)) -> Self {
+        if let Some(desired) = &mut self.observation.desired {
+            edit(&mut desired.document);
+        }
+        self
+    }
+
+    pub fn unconfirmed_for(mut self, ms: u64) -> Self {
+        self.memory.unconfirmed_since_ms = Some(NOW - ms);
+        self
+    }
+
+    pub fn recorded_async(mut self) -> Self {
+        let record = &mut self.read().record;
+        record.mode = SyncMode::Async;
+        record.voters.clear();
+        self
+    }
+
+    pub fn told_to_stop(mut self) -> Self {
+        self.observation.signals.terminate_ms = Some(NOW);
+        self
+    }
+
+    pub fn disk_hung(mut self) -> Self {
+        self.observation.disk = DiskSeen::Hung { since_ms: NOW - 2_500 };
+        self
+    }
+}
+
+/// Decides, and compares all orders but the record's keeping and what is only for people, and the reason.
+pub fn check(seen: &Seen, expected: &str) {
+    let decision = decide(&Timing::default(), &seen.memory, &seen.observation);
+    let orders: Vec<String> = decision
+        .actions
+        .iter()
+        .filter(|action| !action.is_best_effort() && !matches!(action, Action::KeepRecord { .. }))
+        .map(text)
+        .collect();
+    assert_eq!(format!("{}: {}", orders.join(", "), decision.reason), expected);
+}
+
+fn text(action: &Action) -> String {
+    match action {
+        Action::WriteRecord { record, .. } => {
+            let holder = record.holder.as_ref().map_or("-", |holder| holder.pod.as_str());
+            let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
+            let mode = if record.mode == SyncMode::Async { " async" } else { "" };
+            let degraded = if record.degraded { " degraded" } else { "" };
+            let released = if record.release.is_some() { " released" } else { "" };
+            let (era, voters) = (record.era(), voters.join(","));
+            format!("WriteRecord({holder} era {era} V=[{voters}]{mode}{degraded}{released})")
+        }
+        Action::StartPostgres { role: StartAs::Primary, names } => format!("StartPostgres(primary, {names})"),
+        Action::StartPostgres { role: StartAs::Standby { upstream }, names } => {
+            let of = upstream.as_ref().map_or("nobody", |upstream| upstream.pod.as_str());
+            format!("StartPostgres(standby of {of}, {names})")
+        }
+        Action::SetSyncNames { names } => format!("SetSyncNames({names})"),
+        other => format!("{other:?}"),
+    }
+}

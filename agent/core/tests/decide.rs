@@ -1,0 +1,158 @@
+//! Sentences about `decide`, each on the whole list of orders.
+
+mod builders;
+
+use builders::{check, seen};
+use pgha_agent_core::observation::{ControlState, Gate};
+use pgha_schema::desired::{Durability, RunState, SyncMode};
+
+#[test]
+fn an_empty_member_takes_the_pending_record_at_once() {
+    check(&seen().pending(), "WriteRecord(db-0 era 0 V=[]): TakePending");
+}
+
+#[test]
+fn nobody_bootstraps_beside_a_volume_that_tells_of_data() {
+    check(&seen().pending().stamped(1), ": WaitsForBootstrap");
+}
+
+#[test]
+fn a_member_with_data_never_bootstraps() {
+    check(&seen().down(ControlState::ShutDown).pending(), ": WaitsForBootstrap");
+}
+
+#[test]
+fn a_holder_whose_renewal_is_overdue_fences_first() {
+    check(&seen().primary().held_by_me().renewed_ago(6_000), "Fence: RenewalOverdue");
+}
+
+#[test]
+fn a_holder_just_before_its_deadline_renews_instead() {
+    check(&seen().primary().held_by_me().renewed_ago(5_999), "WriteRecord(db-0 era 1 V=[m1]): Leading");
+}
+
+#[test]
+fn a_primary_whose_record_another_took_fences() {
+    check(&seen().primary().held_by("db-1", "m1"), "Fence: LeaseTaken(\"db-1\")");
+}
+
+#[test]
+fn the_gate_stays_shut_until_a_renewal_that_was_sent_after_the_start() {
+    let shut = seen().primary().gate(Gate::Closed).held_by_me().primary_for(500);
+    check(&shut.clone().renewed_ago(1_000), "WriteRecord(db-0 era 1 V=[m1]): LeadingSettling(Gate)");
+    check(&shut.renewed_ago(400), "OpenGate: LeadingSettling(Gate)");
+}
+
+#[test]
+fn a_voter_leaves_the_stream_before_it_takes() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(10_000);
+    check(&voter, "LeaveStream: LeavesStream");
+    check(&voter.detached(), "WriteRecord(db-0 era 2 V=[]): TakeExpired");
+}
+
+#[test]
+fn a_voter_waits_for_the_whole_lease() {
+    check(&seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(9_999), ": Following");
+}
+
+#[test]
+fn expiry_counts_only_by_an_uncached_read_after_it() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(10_000);
+    check(&voter.cached(), "ReadLease: Following");
+}
+
+#[test]
+fn in_sync_nobody_outside_v_takes() {
+    let other = seen().standby().detached().held_by("db-1", "m1").unchanged_for(60_000);
+    check(&other.clone().voters(&["m2"]), ": MayNotLead(NotAVoter)");
+    check(&other.voters(&[]), ": MayNotLead(NoVoters)");
+}
+
+#[test]
+fn proof_of_death_spares_the_wait() {
+    check(
+        &seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).terminated(1),
+        "WriteRecord(db-0 era 2 V=[]): TakeProven",
+    );
+}
+
+#[test]
+fn a_release_is_taken_only_with_its_position() {
+    let standby = seen().standby().detached().held_by("db-1", "m1").voters(&["m2"]);
+    check(&standby.clone().released(1_000), "WriteRecord(db-0 era 2 V=[]): TakeReleased");
+    check(&standby.released(1_001), ": MayNotLead(BehindRelease)");
+}
+
+#[test]
+fn nobody_takes_over_a_stopped_cluster() {
+    let standby = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).released(1_000);
+    check(&standby.wish(|wish| wish.state = RunState::Stopped), ": MayNotLead(Stopped)");
+}
+
+#[test]
+fn the_holders_own_member_takes_its_record_again_at_once() {
+    check(
+        &seen().down(ControlState::InProduction).held_by("db-0", "m0"),
+        "WriteRecord(db-0 era 1 V=[m1]): TakeAgain",
+    );
+}
+
+#[test]
+fn a_holder_starts_primary_data_as_primary_and_standby_data_as_standby() {
+    check(
+        &seen().down(ControlState::InProduction).held_by_me().renewed_ago(100),
+        "StartPostgres(primary, FIRST 1 (m1)): LeadingSettling(Starting)",
+    );
+    check(
+        &seen().down(ControlState::InRecovery).held_by_me().renewed_ago(100),
+        "StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): LeadingSettling(Starting)",
+    );
+}
+
+#[test]
+fn nothing_starts_as_primary_without_a_good_renewal() {
+    check(
+        &seen().down(ControlState::InProduction).held_by_me(),
+        "WriteRecord(db-0 era 1 V=[m1]): LeadingSettling(Starting)",
+    );
+}
+
+#[test]
+fn a_voter_that_is_gone_leaves_the_record_before_the_names_change() {
+    check(
+        &seen().primary().held_by_me().renewed_ago(100).streams(&["m2"]),
+        "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)",
+    );
+}
+
+#[test]
+fn preferred_degrades_in_the_record_first_and_required_never() {
+    let alone = seen().primary().held_by_me().renewed_ago(100).streams(&[]).unconfirmed_for(3_000);
+    check(&alone, "WriteRecord(db-0 era 1 V=[] degraded): LeadingSettling(SyncSet)");
+    check(&alone.wish(|wish| wish.durability = Durability::Required), ": LeadingSettling(SyncSet)");
+}
+
+#[test]
+fn a_change_to_async_is_recorded_before_the_names_go() {
+    let wished = seen().primary().held_by_me().renewed_ago(100).wish(|wish| wish.sync_mode = SyncMode::Async);
+    check(&wished, "WriteRecord(db-0 era 1 V=[] async): LeadingSettling(SyncSet)");
+    check(&wished.recorded_async(), "SetSyncNames(): LeadingSettling(SyncSet)");
+}
+
+#[test]
+fn a_deleted_primary_checkpoints_while_it_serves() {
+    check(&seen().primary().held_by_me().renewed_ago(100).told_to_stop(), "Checkpoint: HandingOver");
+}
+
+#[test]
+fn a_cleanly_stopped_primary_that_was_told_to_end_releases() {
+    check(
+        &seen().down(ControlState::ShutDown).held_by_me().renewed_ago(100).told_to_stop(),
+        "WriteRecord(db-0 era 1 V=[m1] released): HandingOver",
+    );
+}
+
+#[test]
+fn a_hung_disk_is_not_renewed_over() {
+    check(&seen().primary().held_by_me().renewed_ago(2_500).disk_hung(), ": Leading");
+}
