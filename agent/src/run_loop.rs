@@ -106,7 +106,7 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let mut agent = Agent {
         lease_api: Api::new(settings.api.clone()),
         disk: DiskProbe::start(volume.root().join("probe"))?,
-        postgres: LocalPostgres::new(local, files),
+        postgres: LocalPostgres::new(local, files, secrets.clone()),
         memory: Memory::default(),
         timing: Timing::default(),
         background: Background::default(),

@@ -1,6 +1,7 @@
 //! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use pgha_schema::status::Acknowledged;
 
 use super::files::ConfigFiles;
 use super::session::{Local, Session, SessionError};
-use super::sql::{self, SettingsFacts, WalsenderFacts};
+use super::sql::{self, SettingsFacts, StandbyFacts, WalsenderFacts};
+use super::upstream::lacks_wal;
 use crate::boottime::now_ms;
 use crate::guard::message::State as GuardState;
+use crate::secrets::Secrets;
 use crate::volume::Volume;
 
 /// One look takes a millisecond; a hung postgres must not hold up a renewal.
@@ -23,6 +26,8 @@ const LOOK_DEADLINE: Duration = Duration::from_millis(500);
 const SETTINGS_EVERY_MS: u64 = 2_000;
 /// A promotion that is not seen after this is asked for again.
 const PROMOTION_MS: u64 = 10_000;
+/// A standby that has waited for its stream this long asks whether the upstream still has the WAL; so often again.
+const LACK_EVERY_MS: u64 = 10_000;
 /// Two looks this far apart must find no walreceiver (A12).
 const QUIET_GAP_MS: u64 = 50;
 
@@ -45,6 +50,9 @@ struct Life {
     settings_at_ms: Option<u64>,
     accepted: Option<Acknowledged>,
     promotion_asked_ms: Option<u64>,
+    waiting_since_ms: Option<u64>,
+    /// What the last look at the upstream's WAL found.
+    upstream_lacks_wal: Arc<AtomicBool>,
 }
 
 /// The confirmed names, written by a task beside the loop.
@@ -63,16 +71,18 @@ pub struct LocalPostgres {
     held_back_at_ms: u64,
     /// Names confirmed to be in force, with their postmaster.
     pub in_force: SharedInForce,
+    secrets: Secrets,
     session: Option<Session>,
     life: Life,
 }
 
 impl LocalPostgres {
     /// Nothing known yet.
-    pub fn new(local: Local, files: ConfigFiles) -> Self {
+    pub fn new(local: Local, files: ConfigFiles, secrets: Secrets) -> Self {
         Self {
             local,
             files,
+            secrets,
             held_back: false,
             held_back_at_ms: 0,
             in_force: Arc::default(),
@@ -248,6 +258,7 @@ impl LocalPostgres {
         };
         let started_ms = life.started_ms;
         let replayed_to_end = life.replayed_to_end;
+        let upstream_lacks_wal = self.look_for_wal(&stream, &facts, now);
         let mut settings = self.settings_seen();
         // The primary's restart with a lower limit reaches the control file by replay: render again, now and then.
         if self.held_back && now >= self.held_back_at_ms + SETTINGS_EVERY_MS {
@@ -262,11 +273,40 @@ impl LocalPostgres {
             replayed_lsn: facts.replayed_lsn,
             timeline: facts.timeline,
             stream,
-            upstream_lacks_wal: false,
+            upstream_lacks_wal,
             replay_paused: facts.paused,
             settings,
             slots,
         }))
+    }
+
+    /// Whether the upstream was found to lack the WAL that comes next here; looked for beside the loop.
+    fn look_for_wal(&mut self, stream: &StreamSeen, facts: &StandbyFacts, now: u64) -> bool {
+        let StreamSeen::Waiting { upstream: Some(upstream) } = stream else {
+            self.life.waiting_since_ms = None;
+            self.life.upstream_lacks_wal.store(false, Ordering::Release);
+            return false;
+        };
+        let since = *self.life.waiting_since_ms.get_or_insert(now);
+        if facts.idle && now >= since + LACK_EVERY_MS {
+            self.life.waiting_since_ms = Some(now);
+            if let (Ok(address), Ok(passwords)) = (upstream.address.parse(), self.secrets.passwords()) {
+                let (found, port, position) =
+                    (Arc::clone(&self.life.upstream_lacks_wal), self.local.port, facts.replayed_lsn);
+                tokio::spawn(async move {
+                    match lacks_wal(address, port, &passwords.replication, position).await {
+                        Ok(lacks) => {
+                            if lacks {
+                                tracing::warn!(lsn = %position, "the upstream lacks the WAL that is needed");
+                            }
+                            found.store(lacks, Ordering::Release);
+                        }
+                        Err(error) => tracing::debug!(error, "the upstream's WAL was not looked at"),
+                    }
+                });
+            }
+        }
+        self.life.upstream_lacks_wal.load(Ordering::Acquire)
     }
 
     async fn primary(&mut self, volume: &Volume) -> Result<PostgresSeen, SessionError> {

@@ -10,3 +10,4 @@ pub mod scram;
 pub mod session;
 pub mod sql;
 pub mod tools;
+pub mod upstream;
