@@ -177,6 +177,7 @@ mod tests {
             rewind_source: false,
             serving: true,
             member: None,
+            unfinished: false,
             system_identifier: None,
             era: None,
             role: Role::Primary,

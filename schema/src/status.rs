@@ -132,6 +132,9 @@ pub struct AgentReport {
     /// Its data's identity; `None` while it is empty or being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberId>,
+    /// A clone or rewind of its data was begun and has not ended: there is no data here, and nothing is only here.
+    #[serde(default)]
+    pub unfinished: bool,
     /// System identifier of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<SystemIdentifier>,

@@ -138,9 +138,10 @@ pub(crate) fn every_volume_heard(seen: &Observation) -> bool {
     seen.listed
         && seen.volumes.iter().filter(|(_, volume)| volume.system_identifier.is_some()).all(|(ordinal, _)| {
             *ordinal == seen.me.ordinal
-                || seen
-                    .reports()
-                    .any(|report| ordinal_of(&report.pod) == Some(*ordinal) && report.member.is_some())
+                || seen.reports().any(|report| {
+                    ordinal_of(&report.pod) == Some(*ordinal)
+                        && (report.member.is_some() || report.unfinished)
+                })
         })
         && seen.reports().all(|report| report.role != Role::Primary)
 }

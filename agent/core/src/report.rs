@@ -4,7 +4,7 @@ use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
 use crate::acknowledge;
 use crate::decision::Decision;
-use crate::observation::{Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen};
+use crate::observation::{DataSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -46,6 +46,10 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         node: seen.me.node.clone(),
         boot_id: Some(seen.me.boot_id.clone()),
         member: data.map(|data| data.member.clone()),
+        unfinished: matches!(
+            seen.data,
+            DataSeen::Unfinished { what: Unfinished::Clone | Unfinished::Rewind, .. }
+        ),
         system_identifier: data.map(|data| data.system_identifier),
         era: data.and_then(|data| data.era),
         role,
