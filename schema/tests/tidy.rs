@@ -7,6 +7,14 @@ use std::path::{Path, PathBuf};
 const FILE_LINES: usize = 500;
 /// Longest function, in lines.
 const FUNCTION_LINES: usize = 80;
+/// Debts: what was too long when the rule came, by path or by path and function, with the length that it may not grow
+/// beyond. Whoever splits one takes its line away: the test asks for that.
+const TOO_LONG: [(&str, usize); 4] = [
+    ("agent/core/src/observation.rs", 640),
+    ("agent/sim/src/agent.rs", 640),
+    ("agent/sim/src/world.rs", 550),
+    ("agent/sim/src/agent.rs carry_out", 95),
+];
 /// The crates that only compute.
 const CORES: [&str; 4] = ["schema", "provider/core", "agent/core", "agent/sim"];
 /// What they may depend on: data, texts, hashes; of Kubernetes the types alone.
@@ -94,19 +102,14 @@ fn assert_none(rule: &str, broken: Vec<String>) {
 
 #[test]
 fn files_are_short() {
-    let long = sources().into_iter().filter_map(|source| {
-        let lines = source.code.lines().count();
-        (lines > FILE_LINES).then(|| format!("{}: {lines}", source.path))
-    });
-    assert_none(
-        &format!("files of more than {FILE_LINES} lines; split them by responsibility"),
-        long.collect(),
-    );
+    let lengths = sources().into_iter().map(|source| (source.code.lines().count(), source.path));
+    let broken = too_long(FILE_LINES, lengths.collect(), |debt| !debt.contains(' '));
+    assert_none(&format!("files of more than {FILE_LINES} lines; split them by responsibility"), broken);
 }
 
 #[test]
 fn functions_are_short() {
-    let mut long = Vec::new();
+    let mut lengths = Vec::new();
     for source in sources() {
         let lines: Vec<&str> = source.code.lines().collect();
         for (at, line) in lines.iter().enumerate() {
@@ -115,12 +118,25 @@ fn functions_are_short() {
             // The code is formatted, so the closing brace stands under the first letter.
             let closing = format!("{}}}", &line[..indent]);
             let length = lines[at..].iter().position(|line| **line == closing).unwrap_or(0) + 1;
-            if length > FUNCTION_LINES {
-                long.push(format!("{}:{}: {name} has {length}", source.path, at + 1));
-            }
+            lengths.push((length, format!("{} {name}", source.path)));
         }
     }
-    assert_none(&format!("functions of more than {FUNCTION_LINES} lines"), long);
+    let broken = too_long(FUNCTION_LINES, lengths, |debt| debt.contains(' '));
+    assert_none(&format!("functions of more than {FUNCTION_LINES} lines"), broken);
+}
+
+/// What is longer than the limit and than its debt; and debts that are paid.
+fn too_long(limit: usize, lengths: Vec<(usize, String)>, concerns: fn(&str) -> bool) -> Vec<String> {
+    let mut debts: Vec<_> = TOO_LONG.iter().filter(|(what, _)| concerns(what)).collect();
+    let mut broken = Vec::new();
+    for (length, what) in lengths.iter().filter(|(length, _)| *length > limit) {
+        let allowed = debts.iter().position(|(debt, _)| debt == what).map(|at| debts.swap_remove(at).1);
+        if allowed.is_none_or(|allowed| *length > allowed) {
+            broken.push(format!("{what}: {length}"));
+        }
+    }
+    broken.extend(debts.iter().map(|(debt, _)| format!("{debt} is short now: take it out of TOO_LONG")));
+    broken
 }
 
 /// The function that begins on this line, unless it ends there too.
@@ -274,6 +290,11 @@ fn the_rules_themselves_see_what_they_look_for() {
             "[package]\nname = \"x\"\n[dependencies]\na = \"1\"\nb.workspace = true\n[lints]\nc = 1"
         ),
         ["a", "b"]
+    );
+    assert_eq!(
+        too_long(500, vec![(501, "new.rs".into()), (9, "agent/sim/src/world.rs".into())], |debt| debt
+            .contains("world")),
+        ["new.rs: 501", "agent/sim/src/world.rs is short now: take it out of TOO_LONG"]
     );
     assert_eq!(links("[a](docs/x.md#top) [b](https://x) [c](#y)"), ["docs/x.md"]);
     assert_eq!(
