@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::load::Load;
@@ -177,6 +178,8 @@ async fn wipe(scene: &Scene, pod: &str) -> Result<()> {
             .collect::<Vec<_>>()
     };
     let before = members(&scene.cluster.record().await?);
+    // Suspended first: a server that runs makes new files while its directories are removed.
+    scene.sandbox.signal_in_pod(&scene.cluster.namespace, pod, Target::All, Signal::SIGSTOP)?;
     scene.sandbox.wipe_volume(&scene.cluster.namespace, &scene.cluster.names.claim(ordinal)).await?;
     kill_guard(scene, pod).await?;
     // New data is a new member (A2): proof that it was really made anew.
