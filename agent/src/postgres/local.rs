@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgha_agent_core::observation::{
     Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
 };
-use pgha_schema::lsn::Lsn;
+use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::status::Acknowledged;
 
 use super::files::ConfigFiles;
@@ -42,6 +42,9 @@ struct Life {
     stopping_since_ms: Option<u64>,
     primary_since_ms: Option<u64>,
     timeline_start: Option<(u32, Lsn)>,
+    /// Highest timeline that this standby was seen on: once its receiver is gone, PostgreSQL itself only knows the control
+    /// file's, which is older until the next restartpoint.
+    streamed_timeline: u32,
     replayed_to_end: bool,
     quiet_looks: u32,
     quiet_at_ms: u64,
@@ -239,6 +242,8 @@ impl LocalPostgres {
         life.was_primary = false;
         life.primary_since_ms = None;
         let streaming = facts.receiver.as_ref().is_some_and(|(status, _)| status == "streaming");
+        life.streamed_timeline = life.streamed_timeline.max(facts.timeline.0);
+        let timeline = TimelineId(life.streamed_timeline);
         // A stream begins only once what lies in pg_wal is used up.
         life.replayed_to_end |= facts.idle || streaming;
         if facts.detached && !facts.receiver_process {
@@ -271,7 +276,7 @@ impl LocalPostgres {
             replay_idle: facts.idle,
             received_lsn: facts.received_lsn,
             replayed_lsn: facts.replayed_lsn,
-            timeline: facts.timeline,
+            timeline,
             stream,
             upstream_lacks_wal,
             replay_paused: facts.paused,
