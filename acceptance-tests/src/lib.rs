@@ -8,14 +8,14 @@
 //!
 //! Nothing here is shipped. The harness may use `anyhow`; a failure names what was waited for and what was last seen.
 
+pub mod checker;
+pub mod cluster;
 pub mod dev;
+pub mod leftovers;
+pub mod load;
 pub mod poll;
 pub mod process;
 pub mod progress;
 pub mod proto_client;
 pub mod sandbox;
-pub mod checker;
-pub mod cluster;
-pub mod load;
 pub mod terraform;
-pub mod leftovers;

@@ -67,7 +67,8 @@ pub struct Terraform {
     dir: PathBuf,
     env: Vec<(OsString, OsString)>,
     // Kept for the directory's life: dropped with the last clone.
-    _keep: Option<Arc<tempfile::TempDir>>,
+    #[allow(dead_code)]
+    keep: Option<Arc<tempfile::TempDir>>,
     history: Arc<Mutex<Vec<String>>>,
 }
 
@@ -116,7 +117,7 @@ impl Terraform {
         let dir =
             tempfile::Builder::new().prefix("pgha-tf-").tempdir().context("make a working directory")?;
         let mut made = Self::in_dir(cli, plugin, Some(kubeconfig), dir.path());
-        made._keep = Some(Arc::new(dir));
+        made.keep = Some(Arc::new(dir));
         Ok(made)
     }
 
@@ -132,7 +133,7 @@ impl Terraform {
             env.push(("KUBECONFIG".into(), file.into()));
             env.push(("KUBE_CONFIG_PATH".into(), file.into()));
         }
-        Self { cli: cli.clone(), dir: dir.to_owned(), env, _keep: None, history: Arc::default() }
+        Self { cli: cli.clone(), dir: dir.to_owned(), env, keep: None, history: Arc::default() }
     }
 
     /// The same directory and state, with another kubeconfig.

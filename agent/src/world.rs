@@ -301,15 +301,22 @@ mod tests {
         }
     }
 
+    fn wait_for_the_next_millisecond() {
+        let now = now_ms();
+        while now_ms() == now {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn expiry_counts_from_the_first_sight_of_a_content() {
         let mut cache = LeaseCache::default();
         cache.take(lease("5", 1), "a", None);
         let first = read(&cache).first_seen_ms;
-        std::thread::sleep(Duration::from_millis(3));
+        wait_for_the_next_millisecond();
         cache.take(lease("6", 1), "a", Some(1));
         assert_eq!((read(&cache).first_seen_ms, read(&cache).fresh_ms), (first, Some(1)));
-        std::thread::sleep(Duration::from_millis(3));
+        wait_for_the_next_millisecond();
         cache.take(lease("7", 2), "a", None);
         assert!(read(&cache).first_seen_ms > first);
         assert_eq!(read(&cache).fresh_ms, None, "only the watch has told this version");

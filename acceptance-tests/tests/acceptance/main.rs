@@ -1,6 +1,7 @@
 //! Acceptance tests: the real CLI, the built provider, a real Kubernetes, a real PostgreSQL. docs/testing.md tells how to run them.
 
-#![allow(clippy::print_stdout, missing_docs)]
+// Cases have one signature, whether they wait or not.
+#![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
 mod bed;
 mod create;
