@@ -10,6 +10,7 @@ mod faults;
 mod group;
 mod import;
 mod online;
+mod open;
 mod protection;
 mod quickstart;
 mod replicas;
