@@ -3,7 +3,7 @@
 
 /// Prefixes of full names.
 const OPEN: &[&str] = &[
-    "replicas",
+    "replicas::two_to_one_with_the_primary_on_the_highest_ordinal",
     "create::storage_class_that_does_not_exist",
     "drift::failover_is_not_drift",
     "faults::standby_volume_wiped",
