@@ -175,9 +175,8 @@ pub fn remove(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagno
     all.steps.extend(services.into_iter().filter_map(|name| delete(Kind::Service, name)));
     all.steps.push(wait(Wish::ObjectsGone { keys: vec![set] }));
     all.steps.push(wait(Wish::PodsGone { from_ordinal: 0 }));
-    if !leaving.retains() {
-        all.steps.extend(claims(live));
-    }
+    let retains = leaving.retains();
+    all.steps.extend(claims(live, |claim| !retains || never_bound(claim)));
     let secrets = [names.secret_app(), names.secret_superuser(), names.secret_internal()];
     all.steps.extend(
         secrets.into_iter().map(|name| Step::Delete { key: ObjectKey::new(Kind::Secret, name), uid: None }),
@@ -194,11 +193,16 @@ pub fn remove(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagno
     Ok(all)
 }
 
-fn claims(live: &LiveCluster) -> Vec<Step> {
-    let claims = live.claims_by_ordinal();
-    let names: Vec<String> = claims.values().map(|claim| object::name(claim).to_owned()).collect();
+/// A claim that no volume was ever bound to keeps nothing, and would hold a later create to its class and size.
+fn never_bound(claim: &Json) -> bool {
+    claim["status"]["phase"] == "Pending" && claim["spec"]["volumeName"].is_null()
+}
+
+fn claims(live: &LiveCluster, goes: impl Fn(&Json) -> bool) -> Vec<Step> {
+    let claims: Vec<_> = live.claims_by_ordinal().into_values().filter(|claim| goes(claim)).collect();
+    let names: Vec<String> = claims.iter().map(|claim| object::name(claim).to_owned()).collect();
     let mut steps: Vec<Step> = claims
-        .values()
+        .iter()
         .map(|claim| Step::Delete {
             key: ObjectKey::new(Kind::PersistentVolumeClaim, object::name(claim)),
             uid: object::uid(claim).map(str::to_owned),
