@@ -62,16 +62,19 @@ impl Agent {
                 return;
             }
         }
-        self.status_written = Some((status.clone(), now_ms()));
         let text = serde_json::to_string_pretty(status).unwrap_or_default();
         let patch = json!({"data": {KEY_STATUS: text}});
         let (api, path) = (Arc::clone(&self.api), self.paths.config_map(&self.settings.names.status()));
         let retry = Arc::clone(&self.status_failed);
-        self.background.start("status".to_owned(), async move {
+        let begun = self.background.start("status".to_owned(), async move {
             let result = api.patch(&path, &patch, DEADLINE).await;
             retry.store(result.is_err(), std::sync::atomic::Ordering::Release);
             result.map(drop)
         });
+        // Behind a slow write this one was left out: it must not count as written, or it would never be.
+        if begun {
+            self.status_written = Some((status.clone(), now_ms()));
+        }
     }
 
     pub(super) async fn stamp_volumes(

@@ -58,13 +58,13 @@ pub struct Background {
 }
 
 impl Background {
-    /// Runs `work` beside the loop unless the same is under way.
-    fn start<F>(&self, key: String, work: F)
+    /// Runs `work` beside the loop unless the same is under way; tells whether it was begun.
+    fn start<F>(&self, key: String, work: F) -> bool
     where
         F: Future<Output = Result<(), ApiError>> + Send + 'static,
     {
         if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            return;
+            return false;
         }
         let running = Arc::clone(&self.running);
         tokio::spawn(async move {
@@ -73,6 +73,7 @@ impl Background {
             }
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         });
+        true
     }
 }
 
