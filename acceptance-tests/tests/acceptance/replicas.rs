@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use pgha_acceptance_tests::checker;
+use pgha_acceptance_tests::load::Outcome;
 
 use crate::cases;
 use crate::group::{Group, Site, WHOLE};
@@ -28,14 +29,7 @@ async fn from_none_to_two(group: &mut Group) -> Result<()> {
     let load = site.load("grow").await?;
     change_replicas(site, 1).await?;
     change_replicas(site, 2).await?;
-    let outcome = load.finish().await?;
-    ensure!(
-        outcome.failures == 0,
-        "expected no failed write while standbys join, got {}: {:?}",
-        outcome.failures,
-        outcome.first_failures
-    );
-    site.nothing_lost(&outcome).await
+    joined_unnoticed(site, load.finish().await?).await
 }
 
 async fn two_to_one_with_the_primary_on_the_highest_ordinal(group: &mut Group) -> Result<()> {
@@ -61,7 +55,11 @@ async fn one_to_three(group: &mut Group) -> Result<()> {
     let site = group.cluster_with(1).await?;
     let load = site.load("wide").await?;
     change_replicas(site, 3).await?;
-    let outcome = load.finish().await?;
+    joined_unnoticed(site, load.finish().await?).await
+}
+
+/// Standbys joined, and the application did not notice.
+async fn joined_unnoticed(site: &Site, outcome: Outcome) -> Result<()> {
     ensure!(
         outcome.failures == 0,
         "expected no failed write while standbys join, got {}: {:?}",

@@ -8,6 +8,7 @@ use pgha_agent_core::observation::Upstream;
 use pgha_schema::desired::Desired;
 use pgha_schema::ids::MemberId;
 use pgha_schema::names::ROLE_REPLICATION;
+use pgha_schema::parameters::{HOT_STANDBY_SENSITIVE, sensitive_default};
 use pgha_schema::status::Acknowledged;
 
 /// The file that postgres is started with.
@@ -30,15 +31,6 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("tcp_keepalives_idle", "10s"),
     ("tcp_keepalives_interval", "5s"),
     ("tcp_keepalives_count", "3"),
-];
-
-/// Settings that a standby must not have lower than its primary had, with PostgreSQL's defaults (P23).
-const FLOORED: [(&str, u64); 5] = [
-    ("max_connections", 100),
-    ("max_worker_processes", 8),
-    ("max_wal_senders", 16),
-    ("max_prepared_transactions", 0),
-    ("max_locks_per_transaction", 64),
 ];
 
 /// Settings that only the agent sets; a value given by a user, or by ALTER SYSTEM, does not stand (A19, A28).
@@ -156,8 +148,9 @@ fn raise_to_floor(
 ) -> bool {
     let Some(floor) = floor else { return false };
     let mut raised = false;
-    for (name, default) in FLOORED {
-        let wanted = settings.get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
+    for name in HOT_STANDBY_SENSITIVE {
+        let set = settings.get(name).and_then(|value| value.trim().parse().ok());
+        let Some(wanted) = set.or_else(|| sensitive_default(name)) else { continue };
         if let Some(&least) = floor.get(name)
             && least > wanted
         {
