@@ -10,7 +10,6 @@ mod faults;
 mod group;
 mod import;
 mod online;
-mod open;
 mod protection;
 mod quickstart;
 mod replicas;
