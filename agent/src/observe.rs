@@ -178,7 +178,6 @@ impl Agent {
             listed: world.pods_listed && world.volumes_listed && world.stateful_set_read,
             volumes: world.volumes.clone(),
             stateful_set_identifier: world.stateful_set_identifier,
-            acknowledged: world.acknowledged.clone(),
             signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
             disk: self.disk.seen(),
         }

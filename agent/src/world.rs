@@ -7,7 +7,6 @@ use std::time::Duration;
 use pgha_agent_core::observation::{DesiredSeen, LeaseRead, LeaseSeen, LeaseVersion, PodSeen, VolumeSeen};
 use pgha_schema::ids::SystemIdentifier;
 use pgha_schema::names::Names;
-use pgha_schema::status::Acknowledged;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
@@ -41,8 +40,6 @@ pub struct State {
     pub stateful_set_identifier: Option<SystemIdentifier>,
     /// The StatefulSet was read once.
     pub stateful_set_read: bool,
-    /// In the status document.
-    pub acknowledged: Option<Acknowledged>,
     /// When the API server last answered anything.
     pub api_answered_ms: Option<u64>,
 }
@@ -205,11 +202,6 @@ impl World {
             }
         });
         // The Role allows no watch of these: they change rarely, and nothing hurries when they do.
-        self.poll(api, paths.config_map(&names.status()), |state, raw| {
-            if let Some(acknowledged) = objects::acknowledged_of(&raw) {
-                state.acknowledged = Some(acknowledged);
-            }
-        });
         let cluster = names.clone();
         self.poll(api, paths.claims(), move |state, raw| {
             let items = raw["items"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -52,6 +52,21 @@ pub struct ClusterStatus {
     pub agent_version: String,
 }
 
+impl ClusterStatus {
+    /// What takes the place of `stored`; `None` when that is a later holder's. The acknowledgement is kept where this one has
+    /// none or an older one, so that it is never withdrawn (P8), however little its writer had read before.
+    pub fn over(mut self, stored: &Self) -> Option<Self> {
+        if stored.era > self.era {
+            return None;
+        }
+        let generation = |status: &Self| status.acknowledged.as_ref().map(|one| one.generation);
+        if generation(stored) > generation(&self) {
+            self.acknowledged.clone_from(&stored.acknowledged);
+        }
+        Some(self)
+    }
+}
+
 /// A desired document that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
@@ -180,4 +195,46 @@ pub struct AgentReport {
     pub activity: Vec<String>,
     /// Version of the agent.
     pub agent_version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(era: u64, acknowledged: Option<(u64, &str)>) -> ClusterStatus {
+        ClusterStatus {
+            format: STATUS_FORMAT,
+            acknowledged: acknowledged
+                .map(|(generation, sha256)| Acknowledged { generation, sha256: sha256.to_owned() }),
+            system_identifier: None,
+            accepts_writes: true,
+            stopped: false,
+            primary: None,
+            era: Era(era),
+            timeline: None,
+            mode: SyncMode::Sync,
+            synchronous_standby_names: String::new(),
+            degraded: false,
+            activity: Vec::new(),
+            instances: BTreeMap::new(),
+            agent_version: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_new_holder_does_not_withdraw_what_it_has_not_read() {
+        let stored = status(1, Some((8, "b")));
+        let said = |ours| {
+            status(2, ours).over(&stored).unwrap().acknowledged.map(|one| (one.generation, one.sha256))
+        };
+        assert_eq!(said(None), Some((8, "b".to_owned())));
+        assert_eq!(said(Some((7, "a"))), Some((8, "b".to_owned())));
+        assert_eq!(said(Some((8, "c"))), Some((8, "c".to_owned())), "a hand edit that was put in force");
+        assert_eq!(said(Some((9, "d"))), Some((9, "d".to_owned())));
+    }
+
+    #[test]
+    fn a_holder_that_was_replaced_writes_nothing() {
+        assert_eq!(status(2, Some((9, "d"))).over(&status(3, None)), None);
+    }
 }

@@ -25,15 +25,10 @@ pub(crate) fn applied(settings: &SettingsSeen) -> Option<Acknowledged> {
         .filter(|_| !settings.pending_restart && !settings.held_back && !settings.tampered)
 }
 
-/// Remembers the newest acknowledgement and writes the status.
+/// Writes the status, with the acknowledgement once there is one.
 pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen, reason: &Reason) {
     let seen = cycle.seen;
-    remember(cycle);
-    if let Some(desired) =
-        seen.desired.as_ref().filter(|desired| in_force(seen, record, primary, &desired.document))
-    {
-        cycle.memory.acknowledged = Some(identity(desired));
-    }
+    remember(cycle, |wish| in_force(seen, record, primary, wish));
     let status = ClusterStatus {
         format: STATUS_FORMAT,
         acknowledged: cycle.memory.acknowledged.clone(),
@@ -56,10 +51,7 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
 /// The cluster is stopped because the wish says so (P21).
 pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
     let seen = cycle.seen;
-    remember(cycle);
-    if let Some(desired) = &seen.desired {
-        cycle.memory.acknowledged = Some(identity(desired));
-    }
+    remember(cycle, |_| true);
     let status = ClusterStatus {
         format: STATUS_FORMAT,
         acknowledged: cycle.memory.acknowledged.clone(),
@@ -79,11 +71,14 @@ pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
     cycle.push(Action::WriteStatus { status: Box::new(status) });
 }
 
-/// Never withdrawn: a new holder goes on from what the last one wrote.
-fn remember(cycle: &mut Cycle<'_>) {
-    if cycle.memory.acknowledged.is_none() {
-        cycle.memory.acknowledged.clone_from(&cycle.seen.acknowledged);
+/// Only this holder's own word, about the document that is there; [`ClusterStatus::over`] keeps every other.
+fn remember(cycle: &mut Cycle<'_>, in_force: impl FnOnce(&Desired) -> bool) {
+    let Some(desired) = &cycle.seen.desired else { return };
+    let identity = identity(desired);
+    if cycle.memory.acknowledged.as_ref() == Some(&identity) {
+        return;
     }
+    cycle.memory.acknowledged = in_force(&desired.document).then_some(identity);
 }
 
 fn activity(reason: &Reason) -> Vec<String> {

@@ -362,7 +362,7 @@ pub struct Memory {
     pub led: Option<Record>,
     /// Since when too few synchronous standbys confirm (A18).
     pub unconfirmed_since_ms: Option<u64>,
-    /// The newest acknowledgement; never withdrawn (P8).
+    /// This holder's acknowledgement of the document that is there (P8).
     pub acknowledged: Option<Acknowledged>,
     /// The running postmaster never had empty names (A17).
     pub names_never_empty: bool,

@@ -43,8 +43,6 @@ pub struct Observation {
     pub volumes: BTreeMap<u32, VolumeSeen>,
     /// The system identifier in the StatefulSet's annotation.
     pub stateful_set_identifier: Option<SystemIdentifier>,
-    /// The acknowledgement in ConfigMap `<name>-status` as last read, so that a new holder does not withdraw it (P8).
-    pub acknowledged: Option<Acknowledged>,
     /// What people and the kubelet asked of this process.
     pub signals: Signals,
     /// The disk's health.

@@ -176,7 +176,7 @@ impl World {
             }
             Action::WriteStatus { status } => {
                 if self.api_answers(pod) {
-                    self.api.status = Some(*status);
+                    self.api.write_status(*status);
                 }
                 went(true, 0)
             }

@@ -48,6 +48,14 @@ pub enum Put {
 }
 
 impl KubeApi {
+    /// The holder's status, onto what is there.
+    pub fn write_status(&mut self, status: ClusterStatus) {
+        self.status = match self.status.take() {
+            Some(stored) => Some(status.over(&stored).unwrap_or(stored)),
+            None => Some(status),
+        };
+    }
+
     /// With the provider's first record.
     pub fn new(desired: Desired, record: Option<Record>) -> Self {
         let mut api = Self {

@@ -51,13 +51,11 @@ impl World {
         let known = self.pods[pod].agent.desired.as_ref().map(|seen| seen.document.generation);
         let changed = known != Some(self.api.desired.generation) || self.pods[pod].agent.pods != snapshot;
         let desired = DesiredSeen { document: self.api.desired.clone(), sha256: self.api.sha256.clone() };
-        let acknowledged = self.api.status.as_ref().and_then(|status| status.acknowledged.clone());
         let set_identifier = self.api.set_stamped;
         let agent = &mut self.pods[pod].agent;
         agent.pods = snapshot;
         agent.volumes = volumes;
         agent.desired = Some(desired);
-        agent.acknowledged = acknowledged;
         agent.set_identifier = set_identifier;
         agent.listed = true;
         let _ = clock;
@@ -196,7 +194,6 @@ impl World {
             listed: agent.listed,
             volumes: agent.volumes.clone(),
             stateful_set_identifier: agent.set_identifier,
-            acknowledged: agent.acknowledged.clone(),
             signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
             disk: if self.now < at.disk_hung_until {
                 DiskSeen::Hung { since_ms: clock }

@@ -7,7 +7,7 @@ use pgha_agent_core::observation::{
 };
 use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
-use pgha_schema::status::{Acknowledged, AgentReport};
+use pgha_schema::status::AgentReport;
 
 use crate::postgres::{Postgres, Volume};
 
@@ -118,8 +118,6 @@ pub struct Agent {
     pub volumes: BTreeMap<u32, VolumeSeen>,
     /// The StatefulSet's annotation as it knows it.
     pub set_identifier: Option<SystemIdentifier>,
-    /// The status as it knows it.
-    pub acknowledged: Option<Acknowledged>,
     /// The first list has come.
     pub listed: bool,
     /// Watches deliver nothing until then.
@@ -174,7 +172,6 @@ impl Agent {
             pods: BTreeMap::new(),
             volumes: BTreeMap::new(),
             set_identifier: None,
-            acknowledged: None,
             listed: false,
             watch_at: 0,
             peers: BTreeMap::new(),

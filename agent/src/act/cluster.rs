@@ -11,6 +11,8 @@ use serde_json::json;
 
 use super::ActError;
 use crate::agent::Agent;
+use crate::api::objects::status_of;
+use crate::api::{Api, ApiError};
 use crate::boottime::now_ms;
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -62,14 +64,13 @@ impl Agent {
                 return;
             }
         }
-        let text = serde_json::to_string_pretty(status).unwrap_or_default();
-        let patch = json!({"data": {KEY_STATUS: text}});
         let (api, path) = (Arc::clone(&self.api), self.paths.config_map(&self.settings.names.status()));
         let retry = Arc::clone(&self.status_failed);
+        let ours = status.clone();
         let begun = self.background.start("status".to_owned(), async move {
-            let result = api.patch(&path, &patch, DEADLINE).await;
+            let result = replace_status(&api, &path, ours).await;
             retry.store(result.is_err(), std::sync::atomic::Ordering::Release);
-            result.map(drop)
+            result
         });
         // Behind a slow write this one was left out: it must not count as written, or it would never be.
         if begun {
@@ -129,4 +130,18 @@ impl Agent {
             api.post(&path, &event, DEADLINE).await.map(drop)
         });
     }
+}
+
+/// Onto what is there, and only onto that: a conflict fails, and the next decision writes anew.
+async fn replace_status(api: &Api, path: &str, ours: ClusterStatus) -> Result<(), ApiError> {
+    let raw = api.get(path, DEADLINE).await?;
+    let status = match status_of(&raw) {
+        Some(stored) => ours.over(&stored),
+        None => Some(ours),
+    };
+    let Some(status) = status else { return Ok(()) };
+    let text = serde_json::to_string_pretty(&status).unwrap_or_default();
+    let version = &raw["metadata"]["resourceVersion"];
+    let patch = json!({"metadata": {"resourceVersion": version}, "data": {KEY_STATUS: text}});
+    api.patch(path, &patch, DEADLINE).await.map(drop)
 }

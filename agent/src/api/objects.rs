@@ -11,7 +11,7 @@ use pgha_schema::names::{
     LABEL_NAME, Names,
 };
 use pgha_schema::record::{RECORD_FORMAT, Record};
-use pgha_schema::status::{Acknowledged, ClusterStatus};
+use pgha_schema::status::ClusterStatus;
 use serde_json::Value;
 
 /// Exit code above which a shell-like code tells a signal.
@@ -165,10 +165,9 @@ pub fn desired_of(config_map: &Value, anchor_uid: &str) -> Result<DesiredSeen, S
     Ok(DesiredSeen { sha256: document_sha256(text), document })
 }
 
-/// The acknowledgement in the status document.
-pub fn acknowledged_of(config_map: &Value) -> Option<Acknowledged> {
-    let status: ClusterStatus = serde_json::from_str(config_map["data"][KEY_STATUS].as_str()?).ok()?;
-    status.acknowledged
+/// The status document; `None` when there is none that this agent understands.
+pub fn status_of(config_map: &Value) -> Option<ClusterStatus> {
+    serde_json::from_str(config_map["data"][KEY_STATUS].as_str()?).ok()
 }
 
 /// The system identifier that an object carries.

@@ -93,7 +93,6 @@ pub fn seen() -> Seen {
         listed: true,
         volumes: BTreeMap::new(),
         stateful_set_identifier: Some(SYSTEM),
-        acknowledged: None,
         signals: Signals::default(),
         disk: DiskSeen::Healthy,
     };
