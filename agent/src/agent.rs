@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::api::objects::Paths;
 use crate::disk::DiskProbe;
 use crate::guard_link::GuardLink;
+use crate::heartbeats::{Beats, Hearing, Sender};
 use crate::observe::DataCache;
 use crate::peers::Peers;
 use crate::postgres::job::JobTable;
@@ -45,6 +46,12 @@ pub struct Agent {
     pub world: World,
     /// What other agents told.
     pub peers: Peers,
+    /// What other agents sent.
+    pub hearing: Hearing,
+    /// What this one sends as the holder.
+    pub beats: Beats,
+    /// Who sends.
+    pub sender: Sender,
     /// The volume.
     pub volume: Volume,
     /// What lies on it.

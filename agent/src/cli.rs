@@ -178,6 +178,7 @@ mod tests {
             serving: true,
             member: None,
             unfinished: false,
+            promise: None,
             system_identifier: None,
             era: None,
             role: Role::Primary,

@@ -14,6 +14,7 @@ mod cli;
 mod disk;
 mod guard;
 mod guard_link;
+mod heartbeats;
 mod log;
 mod observe;
 mod peers;

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use pgha_agent_core::Observation;
-use pgha_agent_core::observation::{ControlState, DataSeen, LocalData, Signals, Unfinished};
+use pgha_agent_core::observation::{
+    ControlState, DataSeen, LeaseVersion, LocalData, Promises, Signals, Unfinished,
+};
 use pgha_schema::record::Record;
 
 use crate::agent::Agent;
@@ -24,6 +26,7 @@ pub struct DataCache {
     kept: Option<Record>,
     kept_read: bool,
     problem: Option<String>,
+    promise: Option<LeaseVersion>,
 }
 
 impl DataCache {
@@ -51,8 +54,9 @@ impl DataCache {
             return seen.clone();
         }
         self.looked_ms = now_ms();
-        match read_data(volume, tools).await {
-            Ok(seen) => {
+        match read_all(volume, tools).await {
+            Ok((seen, promise)) => {
+                self.promise = promise;
                 self.problem = None;
                 self.seen = Some(seen.clone());
                 seen
@@ -76,6 +80,13 @@ impl DataCache {
         }
         self.kept.clone()
     }
+}
+
+/// A promise that can't be read may say anything: then the data is not known either, and nothing starts.
+async fn read_all(volume: &Volume, tools: &Tools) -> Result<(DataSeen, Option<LeaseVersion>), String> {
+    let promise = volume.promise().map_err(|error| error.to_string())?;
+    let promise = promise.map(|told| LeaseVersion { uid: told.uid, resource_version: told.resource_version });
+    Ok((read_data(volume, tools).await?, promise))
 }
 
 async fn read_data(volume: &Volume, tools: &Tools) -> Result<DataSeen, String> {
@@ -178,6 +189,8 @@ impl Agent {
             listed: world.pods_listed && world.volumes_listed && world.stateful_set_read,
             volumes: world.volumes.clone(),
             stateful_set_identifier: world.stateful_set_identifier,
+            holder_heard: self.hearing.holder(),
+            promises: Promises { given: self.data.promise.clone(), asked: self.hearing.asked() },
             signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
             disk: self.disk.seen(),
         }

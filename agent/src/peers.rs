@@ -1,16 +1,18 @@
 //! What the other agents say: asked again and again, so that a decision never waits for a dead node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use pgha_agent_core::observation::Peer;
+use pgha_agent_core::observation::{LeaseVersion, Peer};
 use pgha_schema::status::{AgentReport, STATUS_FORMAT};
 use tokio::sync::Notify;
 
 use crate::boottime::now_ms;
+use crate::heartbeats::{Hearing, Sender, is_refusal};
 use crate::rest::client;
 use crate::world::World;
 
@@ -35,6 +37,10 @@ pub struct Asker {
     pub anchor_uid: String,
     /// The agents' port.
     pub port: u16,
+    /// PostgreSQL's port.
+    pub postgres_port: u16,
+    /// Where refusals of the holder's ports are noted.
+    pub hearing: Hearing,
 }
 
 impl Peers {
@@ -74,13 +80,43 @@ impl Peers {
             let (peers, asker, wake) = (self.clone(), asker.clone(), Arc::clone(wake));
             tokio::spawn(async move {
                 let asked_ms = now_ms();
-                let report = ask(SocketAddr::new(address, asker.port), &asker, &pod).await;
+                let answer = ask(SocketAddr::new(address, asker.port), &asker, &pod).await;
+                let refused = answer.as_ref().is_err_and(is_refusal);
+                if refused && asker.hearing.try_refusals(address, [asker.port, asker.postgres_port]).await {
+                    wake.notify_one();
+                }
+                let report = answer.ok().flatten();
                 peers.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod);
                 if peers.put(&pod, report, asked_ms) {
                     wake.notify_one();
                 }
             });
         }
+    }
+
+    /// Asks one agent for a promise, beside the loop; an answer that gives it is that agent's newest report.
+    pub fn ask_promise(
+        &self,
+        sender: &Sender,
+        pod: &str,
+        address: IpAddr,
+        version: &LeaseVersion,
+        wake: &Arc<Notify>,
+    ) {
+        let key = format!("promise of {pod}");
+        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return;
+        }
+        let (peers, sender, wake) = (self.clone(), sender.clone(), Arc::clone(wake));
+        let (pod, version) = (pod.to_owned(), version.clone());
+        tokio::spawn(async move {
+            let asked_ms = now_ms();
+            let report = sender.ask_promise(address, &pod, &version).await;
+            peers.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            if report.is_some() && peers.put(&pod, report, asked_ms) {
+                wake.notify_one();
+            }
+        });
     }
 
     /// Takes in an answer, or its absence; tells whether it means something new.
@@ -103,14 +139,13 @@ impl Peers {
     }
 }
 
-async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> Option<AgentReport> {
-    let (status, body) =
-        client::request(address, Method::GET, "/status", &[], Vec::new(), DEADLINE).await.ok()?;
+async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> io::Result<Option<AgentReport>> {
+    let (status, body) = client::request(address, Method::GET, "/status", &[], Vec::new(), DEADLINE).await?;
     if !status.is_success() {
-        return None;
+        return Ok(None);
     }
-    let report: AgentReport = serde_json::from_slice(&body).ok()?;
+    let report: AgentReport = serde_json::from_slice(&body)?;
     // Addresses are given again to other pods: who answers must be who was asked.
-    (report.format <= STATUS_FORMAT && report.anchor_uid == asker.anchor_uid && report.pod == pod)
-        .then_some(report)
+    let meant = report.format <= STATUS_FORMAT && report.anchor_uid == asker.anchor_uid && report.pod == pod;
+    Ok(meant.then_some(report))
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pgha_agent_core::decision::{Action, Decision, Reason, StartAs};
-use pgha_agent_core::observation::{Gate, Observation, PostgresSeen, StreamSeen};
+use pgha_agent_core::heartbeat::beat;
+use pgha_agent_core::observation::{Gate, Identity, Observation, PostgresSeen, StreamSeen};
 use pgha_agent_core::{Memory, Timing, decide, report};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use crate::api::objects::Paths;
 use crate::boottime::now_ms;
 use crate::disk::DiskProbe;
 use crate::guard_link::{GuardLink, socket_from_guard};
+use crate::heartbeats::{Beats, Hearing, Sender};
 use crate::observe::DataCache;
 use crate::peers::{Asker, Peers};
 use crate::postgres::files::ConfigFiles;
@@ -53,6 +55,7 @@ pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Resu
         agent.choose_timing(&seen);
         let decision = decide(&agent.timing, &agent.memory, &seen);
         agent.tell(&seen, &decision, &last);
+        agent.beats.set(beat(&seen, &decision));
         agent.memory = decision.memory.clone();
         if decision.actions.iter().any(makes_writable) {
             // What may write from now on is guarded from before it can.
@@ -77,11 +80,14 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let woken = Arc::clone(&wake);
     let guard = GuardLink::open(socket_from_guard()?, move || woken.notify_one()).await?;
     let secrets = Secrets::new(&settings.layout.secrets, &settings.layout.sockets);
+    let hearing = Hearing::new();
     let shared = Arc::new(Shared {
         board: std::sync::Mutex::default(),
         switchover: std::sync::Mutex::default(),
         wake: Arc::clone(&wake),
         secrets: secrets.clone(),
+        hearing: hearing.clone(),
+        anchor_uid: settings.anchor_uid.clone(),
     });
     tokio::spawn(serve(listener, Arc::clone(&shared)));
 
@@ -92,10 +98,8 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let api = Arc::new(Api::new(settings.api.clone()));
     let world = World::new(&settings.anchor_uid, Arc::clone(&wake));
     world.watch(&api, &paths, &settings.names);
-    let peers = Peers::default();
-    let asker =
-        Asker { own_pod: me.pod.clone(), anchor_uid: me.anchor_uid.clone(), port: settings.rest_port };
-    peers.ask_for_ever(world.clone(), asker, Arc::clone(&wake));
+    let (peers, beats) = (Peers::default(), Beats::default());
+    let sender = talk_to_peers(&settings, &me, &shared, &world, &peers, &beats);
     let volume = Volume::new(&settings.layout);
     let files = ConfigFiles::open(volume.conf_dir())?;
     let local = Local {
@@ -128,6 +132,9 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         paths,
         world,
         peers,
+        hearing,
+        beats,
+        sender,
         volume,
         secrets,
         tools,
@@ -141,6 +148,34 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         }
     }
     Ok(agent)
+}
+
+/// Asks the other agents for reports, and sends them heartbeats while this one leads.
+fn talk_to_peers(
+    settings: &AgentSettings,
+    me: &Identity,
+    shared: &Arc<Shared>,
+    world: &World,
+    peers: &Peers,
+    beats: &Beats,
+) -> Sender {
+    let asker = Asker {
+        own_pod: me.pod.clone(),
+        anchor_uid: me.anchor_uid.clone(),
+        port: settings.rest_port,
+        postgres_port: settings.postgres_port,
+        hearing: shared.hearing.clone(),
+    };
+    peers.ask_for_ever(world.clone(), asker, Arc::clone(&shared.wake));
+    let sender = Sender {
+        own_pod: me.pod.clone(),
+        nonce: me.nonce.clone(),
+        anchor_uid: me.anchor_uid.clone(),
+        port: settings.rest_port,
+        secrets: shared.secrets.clone(),
+    };
+    beats.send_for_ever(world.clone(), sender.clone());
+    sender
 }
 
 impl Agent {

@@ -5,6 +5,7 @@
 //!                   member.json   identity and era of the data in pgdata
 //!                   marker.json   something is being made of pgdata: it counts as no data while this stands
 //!                   record.json   the record as last seen
+//!                   promise.json  for the holder of this version of it nothing is confirmed any more (A12)
 //!                   conf/         what postgres reads: rendered, never edited
 //!                   pgdata/       the data    pgdata.new/ being made    pgdata.old/ being removed
 //! ```
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use pgha_agent_core::observation::Unfinished;
 use pgha_schema::ids::{Era, MemberId};
+use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::Record;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -119,6 +121,22 @@ impl Volume {
     /// Keeps the record, fsynced.
     pub fn keep_record(&self, record: &Record) -> io::Result<()> {
         write_durably(&self.root.join("record.json"), &to_json(record))
+    }
+
+    /// The promise that was given.
+    pub fn promise(&self) -> io::Result<Option<RecordVersion>> {
+        read_json(&self.root.join("promise.json"))
+    }
+
+    /// Keeps a promise, fsynced with its directory before anybody is told of it.
+    pub fn keep_promise(&self, version: &RecordVersion) -> io::Result<()> {
+        write_durably(&self.root.join("promise.json"), &to_json(version))
+    }
+
+    /// Forgets it.
+    pub fn drop_promise(&self) -> io::Result<()> {
+        remove_if_there(&self.root.join("promise.json"))?;
+        sync_dir(&self.root)
     }
 
     /// PG_VERSION of the data; `None`: no data directory.
@@ -241,6 +259,12 @@ mod tests {
         let record = Record::initial("uid", pgha_schema::desired::SyncMode::Sync);
         volume.keep_record(&record).unwrap();
         assert_eq!(volume.kept_record().unwrap(), Some(record));
+        assert_eq!(volume.promise().unwrap(), None);
+        let version = RecordVersion { uid: "l".into(), resource_version: "7".into() };
+        volume.keep_promise(&version).unwrap();
+        assert_eq!(volume.promise().unwrap(), Some(version));
+        volume.drop_promise().unwrap();
+        assert_eq!(volume.promise().unwrap(), None);
     }
 
     #[test]

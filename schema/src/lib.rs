@@ -20,6 +20,7 @@ pub mod ids;
 pub mod lsn;
 pub mod names;
 pub mod parameters;
+pub mod peer;
 pub mod pg_hba;
 pub mod provider_block;
 pub mod quantity;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::SyncMode;
 use crate::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use crate::lsn::{Lsn, TimelineId};
+use crate::peer::RecordVersion;
 
 /// Format of the documents that this build writes.
 pub const STATUS_FORMAT: u32 = 1;
@@ -150,6 +151,10 @@ pub struct AgentReport {
     /// A clone or rewind of its data was begun and has not ended: there is no data here, and nothing is only here.
     #[serde(default)]
     pub unfinished: bool,
+    /// The version of the Lease for which this member has promised not to confirm commits for its holder: the promise
+    /// is fsynced, and the stream left, so that `position` never grows while it holds (A12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<RecordVersion>,
     /// System identifier of its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<SystemIdentifier>,

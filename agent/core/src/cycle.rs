@@ -32,6 +32,13 @@ impl<'a> Cycle<'a> {
         self.actions.push(action);
     }
 
+    /// An uncached read of the record, once a cycle.
+    pub fn read_lease(&mut self) {
+        if !self.actions.contains(&Action::ReadLease) {
+            self.push(Action::ReadLease);
+        }
+    }
+
     pub fn wake_in(&mut self, after_ms: u64) {
         self.wake_after_ms = self.wake_after_ms.min(after_ms);
     }

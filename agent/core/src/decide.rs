@@ -7,7 +7,7 @@ use crate::decision::{Action, Decision, Memory, Reason, StopMode};
 use crate::lease::{self, Standing};
 use crate::observation::{Observation, PostgresSeen};
 use crate::timing::Timing;
-use crate::{bootstrap, failover, fencing, following, leading};
+use crate::{bootstrap, failover, fencing, following, leading, promise};
 
 /// What to do now. Total and pure: the same three values always give the same decision.
 pub fn decide(timing: &Timing, memory: &Memory, seen: &Observation) -> Decision {
@@ -18,6 +18,7 @@ pub fn decide(timing: &Timing, memory: &Memory, seen: &Observation) -> Decision 
         cycle.wake_in(50);
         return cycle.finish(reason);
     }
+    promise::tidy(&mut cycle);
     match lease::standing(seen) {
         Standing::Unread => no_record(cycle, Reason::LeaseUnread),
         Standing::Unusable(why) => no_record(cycle, Reason::LeaseUnusable(why.to_owned())),

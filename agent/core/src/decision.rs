@@ -52,6 +52,20 @@ pub enum Action {
         /// The whole record.
         record: Box<Record>,
     },
+    /// Keep the promise to confirm nothing for the holder of this version, fsynced with its directory (A12).
+    GivePromise {
+        /// The version.
+        version: LeaseVersion,
+    },
+    /// Forget a promise that an uncached read has ended.
+    DropPromise,
+    /// Ask these pods' agents for the same promise; does not wait. Best effort.
+    AskPromises {
+        /// The version.
+        version: LeaseVersion,
+        /// Whom.
+        pods: BTreeSet<String>,
+    },
     /// Kill everything in the container but guard and agent: SIGQUIT, 300 ms later SIGKILL (A7). Returns when nothing
     /// is left.
     Fence,
@@ -222,7 +236,8 @@ impl Action {
     pub fn is_best_effort(&self) -> bool {
         matches!(
             self,
-            Self::LabelPod { .. }
+            Self::AskPromises { .. }
+                | Self::LabelPod { .. }
                 | Self::DeletePod { .. }
                 | Self::WriteStatus { .. }
                 | Self::EmitEvent { .. }
@@ -263,6 +278,8 @@ pub enum Reason {
     TakeReleased,
     /// Takes after proof of the old holder's death (A10).
     TakeProven,
+    /// Takes from a holder that is silent, with the promises of enough of V (A13).
+    TakeSilent,
     /// Takes after expiry (A6).
     TakeExpired,
     /// Takes the pending record to run initdb (A4).
@@ -277,6 +294,10 @@ pub enum Reason {
     WaitsForBootstrap,
     /// Leaves the old stream before it takes (A12).
     LeavesStream,
+    /// It waits for the promises of enough members of V (A11).
+    GathersPromises,
+    /// It has promised to confirm nothing more for the holder of this record (A12).
+    HoldsPromise,
     /// It took the Lease; promotion goes on.
     Promoting,
     /// Follows the holder.

@@ -49,7 +49,7 @@ pub(crate) fn may_lead(
     if record.system_identifier != Some(data.system_identifier) {
         return Err(Bar::NotOnChain);
     }
-    let in_sync = ground != Ground::Released && record.mode == SyncMode::Sync;
+    let in_sync = ground != Ground::Released && record.mode != SyncMode::Async;
     if in_sync && record.voters.is_empty() {
         return Err(Bar::NoVoters);
     }

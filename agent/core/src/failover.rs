@@ -1,10 +1,12 @@
 //! Unplanned: on what ground a member may take the record from a holder that is gone, and the taking (A6, A10–A12, A15).
 
+use pgha_schema::desired::SyncMode;
 use pgha_schema::record::{Bootstrap, Holder};
 
 use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason};
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
+use crate::promise::{self, Giving};
 use crate::{divergence, election, lease, record};
 
 /// Why the old holder can't acknowledge any more.
@@ -14,6 +16,8 @@ pub(crate) enum Ground {
     Released,
     /// Proof of its death (A10).
     Proven,
+    /// It is silent, and with V's promises nobody confirms for it (A13).
+    Silent,
     /// It was silent for a lease duration (A6).
     Expired,
 }
@@ -29,12 +33,15 @@ pub(crate) fn grounds(cycle: &mut Cycle<'_>, read: &LeaseRead) -> Vec<Ground> {
     if is_proven_dead(seen, read, holder) {
         grounds.push(Ground::Proven);
     }
+    if promise::may_preempt(cycle, read) {
+        grounds.push(Ground::Silent);
+    }
     let expires_ms = read.first_seen_ms.saturating_add(lease::lease_duration_ms(cycle.timing, read));
     if seen.now_ms < expires_ms {
         cycle.wake_at(expires_ms);
     } else if read.fresh_ms.is_none_or(|fresh_ms| fresh_ms < expires_ms) {
         // A watch may lag: only an uncached read after the whole time says that it is unchanged (A1).
-        cycle.push(Action::ReadLease);
+        cycle.read_lease();
         cycle.wake_in(200);
     } else {
         grounds.push(Ground::Expired);
@@ -80,19 +87,45 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
     if standby.replay_paused {
         cycle.push(Action::ResumeReplay);
     }
+    let promises = needs_promises(read, ground);
+    if promises && !promise::is_given(seen, read) {
+        match promise::giving(cycle, read, grounds.contains(&Ground::Proven)) {
+            Giving::Allowed => promise::give(cycle, read),
+            Giving::AfterARead => cycle.read_lease(),
+            Giving::Refused => return Err(Bar::HolderAlive),
+        }
+        cycle.wake_in(50);
+        return Ok(Reason::GathersPromises);
+    }
     // The old holder may be frozen rather than dead: without this stream it has nobody left to confirm (A12).
     if standby.stream != StreamSeen::Detached {
         cycle.push(Action::LeaveStream);
         cycle.wake_in(50);
         return Ok(Reason::LeavesStream);
     }
-    take(cycle, read);
     cycle.wake_in(50);
+    if promises && !promise::enough(seen, read) {
+        promise::ask(cycle, read);
+        return Ok(Reason::GathersPromises);
+    }
+    take(cycle, read);
     Ok(match ground {
         Ground::Released => Reason::TakeReleased,
         Ground::Proven => Reason::TakeProven,
+        Ground::Silent => Reason::TakeSilent,
         Ground::Expired => Reason::TakeExpired,
     })
+}
+
+/// Where commits wait for V, nobody takes without the promises of q of its members, itself among them: then no commit is
+/// confirmed that the taker does not have. With q = 1 and a proof of death there is nobody to promise for.
+fn needs_promises(read: &LeaseRead, ground: Ground) -> bool {
+    let in_sync = read.record.mode != SyncMode::Async;
+    match ground {
+        Ground::Released => false,
+        Ground::Proven => in_sync && read.record.quorum > 1,
+        Ground::Silent | Ground::Expired => in_sync,
+    }
 }
 
 /// The taking: a new era, and V empty until somebody was seen at the position from which it starts (A22).

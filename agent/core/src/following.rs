@@ -7,7 +7,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
 use crate::divergence::{self, Course};
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
-use crate::{bootstrap, decide, failover, slots, sync_standbys};
+use crate::{bootstrap, decide, failover, promise, slots, sync_standbys};
 
 /// How long a standby that was told to stop waits to be out of V (A21).
 const LEAVE_VOTERS_MS: u64 = 2_000;
@@ -52,6 +52,7 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
             Err(why) => bar = Some(why),
         }
     }
+    promise::answer(&mut cycle, read, grounds.contains(&failover::Ground::Proven));
     let reason = match put_in_place(&mut cycle, read, bar.is_some()) {
         Reason::Following | Reason::WaitsForEra | Reason::WaitsForSource if bar.is_some() => {
             Reason::MayNotLead(bar.unwrap_or(Bar::HolderAlive))
@@ -65,8 +66,8 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
 fn refresh(cycle: &mut Cycle<'_>, read: &LeaseRead) {
     let interval_ms = cycle.timing.renew_interval_ms();
     let stale = read.fresh_ms.is_none_or(|fresh_ms| cycle.elapsed_ms(fresh_ms) >= interval_ms);
-    if stale && !cycle.actions.contains(&Action::ReadLease) {
-        cycle.push(Action::ReadLease);
+    if stale {
+        cycle.read_lease();
     }
 }
 
@@ -135,13 +136,23 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
 fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderless: bool) -> Reason {
     let seen = cycle.seen;
     let Some(data) = seen.local_data() else { return Reason::DataUnknown };
+    let promised = promise::binds(seen) || gives_promise(cycle);
     let persist = (data.era != Some(upstream.era)).then_some(Action::PersistEra { era: upstream.era });
     match &seen.postgres {
+        // Obeyed at start too: postgres never runs with the stream that this member promised to stay out of (A12).
+        PostgresSeen::Down if promised => start_to_find_position(cycle),
         PostgresSeen::Down => {
             if may_start(cycle) {
                 cycle.actions.extend(persist);
                 start(cycle, Some(upstream));
             }
+        }
+        PostgresSeen::Standby(standby) if promised => {
+            if standby.stream != StreamSeen::Detached && !cycle.actions.contains(&Action::LeaveStream) {
+                cycle.push(Action::LeaveStream);
+            }
+            upkeep(cycle);
+            return Reason::HoldsPromise;
         }
         PostgresSeen::Standby(standby) => {
             let current = match &standby.stream {
@@ -169,6 +180,10 @@ fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderles
         | PostgresSeen::Primary(_) => {}
     }
     Reason::Following
+}
+
+fn gives_promise(cycle: &Cycle<'_>) -> bool {
+    cycle.actions.iter().any(|action| matches!(action, Action::GivePromise { .. }))
 }
 
 /// What a running standby keeps in order whomever it follows.

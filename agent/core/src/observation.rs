@@ -10,6 +10,9 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::Record;
 use pgha_schema::status::{Acknowledged, AgentReport};
 
+pub use crate::heartbeat::{HeartbeatSeen, HolderHeard, RefusedSeen};
+pub use crate::promise::{AskedSeen, Promises};
+
 /// One snapshot of the world, as one agent sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -43,6 +46,10 @@ pub struct Observation {
     pub volumes: BTreeMap<u32, VolumeSeen>,
     /// The system identifier in the StatefulSet's annotation.
     pub stateful_set_identifier: Option<SystemIdentifier>,
+    /// What was heard of the holder beside its record.
+    pub holder_heard: HolderHeard,
+    /// Promises given and asked for.
+    pub promises: Promises,
     /// What people and the kubelet asked of this process.
     pub signals: Signals,
     /// The disk's health.

@@ -2,9 +2,9 @@
 
 use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
-use crate::acknowledge;
 use crate::decision::Decision;
 use crate::observation::{DataSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished};
+use crate::{acknowledge, promise};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -50,6 +50,7 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
             seen.data,
             DataSeen::Unfinished { what: Unfinished::Clone | Unfinished::Rewind, .. }
         ),
+        promise: promise::reported(seen),
         system_identifier: data.map(|data| data.system_identifier),
         era: data.and_then(|data| data.era),
         role,

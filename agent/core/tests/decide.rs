@@ -45,20 +45,94 @@ fn the_gate_stays_shut_until_a_renewal_that_was_sent_after_the_start() {
 
 #[test]
 fn a_voter_leaves_the_stream_before_it_takes() {
-    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(10_000);
-    check(&voter, "LeaveStream: LeavesStream");
-    check(&voter.detached(), "WriteRecord(db-0 era 2 V=[]): TakeExpired");
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(2_500);
+    check(&voter, "GivePromise(5), LeaveStream: GathersPromises");
+    check(&voter.clone().promised("5"), "LeaveStream: LeavesStream");
+    check(&voter.promised("5").detached(), "WriteRecord(db-0 era 2 V=[]): TakeSilent");
 }
 
 #[test]
-fn a_voter_waits_for_the_whole_lease() {
-    check(&seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(9_999), ": Following");
+fn a_silent_holder_is_pre_empted_only_when_its_record_is_unchanged_too() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]);
+    check(&voter.clone().unchanged_for(2_499), ": Following");
+    check(&voter.clone().unchanged_for(2_500).heartbeat_ago(1_499), ": Following");
+    check(&voter.unchanged_for(2_500).heartbeat_ago(1_500), "GivePromise(5), LeaveStream: GathersPromises");
+}
+
+#[test]
+fn expiry_is_no_reason_while_heartbeats_arrive() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(60_000);
+    check(&voter.heartbeat_ago(100), ": MayNotLead(HolderAlive)");
+}
+
+#[test]
+fn a_dead_container_on_a_live_machine_is_pre_empted_at_once() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(1_000);
+    check(
+        &voter.clone().refused_at(1, 100).heartbeat_ago(400),
+        "GivePromise(5), LeaveStream: GathersPromises",
+    );
+    check(&voter.refused_at(2, 100).heartbeat_ago(400), ": Following");
+}
+
+#[test]
+fn the_swap_carries_exactly_the_promised_version() {
+    let voter = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(2_500);
+    check(&voter.promised("4"), "DropPromise, GivePromise(5): GathersPromises");
+}
+
+#[test]
+fn a_promise_keeps_postgres_out_of_the_stream_from_its_start_until_an_uncached_read_ends_it() {
+    let down = seen().down(ControlState::InRecovery).held_by("db-1", "m1").voters(&["m0"]);
+    check(&down.clone().promised("5"), "StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): Following");
+    check(
+        &down.clone().promised("4").cached(),
+        "ReadLease, StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): Following",
+    );
+    check(
+        &down.promised("4"),
+        "DropPromise, StartPostgres(standby of db-1, FIRST 1 (pgha_nobody)): Following",
+    );
+    let out = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]);
+    check(&out.promised("5"), ": HoldsPromise");
+}
+
+#[test]
+fn a_member_that_is_asked_promises_only_when_it_hears_nothing_either() {
+    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(1_600).asked("5");
+    check(&voter, "GivePromise(5), LeaveStream: HoldsPromise");
+    check(&voter.clone().heartbeat_ago(1_000), ": Following");
+    check(&voter.clone().asked("4"), ": Following");
+    check(&voter.clone().cached(), "ReadLease: Following");
+    check(&voter.voters(&["m2"]), ": Following");
+}
+
+#[test]
+fn a_quorum_of_promises_is_needed_and_none_of_them_may_be_ahead() {
+    let voter = seen()
+        .standby()
+        .held_by("db-1", "m1")
+        .voters(&["m0", "m2"])
+        .quorum(2)
+        .unchanged_for(2_500)
+        .promised("5")
+        .detached();
+    check(&voter, ": GathersPromises");
+    check(&voter.clone().promise_of(2, 1_001), ": GathersPromises");
+    check(&voter.promise_of(2, 1_000), "WriteRecord(db-0 era 2 V=[]): TakeSilent");
+}
+
+#[test]
+fn in_async_a_member_waits_for_the_whole_lease() {
+    let other = seen().standby().held_by("db-1", "m1").recorded_async();
+    check(&other.clone().unchanged_for(9_999), ": Following");
+    check(&other.detached().unchanged_for(10_000), "WriteRecord(db-0 era 2 V=[] async): TakeExpired");
 }
 
 #[test]
 fn expiry_counts_only_by_an_uncached_read_after_it() {
-    let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(10_000);
-    check(&voter.cached(), "ReadLease: Following");
+    let other = seen().standby().held_by("db-1", "m1").recorded_async().unchanged_for(10_000);
+    check(&other.cached(), "ReadLease: Following");
 }
 
 #[test]

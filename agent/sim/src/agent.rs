@@ -5,7 +5,7 @@ use pgha_agent_core::observation::{
     ControlState, Job, LeaseSeen, Unfinished, Upstream, WriteOutcome, WriteSeen,
 };
 use pgha_agent_core::{Action, Timing, decide, report};
-use pgha_schema::ids::MemberId;
+use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::record::Record;
 
 use crate::invariants::last_copy_not_wiped;
@@ -40,6 +40,7 @@ impl World {
         }
         self.finish_jobs(pod);
         self.deliver(pod);
+        self.step_heartbeats(pod);
         if now < self.pods[pod].agent.busy_until {
             return;
         }
@@ -77,6 +78,7 @@ impl World {
             .unwrap_or_default();
         let decision = decide(&timing, &self.pods[pod].agent.memory, &seen);
         let told = report(&seen, &decision);
+        self.set_beat(pod, &seen, &decision);
         if self.pods[pod].agent.reason.as_ref() != Some(&decision.reason) {
             let text = format!("{} {:?}", self.pods[pod].name, decision.reason);
             self.say(text);
@@ -122,6 +124,10 @@ impl World {
                 self.pods[pod].volume.kept = Some(*record);
                 went(true, quick)
             }
+            Action::GivePromise { .. } | Action::DropPromise | Action::AskPromises { .. } => {
+                self.see_to_promises(pod, action);
+                went(true, quick)
+            }
             Action::Fence => {
                 self.kill_postgres(pod);
                 went(true, 50)
@@ -150,11 +156,7 @@ impl World {
                 }
                 went(fits, quick)
             }
-            Action::PersistEra { era } => {
-                let data = self.pods[pod].volume.data.as_mut();
-                let there = data.map(|data| data.era = Some(era)).is_some();
-                went(there, quick)
-            }
+            Action::PersistEra { era } => went(self.persist_era(pod, era), quick),
             Action::Checkpoint => {
                 let (clock, until) = (self.clock(pod), self.now + self.pick(20, 400));
                 let agent = &mut self.pods[pod].agent;
@@ -208,6 +210,10 @@ impl World {
         }
     }
 
+    fn persist_era(&mut self, pod: usize, era: Era) -> bool {
+        self.pods[pod].volume.data.as_mut().map(|data| data.era = Some(era)).is_some()
+    }
+
     /// The request comes to the server; `Ok(answer)`: so does the answer in time.
     fn call(&mut self, pod: usize) -> (bool, bool, u64) {
         let took_ms = self.api.slow_ms + self.pick(2, 30);
@@ -250,6 +256,8 @@ impl World {
         {
             record.voters.clone_from(&before.voters);
         }
+        self.check_taking(pod, &record);
+        let version = &self.version_of_swap(version, &record);
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
         let outcome = if !arrives || self.api.read_only {
@@ -257,6 +265,8 @@ impl World {
         } else if self.api.slow_ms >= API_DEADLINE_MS {
             let at = self.now + self.api.slow_ms;
             self.api.late.push((at, version.clone(), record.clone()));
+            let text = format!("{} a write is on its way and not answered", self.pods[pod].name);
+            self.say(text);
             WriteOutcome::Unknown
         } else {
             match self.replace_record(version, record.clone()) {

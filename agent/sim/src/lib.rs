@@ -20,6 +20,7 @@ pub mod network;
 pub mod observe;
 pub mod pod;
 pub mod postgres;
+pub mod promises;
 pub mod run;
 pub mod script;
 pub mod streams;

@@ -13,6 +13,12 @@ pub enum Mutation {
     NoFence,
     /// A6: a candidate does not wait for expiry.
     NoExpiry,
+    /// A12: a promise is not fsynced: whoever restarts goes back into the stream.
+    ForgetsPromise,
+    /// A12: promises although heartbeats arrive.
+    PreemptsHeard,
+    /// A12: the swap carries whatever version is the newest.
+    TakesAnyVersion,
     /// A12: a taker stays in the old stream.
     KeepsStream,
     /// A11: anybody may take in sync, not only V.
@@ -33,9 +39,12 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NoFence,
         Self::NoExpiry,
+        Self::ForgetsPromise,
+        Self::PreemptsHeard,
+        Self::TakesAnyVersion,
         Self::KeepsStream,
         Self::AnybodyVotes,
         Self::RecordsBeforeCatchUp,
@@ -46,10 +55,20 @@ impl Mutation {
         Self::NeverStarts,
     ];
 
+    /// The walk-through that shows what this rule is for, where seeds hardly ever meet it.
+    pub fn story(self) -> Option<&'static str> {
+        (self == Self::ForgetsPromise).then_some("promise-outlives-its-process")
+    }
+
     /// Whether this is the property that has to break.
     pub fn is_noticed_as(self, violation: &Violation) -> bool {
         match self {
-            Self::NoFence | Self::NoExpiry | Self::KeepsStream => {
+            Self::PreemptsHeard => matches!(violation, Violation::HeardHolderPreempted { .. }),
+            Self::NoFence
+            | Self::NoExpiry
+            | Self::KeepsStream
+            | Self::ForgetsPromise
+            | Self::TakesAnyVersion => {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
             }
             Self::AnybodyVotes
@@ -102,8 +121,14 @@ impl Mutation {
                     data.era = Some(read.record.era());
                 }
             }
+            Self::PreemptsHeard => {
+                seen.holder_heard.last = None;
+                seen.holder_heard.listening_ms = 0;
+            }
             Self::NoFence
             | Self::KeepsStream
+            | Self::ForgetsPromise
+            | Self::TakesAnyVersion
             | Self::NoCheckpoint
             | Self::DegradesUnrecorded
             | Self::NeverStarts => {}

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
-    DataSeen, DesiredSeen, DiskSeen, Gate, Identity, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer,
-    PodSeen, PostgresSeen, PrimarySeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, VolumeSeen,
-    Walsender,
+    DataSeen, DesiredSeen, DiskSeen, Gate, HolderHeard, Identity, LeaseRead, LeaseSeen, LeaseVersion,
+    LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, SettingsSeen, Signals, SlotSeen,
+    StandbySeen, StreamSeen, VolumeSeen, Walsender,
 };
 use pgha_schema::ids::SystemIdentifier;
 use pgha_schema::lsn::TimelineId;
@@ -194,6 +194,11 @@ impl World {
             listed: agent.listed,
             volumes: agent.volumes.clone(),
             stateful_set_identifier: agent.set_identifier,
+            holder_heard: HolderHeard {
+                listening_ms: self.nodes[pod].clock(agent.alive_from),
+                ..agent.holder_heard.clone()
+            },
+            promises: Promises { given: self.promise_of(pod), asked: agent.asked.clone() },
             signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
             disk: if self.now < at.disk_hung_until {
                 DiskSeen::Hung { since_ms: clock }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use pgha_agent_core::heartbeat::Beat;
 use pgha_agent_core::observation::{
-    DesiredSeen, Jobs, LeaseSeen, Peer, PodSeen, SwitchoverRequest, VolumeSeen, WriteSeen,
+    AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen, SwitchoverRequest,
+    VolumeSeen, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
@@ -70,6 +72,8 @@ pub struct Pod {
     pub volume: Volume,
     /// Its claim has a volume; another pod's may never come.
     pub schedulable: bool,
+    /// The last heartbeat that came here: from which life, and the true time.
+    pub heartbeat_came: Option<(ContainerNonce, u64)>,
     /// Postgres.
     pub postgres: Postgres,
     /// The agent.
@@ -138,6 +142,18 @@ pub struct Agent {
     pub terminate_ms: Option<u64>,
     /// A person's request.
     pub request: Option<SwitchoverRequest>,
+    /// What it heard of the holder.
+    pub holder_heard: HolderHeard,
+    /// Since when the holder's ports refuse.
+    pub refusing_since: Option<u64>,
+    /// What it sends as the holder.
+    pub beat: Option<Beat>,
+    /// It sends then.
+    pub beat_at: u64,
+    /// Its promise, as far as only this process knows.
+    pub promise: Option<LeaseVersion>,
+    /// Another asked it for a promise.
+    pub asked: Option<AskedSeen>,
     /// Why it decided as it did last.
     pub reason: Option<Reason>,
     /// What it tells.
@@ -182,6 +198,12 @@ impl Agent {
             seen_process: None,
             terminate_ms: None,
             request: None,
+            holder_heard: HolderHeard::default(),
+            refusing_since: None,
+            beat: None,
+            beat_at: 0,
+            promise: None,
+            asked: None,
             reason: None,
             report: None,
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pgha_agent_core::observation::{ControlState, InForce, Unfinished, Upstream};
+use pgha_agent_core::observation::{ControlState, InForce, LeaseVersion, Unfinished, Upstream};
 use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -61,6 +61,8 @@ pub struct Volume {
     pub marker: Option<Unfinished>,
     /// The record kept on it.
     pub kept: Option<Record>,
+    /// The promise kept on it.
+    pub promise: Option<LeaseVersion>,
 }
 
 impl Volume {

@@ -13,7 +13,9 @@ use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::desired::{Durability, RunState, SyncMode};
 
 use crate::faults::{Cut, Fault, Wish};
-use crate::invariants::{acked_commits_survive, heals};
+use crate::invariants::{Violation, acked_commits_survive, heals};
+use crate::mutation::Mutation;
+use crate::network::End;
 use crate::postgres::Postgres;
 use crate::run::{settle, wish};
 use crate::world::{PODS, World};
@@ -25,6 +27,14 @@ pub struct ScriptError {
     line: usize,
     text: String,
     why: String,
+    violation: Option<Violation>,
+}
+
+impl ScriptError {
+    /// The property that broke, if it was one.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
 }
 
 /// Plays a script and returns its transcript: the script's own lines, and under each what happened.
@@ -32,7 +42,15 @@ pub struct ScriptError {
 /// # Errors
 /// When a line can't be read, an expectation fails or a property breaks.
 pub fn play(script: &str) -> Result<String, ScriptError> {
-    let mut world = World::new(1, wish(2, SyncMode::Sync, Durability::Preferred), None);
+    play_without(script, None)
+}
+
+/// The same with a rule left out.
+///
+/// # Errors
+/// As [`play`]: then the story shows what the rule is for.
+pub fn play_without(script: &str, mutation: Option<Mutation>) -> Result<String, ScriptError> {
+    let mut world = World::new(1, wish(2, SyncMode::Sync, Durability::Preferred), mutation);
     let mut transcript = String::new();
     let mut told = 0;
     for (number, line) in script.lines().enumerate() {
@@ -42,7 +60,8 @@ pub fn play(script: &str) -> Result<String, ScriptError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let error = |why: String| ScriptError { line: number + 1, text: line.to_owned(), why };
+        let error =
+            |why: String| ScriptError { line: number + 1, text: line.to_owned(), why, violation: None };
         let played = step(&mut world, line).map_err(error);
         for entry in &world.log[told..] {
             if !entry[8..].starts_with('*') {
@@ -53,7 +72,9 @@ pub fn play(script: &str) -> Result<String, ScriptError> {
         }
         told = world.log.len();
         if let Some(violation) = &world.violation {
-            return Err(error(format!("{violation}\n{transcript}")));
+            let violation = Some(violation.clone());
+            let why = format!("{}\n{transcript}", world.violation.map(|v| v.to_string()).unwrap_or_default());
+            return Err(ScriptError { violation, ..error(why) });
         }
         played.map_err(|error| ScriptError { why: format!("{}\n{transcript}", error.why), ..error })?;
     }
@@ -73,7 +94,7 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["wish", replicas, mode, durability] => {
             let next = wish(number(replicas)? as u32, read_mode(mode)?, read_durability(durability)?);
             if world.now == 0 {
-                *world = World::new(1, next, None);
+                *world = World::new(1, next, world.mutation);
             } else {
                 world.api.wish(|desired| {
                     desired.replicas = next.replicas;
@@ -102,6 +123,13 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["create"] => create(world)?,
         ["api", "away"] => world.api.down = true,
         ["api", "back"] => world.api.down = false,
+        ["api", "slow", ms] => world.api.slow_ms = number(ms)?,
+        ["reach", pod, "peers"] => {
+            world.net.heal_node(index(pod)?);
+            world.net.cut(End::Node(index(pod)?), End::Api);
+            world.net.cut(End::Api, End::Node(index(pod)?));
+        }
+        ["kill-agent", pod] => world.inflict(&Fault::KillAgent(index(pod)?)),
         ["switchover"] => switchover(world, None),
         ["switchover", pod] => switchover(world, Some(index(pod)?)),
         ["restart-agents"] => {

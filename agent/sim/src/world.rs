@@ -488,6 +488,7 @@ fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str) -> Pod {
         disk_hung_until: 0,
         guard_deadline: None,
         volume: Volume::default(),
+        heartbeat_came: None,
         schedulable: true,
         postgres: Postgres::Down,
         agent: Agent::new(u64::MAX),

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pgha_agent_sim::Mutation;
+
 fn scripts() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let mut paths: Vec<PathBuf> = fs::read_dir(dir)
@@ -41,4 +43,16 @@ fn every_walk_through_comes_out_as_told() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_rule_with_a_story_is_missed_in_it() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    for mutation in Mutation::ALL {
+        let Some(story) = mutation.story() else { continue };
+        let script = fs::read_to_string(dir.join(story).with_extension("txt")).unwrap();
+        let error = pgha_agent_sim::script::play_without(&script, Some(mutation)).unwrap_err();
+        let violation = error.violation().expect("a property breaks, not an expectation");
+        assert!(mutation.is_noticed_as(violation), "{mutation:?}: {error}");
+    }
 }

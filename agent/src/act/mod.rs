@@ -85,6 +85,12 @@ impl Agent {
             Action::WriteRecord { if_version, record } => self.write_record(if_version, record).await,
             Action::CreateLease { record } => self.create_lease(record).await,
             Action::KeepRecord { record } => self.keep_record(record),
+            Action::GivePromise { version } => self.give_promise(version),
+            Action::DropPromise => self.drop_promise(),
+            Action::AskPromises { version, pods } => {
+                self.ask_promises(version, pods);
+                Ok(())
+            }
             Action::Fence => self.fence().await,
             Action::StartPostgres { role, names } => self.start_postgres(role, names).await,
             Action::StopPostgres { mode } => self.stop_postgres(*mode).await,

@@ -1,8 +1,10 @@
 //! The record: read uncached, written by compare-and-swap, kept on the volume (A1, A4).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgha_agent_core::observation::{LeaseVersion, WriteOutcome, WriteSeen};
+use pgha_agent_core::promise::told;
 use pgha_agent_core::timing::API_DEADLINE_MS;
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, ANNOTATION_RECORD, APP_NAME, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGER,
@@ -14,6 +16,7 @@ use super::{ActError, file};
 use crate::agent::Agent;
 use crate::api::ApiError;
 use crate::boottime::now_ms;
+use crate::heartbeats::addresses;
 
 const DEADLINE: Duration = Duration::from_millis(API_DEADLINE_MS);
 
@@ -100,6 +103,31 @@ impl Agent {
         self.volume.keep_record(record).map_err(file("keep the record"))?;
         self.data.touch_kept();
         Ok(())
+    }
+}
+
+impl Agent {
+    /// On the volume before anything else of the batch, and before any report tells of it.
+    pub(super) fn give_promise(&mut self, version: &LeaseVersion) -> Result<(), ActError> {
+        self.volume.keep_promise(&told(version)).map_err(file("keep a promise"))?;
+        self.data.touch();
+        tracing::info!(version = version.resource_version, "promised to confirm nothing for the holder");
+        Ok(())
+    }
+
+    pub(super) fn drop_promise(&mut self) -> Result<(), ActError> {
+        self.volume.drop_promise().map_err(file("drop a promise"))?;
+        self.data.touch();
+        Ok(())
+    }
+
+    pub(super) fn ask_promises(&self, version: &LeaseVersion, pods: &BTreeSet<String>) {
+        let addresses = addresses(&self.world);
+        for pod in pods {
+            if let Some(address) = addresses.get(pod) {
+                self.peers.ask_promise(&self.sender, pod, *address, version, &self.wake);
+            }
+        }
     }
 }
 

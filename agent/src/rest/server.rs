@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pgha_agent_core::observation::SwitchoverRequest;
+use pgha_schema::peer::{PATH_HEARTBEAT, PATH_PROMISE};
 use pgha_schema::record::Record;
 use pgha_schema::status::{AgentReport, Role};
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::{auth, metrics};
+use super::{auth, metrics, peers};
 use crate::boottime::now_ms;
+use crate::heartbeats::Hearing;
 use crate::secrets::Secrets;
 
 /// The loop turns at least once a second; one that has not for this long is hung.
@@ -76,9 +78,13 @@ pub struct Shared {
     pub wake: Arc<Notify>,
     /// For the key.
     pub secrets: Secrets,
+    /// What other agents send.
+    pub hearing: Hearing,
+    /// The cluster's anchor: what is meant for another one is refused.
+    pub anchor_uid: String,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 impl Shared {
     /// What is shown now.
@@ -120,11 +126,11 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Answer {
     respond(status, "text/plain; charset=utf-8", body.into())
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
@@ -138,8 +144,13 @@ fn check(good: bool, board: &Board) -> Answer {
 
 async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
     let path = request.uri().path().to_owned();
-    if request.method() == Method::POST && path == "/switchover" {
-        return switchover(request, shared).await;
+    if request.method() == Method::POST {
+        match path.as_str() {
+            "/switchover" => return switchover(request, shared).await,
+            PATH_HEARTBEAT => return peers::heartbeat(request, shared).await,
+            PATH_PROMISE => return peers::promise(request, shared).await,
+            _ => {}
+        }
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET, or a signed POST to /switchover\n");

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_agent_core::decision::{Attempt, StartAs};
 use pgha_agent_core::observation::{
-    ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, Identity, InForce, Jobs, LeaseRead, LeaseSeen,
-    LeaseVersion, LocalData, PodSeen, PostgresSeen, PrimarySeen, SettingsSeen, Signals, SlotSeen,
-    StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
+    AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard, Identity,
+    InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen,
+    Promises, RefusedSeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen,
+    Walsender,
 };
-use pgha_agent_core::{Action, Memory, Observation, Timing, decide};
+use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
+use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::{Bootstrap, EraEntry, Holder, MemberEntry, Record, Release};
 use pgha_schema::status::Acknowledged;
 
@@ -93,6 +95,8 @@ pub fn seen() -> Seen {
         listed: true,
         volumes: BTreeMap::new(),
         stateful_set_identifier: Some(SYSTEM),
+        holder_heard: HolderHeard::default(),
+        promises: Promises::default(),
         signals: Signals::default(),
         disk: DiskSeen::Healthy,
     };
@@ -276,6 +280,55 @@ impl Seen {
         self
     }
 
+    pub fn heartbeat_ago(mut self, ms: u64) -> Self {
+        let (era, at_ms) = (Era(1), NOW - ms);
+        let nonce = ContainerNonce::new("old1");
+        self.observation.holder_heard.last = Some(HeartbeatSeen { era, nonce, at_ms });
+        self
+    }
+
+    pub fn refused_at(mut self, number: u32, ago_ms: u64) -> Self {
+        let address = format!("a{number}");
+        self = self.terminated(number);
+        if let Some(pod) = self.observation.pods.get_mut(&format!("db-{number}")) {
+            pod.terminated.clear();
+            pod.address = Some(address.clone());
+        }
+        let since_ms = NOW - ago_ms - 150;
+        self.observation.holder_heard.refused = Some(RefusedSeen { address, since_ms, at_ms: NOW - ago_ms });
+        self
+    }
+
+    pub fn promised(mut self, version: &str) -> Self {
+        let version = LeaseVersion { uid: "l".into(), resource_version: version.into() };
+        self.observation.promises.given = Some(version);
+        self
+    }
+
+    pub fn asked(mut self, version: &str) -> Self {
+        let version = LeaseVersion { uid: "l".into(), resource_version: version.into() };
+        self.observation.promises.asked = Some(AskedSeen { version, at_ms: NOW - 10 });
+        self
+    }
+
+    pub fn quorum(mut self, quorum: u32) -> Self {
+        self.read().record.quorum = quorum;
+        self
+    }
+
+    /// Another member tells of its promise for version 5, at this position.
+    pub fn promise_of(mut self, number: u32, position: u64) -> Self {
+        let told = decide(&Timing::default(), &self.memory, &self.observation);
+        let mut report = report(&self.observation, &told);
+        report.pod = format!("db-{number}");
+        report.member = Some(MemberId::new(format!("m{number}")));
+        report.position = Some(Lsn(position));
+        report.promise = Some(RecordVersion { uid: "l".into(), resource_version: "5".into() });
+        let heard = Peer::Heard { asked_ms: NOW, report: Box::new(report) };
+        self.observation.peers.insert(format!("db-{number}"), heard);
+        self
+    }
+
     pub fn cached(mut self) -> Self {
         self.read().fresh_ms = None;
         self
@@ -362,6 +415,7 @@ fn text(action: &Action) -> String {
             let of = upstream.as_ref().map_or("nobody", |upstream| upstream.pod.as_str());
             format!("StartPostgres(standby of {of}, {names})")
         }
+        Action::GivePromise { version } => format!("GivePromise({})", version.resource_version),
         Action::SetSyncNames { names } => format!("SetSyncNames({names})"),
         other => format!("{other:?}"),
     }

@@ -7,10 +7,12 @@
 //! | [`unable_to_acknowledge_before_takeover`] | A6, A10, A12 | when another member's take is written |
 //! | [`last_copy_not_wiped`] | A4, A23 | before initdb, clone or rewind replaces data |
 //! | [`one_history`] | A3 | when a standby connects |
+//! | [`heard_holder_is_left_alone`] | A12, A13 | when a take is sent |
 //! | [`heals`] | all | after the faults' end |
 
 pub mod acked_commits_survive;
 pub mod heals;
+pub mod heard_holder_is_left_alone;
 pub mod last_copy_not_wiped;
 pub mod one_acknowledging_writer;
 pub mod one_history;
@@ -40,6 +42,13 @@ pub enum Violation {
         /// Who took.
         by: String,
         /// Who could.
+        from: String,
+    },
+    /// A holder was taken from whose heartbeats came.
+    HeardHolderPreempted {
+        /// Who took.
+        by: String,
+        /// From whom.
         from: String,
     },
     /// Data was replaced that held the only copy of a promised commit.
@@ -72,6 +81,9 @@ impl fmt::Display for Violation {
             }
             Self::TakenTooEarly { by, from } => {
                 write!(f, "{by} took the record while {from} could still acknowledge")
+            }
+            Self::HeardHolderPreempted { by, from } => {
+                write!(f, "{by} took the record although heartbeats of {from} came")
             }
             Self::LastCopyWiped { pod } => write!(f, "{pod} replaced the last copy of a promised commit"),
             Self::HistoriesMixed { standby, source } => {

@@ -1,0 +1,161 @@
+//! What goes from agent to agent beside reports: heartbeats, refusals of a dead container's ports, promises (A12, A13).
+
+use pgha_agent_core::heartbeat::{self, Beat, REFUSED_FOR_MS};
+use pgha_agent_core::observation::{AskedSeen, HeartbeatSeen, LeaseSeen, LeaseVersion, RefusedSeen};
+use pgha_agent_core::{Action, Decision, Observation};
+use pgha_schema::desired::SyncMode;
+use pgha_schema::record::Record;
+
+use crate::invariants::heard_holder_is_left_alone;
+use crate::mutation::Mutation;
+use crate::network::End;
+use crate::world::World;
+
+impl World {
+    /// The loop tells what is to be sent from now on.
+    pub fn set_beat(&mut self, pod: usize, seen: &Observation, decision: &Decision) {
+        self.pods[pod].agent.beat = heartbeat::beat(seen, decision);
+    }
+
+    /// Sent beside the loop, whatever it is busy with.
+    pub fn step_heartbeats(&mut self, pod: usize) {
+        if self.now < self.pods[pod].agent.beat_at {
+            return;
+        }
+        self.pods[pod].agent.beat_at = self.now + heartbeat::PERIOD_MS;
+        self.look_for_refusals(pod);
+        let clock = self.clock(pod);
+        let Some(Beat { era, until_ms, .. }) = self.pods[pod].agent.beat.clone() else { return };
+        if clock >= until_ms {
+            return;
+        }
+        let nonce = self.pods[pod].nonce.clone();
+        for other in 0..self.pods.len() {
+            if other != pod && self.reaches_agent(pod, other) {
+                let (at_ms, now) = (self.clock(other), self.now);
+                let at = &mut self.pods[other];
+                at.agent.holder_heard.last = Some(HeartbeatSeen { era, nonce: nonce.clone(), at_ms });
+                at.heartbeat_came = Some((nonce.clone(), now));
+            }
+        }
+    }
+
+    fn reaches_agent(&self, from: usize, to: usize) -> bool {
+        let there = &self.pods[to];
+        there.exists
+            && there.up
+            && self.now >= there.agent.alive_from
+            && self.now >= there.agent.frozen_until
+            && !self.is_frozen(to)
+            && self.net.talks(End::Node(from), End::Node(to))
+    }
+
+    /// The holder's address answers that nothing listens: its container is dead, its machine is not.
+    fn look_for_refusals(&mut self, pod: usize) {
+        let clock = self.clock(pod);
+        let LeaseSeen::Read(read) = &self.pods[pod].agent.lease else { return };
+        let Some(address) = read.record.holder.as_ref().map(|holder| holder.address.clone()) else { return };
+        let refuses = (0..self.pods.len()).find(|other| {
+            let at = &self.pods[*other];
+            *other != pod && at.exists && at.address() == address && !at.up
+        });
+        let refuses = refuses.is_some_and(|other| {
+            self.now >= self.nodes[other].up_at && self.net.talks(End::Node(pod), End::Node(other))
+        });
+        let agent = &mut self.pods[pod].agent;
+        match (refuses, agent.refusing_since) {
+            (false, _) => agent.refusing_since = None,
+            (true, None) => agent.refusing_since = Some(clock),
+            (true, Some(since_ms)) if clock >= since_ms + REFUSED_FOR_MS => {
+                agent.holder_heard.refused = Some(RefusedSeen { address, since_ms, at_ms: clock });
+                self.poke(pod);
+            }
+            (true, Some(_)) => {}
+        }
+    }
+
+    /// Gives, drops or asks for a promise.
+    pub fn see_to_promises(&mut self, pod: usize, action: Action) {
+        match action {
+            Action::GivePromise { version } => self.give_promise(pod, version),
+            Action::DropPromise => self.drop_promise(pod),
+            Action::AskPromises { version, pods } => self.ask_promises(pod, &version, &pods),
+            _ => {}
+        }
+    }
+
+    /// Fsynced on the volume; what the process alone knows is for the rule left out.
+    fn give_promise(&mut self, pod: usize, version: LeaseVersion) {
+        let text = format!("{} promises for version {}", self.pods[pod].name, version.resource_version);
+        self.say(text);
+        let at = &mut self.pods[pod];
+        at.volume.promise = Some(version.clone());
+        at.agent.promise = Some(version);
+    }
+
+    /// Forgotten.
+    fn drop_promise(&mut self, pod: usize) {
+        self.pods[pod].volume.promise = None;
+        self.pods[pod].agent.promise = None;
+    }
+
+    /// The promise as a process of this pod finds it.
+    pub fn promise_of(&self, pod: usize) -> Option<LeaseVersion> {
+        let at = &self.pods[pod];
+        if self.mutation == Some(Mutation::ForgetsPromise) {
+            at.agent.promise.clone()
+        } else {
+            at.volume.promise.clone()
+        }
+    }
+
+    /// The request comes to those who are reached; their answers are seen in their reports.
+    fn ask_promises(
+        &mut self,
+        pod: usize,
+        version: &LeaseVersion,
+        names: &std::collections::BTreeSet<String>,
+    ) {
+        let soon = self.now + 100;
+        for other in 0..self.pods.len() {
+            if other != pod && names.contains(&self.pods[other].name) && self.reaches_agent(pod, other) {
+                let at_ms = self.clock(other);
+                self.pods[other].agent.asked = Some(AskedSeen { version: version.clone(), at_ms });
+                self.poke(other);
+            }
+        }
+        let agent = &mut self.pods[pod].agent;
+        agent.ask_at = agent.ask_at.min(soon);
+    }
+
+    /// A write of the record is sent.
+    pub fn check_taking(&mut self, pod: usize, record: &Record) {
+        let Some((_, before)) = &self.api.lease else { return };
+        let Some(old) = before.holder.as_ref().filter(|_| before.mode != SyncMode::Async) else { return };
+        let taken = record.holder.as_ref().is_some_and(|new| new.member != old.member);
+        let lives = self.pods.iter().any(|at| at.up && at.nonce == old.nonce);
+        if taken && lives && before.release.is_none() {
+            let came = self.pods[pod].heartbeat_came.as_ref().filter(|(nonce, _)| *nonce == old.nonce);
+            let broken = heard_holder_is_left_alone::check(
+                came.map(|(_, at)| self.now - at),
+                &self.pods[pod].name,
+                &old.pod,
+            );
+            self.broken(broken);
+        }
+    }
+
+    /// For the rule left out: the swap does not carry the version that was promised, but whatever is the newest.
+    pub fn version_of_swap(&self, version: &LeaseVersion, record: &Record) -> LeaseVersion {
+        match &self.api.lease {
+            Some((newest, before))
+                if self.mutation == Some(Mutation::TakesAnyVersion)
+                    && before.holder.as_ref().map(|holder| &holder.member)
+                        != record.holder.as_ref().map(|holder| &holder.member) =>
+            {
+                newest.clone()
+            }
+            Some(_) | None => version.clone(),
+        }
+    }
+}
