@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use pgha_agent_core::heartbeat::{Beat, PERIOD_MS, REFUSALS, REFUSED_FOR_MS};
 use pgha_agent_core::observation::{AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen};
 use pgha_agent_core::promise::told;
-use pgha_schema::ids::ContainerNonce;
+use pgha_schema::ids::{ContainerNonce, Era};
 use pgha_schema::peer::{Heartbeat, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest};
 use pgha_schema::status::AgentReport;
 use serde::Serialize;
@@ -142,6 +142,23 @@ impl Sender {
         client::request(address, Method::POST, path, &[(auth::HEADER, code)], body, deadline).await
     }
 
+    /// Sends one heartbeat; what becomes of it shows in what the other agent does.
+    pub async fn send_heartbeat(&self, address: IpAddr, era: Era, version: &LeaseVersion) {
+        let heartbeat = Heartbeat {
+            format: PEER_FORMAT,
+            anchor_uid: self.anchor_uid.clone(),
+            pod: self.own_pod.clone(),
+            nonce: self.nonce.clone(),
+            era,
+            version: told(version),
+        };
+        match self.post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE).await {
+            Ok((status, _)) if status.is_success() => {}
+            Ok((status, _)) => tracing::debug!(%address, %status, "heartbeat refused"),
+            Err(error) => tracing::debug!(%address, %error, "heartbeat not delivered"),
+        }
+    }
+
     /// Asks for a promise; the answer is the other agent's report, with the promise in it when it was given.
     pub async fn ask_promise(
         &self,
@@ -200,21 +217,9 @@ impl Beats {
             {
                 continue;
             }
-            let heartbeat = Heartbeat {
-                format: PEER_FORMAT,
-                anchor_uid: sender.anchor_uid.clone(),
-                pod: sender.own_pod.clone(),
-                nonce: sender.nonce.clone(),
-                era: beat.era,
-                version: told(&beat.version),
-            };
-            let (beats, sender) = (self.clone(), sender.clone());
+            let (beats, sender, beat) = (self.clone(), sender.clone(), beat.clone());
             tokio::spawn(async move {
-                match sender.post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE).await {
-                    Ok((status, _)) if status.is_success() => {}
-                    Ok((status, _)) => tracing::debug!(pod, %status, "heartbeat refused"),
-                    Err(error) => tracing::debug!(pod, %error, "heartbeat not delivered"),
-                }
+                sender.send_heartbeat(address, beat.era, &beat.version).await;
                 beats.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod);
             });
         }
@@ -231,7 +236,6 @@ pub fn addresses(world: &World) -> BTreeMap<String, IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgha_schema::ids::Era;
     use std::net::Ipv4Addr;
 
     fn heartbeat(era: u64) -> Heartbeat {

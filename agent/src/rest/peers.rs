@@ -81,3 +81,125 @@ async fn signed<T: DeserializeOwned>(
         .map_err(|error| text(StatusCode::UNAUTHORIZED, format!("{error}\n")))?;
     serde_json::from_slice(&body).map_err(|error| text(StatusCode::BAD_REQUEST, format!("{error}\n")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use pgha_agent_core::observation::LeaseVersion;
+    use pgha_agent_core::promise::told;
+    use pgha_schema::ids::{ContainerNonce, Era};
+    use pgha_schema::names::secret_key;
+    use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::heartbeats::{Hearing, Sender};
+    use crate::rest::server::{Board, serve};
+    use crate::secrets::Secrets;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn secrets(root: &std::path::Path, key: &str) -> Secrets {
+        std::fs::create_dir_all(root.join("internal")).unwrap();
+        std::fs::write(root.join("internal").join(secret_key::AGENT_KEY), key).unwrap();
+        Secrets::new(root, root)
+    }
+
+    fn report(promise: Option<pgha_schema::peer::RecordVersion>) -> AgentReport {
+        AgentReport {
+            format: STATUS_FORMAT,
+            anchor_uid: "anchor".into(),
+            pod: "db-1".into(),
+            nonce: ContainerNonce::new("n1"),
+            node: String::new(),
+            boot_id: None,
+            rewind_source: false,
+            serving: false,
+            member: None,
+            unfinished: false,
+            promise,
+            system_identifier: None,
+            era: None,
+            role: Role::Standby,
+            state: InstanceState::Behind,
+            timeline: None,
+            position: None,
+            replayed: None,
+            streams_from: None,
+            stopping: false,
+            applied: None,
+            pending_restart: false,
+            template_hash: String::new(),
+            activity: Vec::new(),
+            agent_version: "1".into(),
+        }
+    }
+
+    fn board(promise: Option<pgha_schema::peer::RecordVersion>) -> Board {
+        Board {
+            report: report(promise),
+            record: None,
+            reason: "Following".into(),
+            ready: true,
+            serves_writes: false,
+            follows: true,
+            degraded: false,
+            voters: 1,
+            turned_ms: now_ms(),
+            cycles: 1,
+            fences: 0,
+        }
+    }
+
+    /// An agent that listens, and one that sends with this key.
+    async fn pair(dir: &std::path::Path, key: &str) -> (Arc<Shared>, Sender) {
+        let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            board: std::sync::Mutex::default(),
+            switchover: std::sync::Mutex::default(),
+            wake: Arc::new(Notify::new()),
+            secrets: secrets(&dir.join("one"), "00ff"),
+            hearing: Hearing::new(),
+            anchor_uid: "anchor".into(),
+        });
+        shared.show(board(None));
+        tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let sender = Sender {
+            own_pod: "db-0".into(),
+            nonce: ContainerNonce::new("n0"),
+            anchor_uid: "anchor".into(),
+            port,
+            secrets: secrets(&dir.join("other"), key),
+        };
+        (shared, sender)
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_counts_only_with_the_clusters_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = LeaseVersion { uid: "l".into(), resource_version: "7".into() };
+        for (key, heard) in [("00ff", Some(Era(3))), ("00fe", None)] {
+            let (shared, sender) = pair(dir.path(), key).await;
+            sender.send_heartbeat(HERE, Era(3), &version).await;
+            let last = shared.hearing.holder().last;
+            assert_eq!(last.map(|last| last.era), heard, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_promise_is_answered_once_it_is_told_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = LeaseVersion { uid: "l".into(), resource_version: "7".into() };
+        let (shared, sender) = pair(dir.path(), "00ff").await;
+        assert_eq!(sender.ask_promise(HERE, "db-1", &version).await, None);
+        assert_eq!(shared.hearing.asked().map(|asked| asked.version), Some(version.clone()));
+        shared.show(board(Some(told(&version))));
+        let answer = sender.ask_promise(HERE, "db-1", &version).await;
+        assert_eq!(answer.and_then(|report| report.promise), Some(told(&version)));
+        let newer = LeaseVersion { resource_version: "8".into(), ..version };
+        assert_eq!(sender.ask_promise(HERE, "db-1", &newer).await, None);
+    }
+}
