@@ -12,10 +12,14 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use pgha_agent_core::heartbeat::{Beat, PERIOD_MS, REFUSALS, REFUSED_FOR_MS};
-use pgha_agent_core::observation::{AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen};
+use pgha_agent_core::observation::{
+    AckSeen, Acks, AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen,
+};
 use pgha_agent_core::promise::told;
-use pgha_schema::ids::{ContainerNonce, Era};
-use pgha_schema::peer::{Heartbeat, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest};
+use pgha_schema::ids::{ContainerNonce, Era, MemberId};
+use pgha_schema::peer::{
+    Heartbeat, HeartbeatAnswer, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest,
+};
 use pgha_schema::status::AgentReport;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -27,6 +31,8 @@ use crate::world::World;
 
 /// A heartbeat that takes longer is as good as lost.
 const DEADLINE: Duration = Duration::from_millis(500);
+/// No lead is good for that long.
+const FORGET_ACKS_MS: u64 = 600_000;
 /// The asked agent fsyncs and leaves its stream before it answers.
 const PROMISE_DEADLINE: Duration = Duration::from_millis(800);
 /// A live machine refuses at once.
@@ -142,8 +148,13 @@ impl Sender {
         client::request(address, Method::POST, path, &[(auth::HEADER, code)], body, deadline).await
     }
 
-    /// Sends one heartbeat; what becomes of it shows in what the other agent does.
-    pub async fn send_heartbeat(&self, address: IpAddr, era: Era, version: &LeaseVersion) {
+    /// Sends one heartbeat; tells who acknowledges it.
+    pub async fn send_heartbeat(
+        &self,
+        address: IpAddr,
+        era: Era,
+        version: &LeaseVersion,
+    ) -> Option<MemberId> {
         let heartbeat = Heartbeat {
             format: PEER_FORMAT,
             anchor_uid: self.anchor_uid.clone(),
@@ -152,11 +163,16 @@ impl Sender {
             era,
             version: told(version),
         };
-        match self.post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE).await {
-            Ok((status, _)) if status.is_success() => {}
-            Ok((status, _)) => tracing::debug!(%address, %status, "heartbeat refused"),
-            Err(error) => tracing::debug!(%address, %error, "heartbeat not delivered"),
+        let (status, body) = self
+            .post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE)
+            .await
+            .inspect_err(|error| tracing::debug!(%address, %error, "heartbeat not delivered"))
+            .ok()?;
+        if !status.is_success() {
+            tracing::debug!(%address, %status, "heartbeat refused");
+            return None;
         }
+        serde_json::from_slice::<HeartbeatAnswer>(&body).ok()?.acknowledges
     }
 
     /// Asks for a promise; the answer is the other agent's report, with the promise in it when it was given.
@@ -184,12 +200,20 @@ impl Sender {
 pub struct Beats {
     beat: Arc<Mutex<Option<Beat>>>,
     sending: Arc<Mutex<BTreeSet<String>>>,
+    acks: Arc<Mutex<Acks>>,
 }
 
 impl Beats {
     /// From now on this is sent, or nothing.
     pub fn set(&self, beat: Option<Beat>) {
         *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = beat;
+    }
+
+    /// Who acknowledged, and when last; members that nobody speaks of any more do no harm, but are forgotten.
+    pub fn acks(&self) -> Acks {
+        let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        acks.retain(|_, ack| now_ms().saturating_sub(ack.asked_ms) < FORGET_ACKS_MS);
+        acks.clone()
     }
 
     fn due(&self) -> Option<Beat> {
@@ -219,7 +243,11 @@ impl Beats {
             }
             let (beats, sender, beat) = (self.clone(), sender.clone(), beat.clone());
             tokio::spawn(async move {
-                sender.send_heartbeat(address, beat.era, &beat.version).await;
+                let asked_ms = now_ms();
+                if let Some(member) = sender.send_heartbeat(address, beat.era, &beat.version).await {
+                    let ack = AckSeen { era: beat.era, asked_ms };
+                    beats.acks.lock().unwrap_or_else(PoisonError::into_inner).insert(member, ack);
+                }
                 beats.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod);
             });
         }

@@ -190,6 +190,7 @@ impl Agent {
             volumes: world.volumes.clone(),
             stateful_set_identifier: world.stateful_set_identifier,
             holder_heard: self.hearing.holder(),
+            acks: self.beats.acks(),
             promises: Promises { given: self.data.promise.clone(), asked: self.hearing.asked() },
             signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
             disk: self.disk.seen(),

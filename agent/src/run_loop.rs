@@ -259,8 +259,13 @@ impl Agent {
             turned_ms: now_ms(),
             cycles: self.cycles,
             fences: self.guard.state().fences,
+            promised: seen.promises.given.is_some() || gives_promise(decision),
         });
     }
+}
+
+fn gives_promise(decision: &Decision) -> bool {
+    decision.actions.iter().any(|action| matches!(action, Action::GivePromise { .. }))
 }
 
 fn makes_writable(action: &Action) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ContainerNonce, Era};
+use crate::ids::{ContainerNonce, Era, MemberId};
 
 /// Path that takes a [`Heartbeat`].
 pub const PATH_HEARTBEAT: &str = "/heartbeat";
@@ -35,6 +35,17 @@ pub struct Heartbeat {
     pub era: Era,
     /// The record that it holds.
     pub version: RecordVersion,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// Format number, [`PEER_FORMAT`].
+    pub format: u32,
+    /// The member that acknowledges: its record names the sender as holder in this era, and it has promised nothing to
+    /// anybody (A20). `None`: heard, and no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledges: Option<MemberId>,
 }
 
 /// Somebody wants to take the record at this version, and asks for the promise not to confirm for its holder.

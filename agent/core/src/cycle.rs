@@ -3,6 +3,7 @@
 use pgha_schema::record::Record;
 
 use crate::decision::{Action, Attempt, Decision, Memory, Reason};
+use crate::failsafe::Rivals;
 use crate::lease;
 use crate::observation::{LeaseRead, Observation, WriteOutcome};
 use crate::timing::Timing;
@@ -24,6 +25,7 @@ pub(crate) struct Cycle<'a> {
 impl<'a> Cycle<'a> {
     pub fn new(timing: &'a Timing, memory: &Memory, seen: &'a Observation) -> Self {
         let mut memory = lease::note_renewal(memory, seen);
+        lease::note_vouched(timing, &mut memory, seen);
         lease::forget_what_is_over(timing, &mut memory, seen);
         Self { timing, seen, memory, actions: Vec::new(), wake_after_ms: IDLE_WAKE_MS, guarded: false }
     }
@@ -68,6 +70,7 @@ impl<'a> Cycle<'a> {
             Some(earlier) if earlier.record.renewals == record.renewals => earlier.at_ms,
             _ => self.seen.now_ms,
         };
+        self.memory.unsettled.insert(Rivals::of(&record));
         self.memory.attempt = Some(Attempt { record: record.clone(), at_ms });
         // First, so that nothing slow comes before a renewal.
         let write = Action::WriteRecord { if_version: read.version.clone(), record: Box::new(record) };

@@ -10,6 +10,7 @@ use pgha_schema::status::{Acknowledged, ClusterStatus};
 
 pub use crate::bootstrap::InitdbPermit;
 pub use crate::divergence::{ClonePermit, RewindPermit};
+pub use crate::failsafe::Rivals;
 use crate::observation::{LeaseVersion, Upstream};
 
 /// The outcome of one cycle.
@@ -379,6 +380,10 @@ pub struct Memory {
     pub attempt: Option<Attempt>,
     /// Before the last good renewal was sent; `None`: this process made none.
     pub renewed_ms: Option<u64>,
+    /// Before the acknowledgements were asked for that vouch for the lead while the API server is away (A20).
+    pub vouched_ms: Option<u64>,
+    /// Who could take over by a write of the record that was tried since that renewal and may still land.
+    pub unsettled: BTreeSet<Rivals>,
     /// The record of that renewal, to re-create a lost Lease with.
     pub led: Option<Record>,
     /// Since when too few synchronous standbys confirm (A18).

@@ -39,6 +39,8 @@ pub(crate) fn grounds(cycle: &mut Cycle<'_>, read: &LeaseRead) -> Vec<Ground> {
     let expires_ms = read.first_seen_ms.saturating_add(lease::lease_duration_ms(cycle.timing, read));
     if seen.now_ms < expires_ms {
         cycle.wake_at(expires_ms);
+    } else if let Some(silent_ms) = promise::heard_until_ms(seen, read) {
+        cycle.wake_at(silent_ms);
     } else if read.fresh_ms.is_none_or(|fresh_ms| fresh_ms < expires_ms) {
         // A watch may lag: only an uncached read after the whole time says that it is unchanged (A1).
         cycle.read_lease();

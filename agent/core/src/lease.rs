@@ -3,6 +3,7 @@
 use pgha_schema::record::{Bootstrap, Holder};
 
 use crate::decision::Memory;
+use crate::failsafe;
 use crate::observation::{DataSeen, LeaseRead, LeaseSeen, Observation, PostgresSeen};
 use crate::timing::Timing;
 
@@ -59,8 +60,19 @@ pub(crate) fn note_renewal(memory: &Memory, seen: &Observation) -> Memory {
     if landed {
         memory.renewed_ms = Some(attempt.at_ms);
         memory.led = Some(read.record.clone());
+        // The version has moved on: nothing that was tried on an older one can land any more.
+        memory.unsettled.clear();
     }
     memory
+}
+
+/// Takes note of the members that vouch for this lead (A20). A lead that is over is not brought back.
+pub(crate) fn note_vouched(timing: &Timing, memory: &mut Memory, seen: &Observation) {
+    let Standing::Mine(read) = standing(seen) else { return };
+    if fence_at_ms(timing, memory).is_none_or(|at_ms| seen.now_ms >= at_ms) {
+        return;
+    }
+    memory.vouched_ms = memory.vouched_ms.max(failsafe::vouched_ms(memory, seen, read));
 }
 
 /// Once postgres is down and the deadline is past, the lead that it counted for is over: what is started later, as a
@@ -69,11 +81,12 @@ pub(crate) fn forget_what_is_over(timing: &Timing, memory: &mut Memory, seen: &O
     let over = fence_at_ms(timing, memory).is_some_and(|at_ms| seen.now_ms >= at_ms);
     if over && seen.postgres == PostgresSeen::Down {
         memory.renewed_ms = None;
+        memory.vouched_ms = None;
         memory.attempt = None;
     }
 }
 
-/// When the fence begins: counted from before the last good renewal was sent. While the wish changes, the shorter of
+/// When the fence begins: counted from before the last good renewal, or what vouches for it since, was sent. While the wish changes, the shorter of
 /// the recorded and the wished time counts, so that no candidate's count can end before it.
 pub(crate) fn fence_at_ms(timing: &Timing, memory: &Memory) -> Option<u64> {
     let recorded = memory.led.as_ref().map_or(0, |record| record.fence_after_ms);
@@ -81,7 +94,9 @@ pub(crate) fn fence_at_ms(timing: &Timing, memory: &Memory) -> Option<u64> {
         0 => timing.fence_after_ms(),
         recorded => recorded.min(timing.fence_after_ms()),
     };
-    memory.renewed_ms.map(|renewed_ms| renewed_ms.saturating_add(fence_after_ms))
+    let renewed_ms = memory.renewed_ms?;
+    let good_ms = renewed_ms.max(memory.vouched_ms.unwrap_or_default());
+    Some(good_ms.saturating_add(fence_after_ms))
 }
 
 /// How long a candidate has to see this record unchanged.

@@ -17,6 +17,7 @@ pub mod decision;
 pub mod divergence;
 mod election;
 mod failover;
+pub mod failsafe;
 mod fencing;
 mod following;
 pub mod heartbeat;

@@ -10,6 +10,7 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::Record;
 use pgha_schema::status::{Acknowledged, AgentReport};
 
+pub use crate::failsafe::{AckSeen, Acks};
 pub use crate::heartbeat::{HeartbeatSeen, HolderHeard, RefusedSeen};
 pub use crate::promise::{AskedSeen, Promises};
 
@@ -48,6 +49,8 @@ pub struct Observation {
     pub stateful_set_identifier: Option<SystemIdentifier>,
     /// What was heard of the holder beside its record.
     pub holder_heard: HolderHeard,
+    /// Who acknowledged this holder's heartbeats.
+    pub acks: Acks,
     /// Promises given and asked for.
     pub promises: Promises,
     /// What people and the kubelet asked of this process.

@@ -83,7 +83,7 @@ fn counts(seen: &Observation, read: &LeaseRead) -> bool {
 }
 
 /// The rule of A12: an uncached read within the last renewal interval still shows the version, and the holder is silent,
-/// or its live address refuses, or `proven` dead. That time ran out is no reason while heartbeats arrive.
+/// or its live address refuses, or `proven` dead.
 pub(crate) fn giving(cycle: &Cycle<'_>, read: &LeaseRead, proven: bool) -> Giving {
     let seen = cycle.seen;
     let silent = seen.now_ms >= heartbeat::silent_at_ms(seen, read);
@@ -95,6 +95,12 @@ pub(crate) fn giving(cycle: &Cycle<'_>, read: &LeaseRead, proven: bool) -> Givin
         Some(fresh_ms) if cycle.elapsed_ms(fresh_ms) < interval_ms => Giving::Allowed,
         Some(_) | None => Giving::AfterARead,
     }
+}
+
+/// Where commits wait for V, that time ran out is no reason while heartbeats arrive: the holder may be vouched for (A20).
+pub(crate) fn heard_until_ms(seen: &Observation, read: &LeaseRead) -> Option<u64> {
+    let silent_ms = heartbeat::silent_at_ms(seen, read);
+    (read.record.mode != SyncMode::Async && seen.now_ms < silent_ms).then_some(silent_ms)
 }
 
 /// Somebody asks: give the promise if the rule allows it.

@@ -32,6 +32,31 @@ fn a_holder_just_before_its_deadline_renews_instead() {
 }
 
 #[test]
+fn a_holder_that_its_voters_acknowledge_stays_without_the_api_server() {
+    let away = seen().primary().held_by_me().renewed_ago(7_000);
+    let renews = "WriteRecord(db-0 era 1 V=[m1]): Leading";
+    check(&away.clone().turned(2_000), "Fence: RenewalOverdue");
+    check(&away.clone().acknowledged("m1", 3_000).turned(2_000), renews);
+    check(&away.clone().acknowledged("m2", 3_000).turned(2_000), "Fence: RenewalOverdue");
+    // A lead that was over before it was acknowledged is over.
+    check(&away.clone().acknowledged("m1", 500), "Fence: RenewalOverdue");
+    // Of three voters two have to acknowledge when two are enough to take.
+    let three = away.voters(&["m1", "m2", "m3"]).quorum(2).acknowledged("m1", 3_000);
+    check(&three.clone().turned(2_000), "Fence: RenewalOverdue");
+    check(
+        &three.acknowledged("m2", 3_000).turned(2_000),
+        "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)",
+    );
+}
+
+#[test]
+fn a_holder_that_alone_may_lead_stays_unasked_and_in_async_nobody_vouches() {
+    let away = seen().primary().held_by_me().streams(&[]).renewed_ago(7_000);
+    check(&away.clone().voters(&[]).turned(2_000), "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)");
+    check(&away.recorded_async().acknowledged("m1", 100).turned(2_000), "Fence: RenewalOverdue");
+}
+
+#[test]
 fn a_primary_whose_record_another_took_fences() {
     check(&seen().primary().held_by("db-1", "m1"), "Fence: LeaseTaken(\"db-1\")");
 }
@@ -62,7 +87,7 @@ fn a_silent_holder_is_pre_empted_only_when_its_record_is_unchanged_too() {
 #[test]
 fn expiry_is_no_reason_while_heartbeats_arrive() {
     let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(60_000);
-    check(&voter.heartbeat_ago(100), ": MayNotLead(HolderAlive)");
+    check(&voter.heartbeat_ago(100), ": Following");
 }
 
 #[test]

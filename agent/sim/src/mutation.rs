@@ -2,7 +2,7 @@
 
 use pgha_agent_core::Action;
 use pgha_agent_core::Observation;
-use pgha_agent_core::observation::{DataSeen, InForce, LeaseSeen, PostgresSeen};
+use pgha_agent_core::observation::{AckSeen, DataSeen, InForce, LeaseSeen, PostgresSeen};
 
 use crate::invariants::Violation;
 
@@ -19,6 +19,8 @@ pub enum Mutation {
     PreemptsHeard,
     /// A12: the swap carries whatever version is the newest.
     TakesAnyVersion,
+    /// A20: the holder stays although nobody acknowledges it.
+    StaysUnheard,
     /// A12: a taker stays in the old stream.
     KeepsStream,
     /// A11: anybody may take in sync, not only V.
@@ -39,12 +41,13 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoFence,
         Self::NoExpiry,
         Self::ForgetsPromise,
         Self::PreemptsHeard,
         Self::TakesAnyVersion,
+        Self::StaysUnheard,
         Self::KeepsStream,
         Self::AnybodyVotes,
         Self::RecordsBeforeCatchUp,
@@ -63,6 +66,7 @@ impl Mutation {
     /// Whether this is the property that has to break.
     pub fn is_noticed_as(self, violation: &Violation) -> bool {
         match self {
+            Self::StaysUnheard => matches!(violation, Violation::DeposedServes { .. }),
             Self::PreemptsHeard => matches!(violation, Violation::HeardHolderPreempted { .. }),
             Self::NoFence
             | Self::NoExpiry
@@ -119,6 +123,12 @@ impl Mutation {
             Self::TimelinesOnly => {
                 if let (DataSeen::Present(data), LeaseSeen::Read(read)) = (&mut seen.data, &seen.lease) {
                     data.era = Some(read.record.era());
+                }
+            }
+            Self::StaysUnheard => {
+                if let LeaseSeen::Read(read) = &seen.lease {
+                    let ack = AckSeen { era: read.record.era(), asked_ms: seen.now_ms };
+                    seen.acks.extend(read.record.voters.iter().map(|voter| (voter.clone(), ack.clone())));
                 }
             }
             Self::PreemptsHeard => {

@@ -198,6 +198,7 @@ impl World {
                 listening_ms: self.nodes[pod].clock(agent.alive_from),
                 ..agent.holder_heard.clone()
             },
+            acks: agent.acks.clone(),
             promises: Promises { given: self.promise_of(pod), asked: agent.asked.clone() },
             signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
             disk: if self.now < at.disk_hung_until {

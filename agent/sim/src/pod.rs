@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pgha_agent_core::heartbeat::Beat;
 use pgha_agent_core::observation::{
-    AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen, SwitchoverRequest,
-    VolumeSeen, WriteSeen,
+    Acks, AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen,
+    SwitchoverRequest, VolumeSeen, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
@@ -150,6 +150,8 @@ pub struct Agent {
     pub beat: Option<Beat>,
     /// It sends then.
     pub beat_at: u64,
+    /// Who acknowledged its heartbeats.
+    pub acks: Acks,
     /// Its promise, as far as only this process knows.
     pub promise: Option<LeaseVersion>,
     /// Another asked it for a promise.
@@ -202,6 +204,7 @@ impl Agent {
             refusing_since: None,
             beat: None,
             beat_at: 0,
+            acks: Acks::new(),
             promise: None,
             asked: None,
             reason: None,

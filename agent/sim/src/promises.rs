@@ -1,9 +1,10 @@
 //! What goes from agent to agent beside reports: heartbeats, refusals of a dead container's ports, promises (A12, A13).
 
 use pgha_agent_core::heartbeat::{self, Beat, REFUSED_FOR_MS};
-use pgha_agent_core::observation::{AskedSeen, HeartbeatSeen, LeaseSeen, LeaseVersion, RefusedSeen};
+use pgha_agent_core::observation::{AckSeen, AskedSeen, HeartbeatSeen, LeaseSeen, LeaseVersion, RefusedSeen};
 use pgha_agent_core::{Action, Decision, Observation};
 use pgha_schema::desired::SyncMode;
+use pgha_schema::ids::Era;
 use pgha_schema::record::Record;
 
 use crate::invariants::heard_holder_is_left_alone;
@@ -36,7 +37,21 @@ impl World {
                 let at = &mut self.pods[other];
                 at.agent.holder_heard.last = Some(HeartbeatSeen { era, nonce: nonce.clone(), at_ms });
                 at.heartbeat_came = Some((nonce.clone(), now));
+                self.acknowledge_heartbeat(other, pod, era, clock);
             }
+        }
+    }
+
+    /// Who follows in this era and has promised nothing acknowledges.
+    fn acknowledge_heartbeat(&mut self, by: usize, to: usize, era: Era, asked_ms: u64) {
+        let LeaseSeen::Read(read) = &self.pods[by].agent.lease else { return };
+        let holds = read.record.holder.as_ref().is_some_and(|holder| holder.nonce == self.pods[to].nonce);
+        if !holds || read.record.era() != era || self.promise_of(by).is_some() {
+            return;
+        }
+        if let Some(data) = self.pods[by].volume.counted() {
+            let member = data.member.clone();
+            self.pods[to].agent.acks.insert(member, AckSeen { era, asked_ms });
         }
     }
 
@@ -141,6 +156,18 @@ impl World {
                 &self.pods[pod].name,
                 &old.pod,
             );
+            self.broken(broken);
+        }
+    }
+
+    /// Who serves although another holds the record.
+    pub fn check_deposed(&mut self) {
+        let holder = self.api.lease.as_ref().and_then(|(_, record)| record.holder.clone());
+        let Some(holder) = holder else { return };
+        for pod in 0..self.pods.len() {
+            let serves = self.serves(pod) && !self.is_postgres_frozen(pod);
+            let deposed = serves && holder.pod != self.pods[pod].name;
+            let broken = self.deposed.note(pod, deposed, self.now, &self.pods[pod].name);
             self.broken(broken);
         }
     }

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client_oracle::Oracle;
+use crate::invariants::deposed_primary_is_stopped::Deposed;
 use crate::invariants::one_acknowledging_writer::Writers;
 use crate::invariants::{Violation, acked_commits_survive, unable_to_acknowledge_before_takeover};
 use crate::kube_api::KubeApi;
@@ -44,6 +45,8 @@ pub struct World {
     pub oracle: Oracle,
     /// Who acknowledges.
     pub writers: Writers,
+    /// Who serves beside the holder.
+    pub deposed: Deposed,
     /// What happened.
     pub log: Vec<String>,
     /// The first broken property.
@@ -83,6 +86,7 @@ impl World {
             pods,
             oracle: Oracle::default(),
             writers: Writers::default(),
+            deposed: Deposed::default(),
             log: Vec::new(),
             violation: None,
             mutation,
@@ -174,6 +178,7 @@ impl World {
             self.step_agent(pod);
         }
         self.step_clients();
+        self.check_deposed();
     }
 
     fn land_late_writes(&mut self) {

@@ -5,14 +5,19 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use pgha_schema::peer::{Heartbeat, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest};
+use pgha_schema::ids::MemberId;
+use pgha_schema::peer::{
+    Heartbeat, HeartbeatAnswer, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest,
+};
 use serde::de::DeserializeOwned;
 
 use super::auth;
-use super::server::{Answer, Shared, respond, text};
+use super::server::{Answer, Board, Shared, respond, text};
 use crate::boottime::now_ms;
 
 const MAX_BODY_BYTES: usize = 4 * 1024;
+/// A loop that has not turned for this long may be taking the record just now.
+const LOOP_TURNS_MS: u64 = 3_000;
 /// How long an answer waits for the promise: it is fsynced and the stream left before it is told.
 const PROMISE_WITHIN_MS: u64 = 700;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -27,7 +32,19 @@ pub(super) async fn heartbeat(request: Request<Incoming>, shared: &Shared) -> An
         return answer;
     }
     shared.hearing.take_heartbeat(&heartbeat);
-    text(StatusCode::OK, "heard\n")
+    let acknowledges = shared.board().and_then(|board| acknowledging(&board, &heartbeat));
+    let answer = HeartbeatAnswer { format: PEER_FORMAT, acknowledges };
+    respond(StatusCode::OK, "application/json", serde_json::to_string(&answer).unwrap_or_default())
+}
+
+/// Who follows this holder in this era, and has promised nothing to anybody: told by what the loop knew when it last
+/// turned, and by nothing that is older than a heartbeat may be late.
+fn acknowledging(board: &Board, heartbeat: &Heartbeat) -> Option<MemberId> {
+    let record = board.record.as_ref()?;
+    let holds = record.holder.as_ref().is_some_and(|holder| holder.nonce == heartbeat.nonce);
+    let turns = now_ms().saturating_sub(board.turned_ms) < LOOP_TURNS_MS;
+    let follows = holds && turns && record.era() == heartbeat.era && !board.promised;
+    board.report.member.clone().filter(|_| follows)
 }
 
 /// Takes a request for a promise, and answers with this agent's report once the promise is in it.
@@ -89,8 +106,10 @@ mod tests {
 
     use pgha_agent_core::observation::LeaseVersion;
     use pgha_agent_core::promise::told;
-    use pgha_schema::ids::{ContainerNonce, Era};
+    use pgha_schema::desired::SyncMode;
+    use pgha_schema::ids::{BootId, ContainerNonce, Era};
     use pgha_schema::names::secret_key;
+    use pgha_schema::record::{EraEntry, Holder, Record};
     use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
     use tokio::sync::Notify;
 
@@ -150,6 +169,7 @@ mod tests {
             turned_ms: now_ms(),
             cycles: 1,
             fences: 0,
+            promised: false,
         }
     }
 
@@ -183,10 +203,42 @@ mod tests {
         let version = LeaseVersion { uid: "l".into(), resource_version: "7".into() };
         for (key, heard) in [("00ff", Some(Era(3))), ("00fe", None)] {
             let (shared, sender) = pair(dir.path(), key).await;
-            sender.send_heartbeat(HERE, Era(3), &version).await;
+            assert_eq!(sender.send_heartbeat(HERE, Era(3), &version).await, None, "it knows no record");
             let last = shared.hearing.holder().last;
             assert_eq!(last.map(|last| last.era), heard, "{key}");
         }
+    }
+
+    #[test]
+    fn only_who_follows_in_the_same_era_and_has_promised_nothing_acknowledges() {
+        let mut record = Record::initial("anchor", SyncMode::Sync);
+        record.eras = vec![EraEntry { era: Era(3), parent: None, timeline: None, start: None }];
+        record.holder = Some(Holder {
+            pod: "db-0".into(),
+            member: None,
+            nonce: ContainerNonce::new("n0"),
+            node: String::new(),
+            boot_id: BootId::new("b"),
+            address: String::new(),
+        });
+        let mut good = board(None);
+        good.record = Some(record);
+        good.report.member = Some(MemberId::new("m1"));
+        let heartbeat = |era: u64, nonce: &str| Heartbeat {
+            format: PEER_FORMAT,
+            anchor_uid: "anchor".into(),
+            pod: "db-0".into(),
+            nonce: ContainerNonce::new(nonce),
+            era: Era(era),
+            version: told(&LeaseVersion { uid: "l".into(), resource_version: "7".into() }),
+        };
+        assert_eq!(acknowledging(&good, &heartbeat(3, "n0")), Some(MemberId::new("m1")));
+        assert_eq!(acknowledging(&good, &heartbeat(2, "n0")), None);
+        assert_eq!(acknowledging(&good, &heartbeat(3, "n9")), None);
+        let promised = Board { promised: true, ..good.clone() };
+        assert_eq!(acknowledging(&promised, &heartbeat(3, "n0")), None);
+        let hangs = Board { turned_ms: now_ms().saturating_sub(LOOP_TURNS_MS), ..good };
+        assert_eq!(acknowledging(&hangs, &heartbeat(3, "n0")), None);
     }
 
     #[tokio::test]

@@ -57,6 +57,8 @@ pub struct Board {
     pub cycles: u64,
     /// How often the guard fenced.
     pub fences: u64,
+    /// A promise to confirm nothing more for the holder stands.
+    pub promised: bool,
 }
 
 /// Body of `POST /switchover`.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_agent_core::decision::{Attempt, StartAs};
 use pgha_agent_core::observation::{
-    AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard, Identity,
-    InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen,
-    Promises, RefusedSeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen,
-    Walsender,
+    AckSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard,
+    Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen,
+    PrimarySeen, Promises, RefusedSeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, Upstream,
+    VolumeSeen, Walsender,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode};
@@ -96,6 +96,7 @@ pub fn seen() -> Seen {
         volumes: BTreeMap::new(),
         stateful_set_identifier: Some(SYSTEM),
         holder_heard: HolderHeard::default(),
+        acks: BTreeMap::new(),
         promises: Promises::default(),
         signals: Signals::default(),
         disk: DiskSeen::Healthy,
@@ -296,6 +297,20 @@ impl Seen {
         }
         let since_ms = NOW - ago_ms - 150;
         self.observation.holder_heard.refused = Some(RefusedSeen { address, since_ms, at_ms: NOW - ago_ms });
+        self
+    }
+
+    pub fn acknowledged(mut self, member: &str, ago_ms: u64) -> Self {
+        let ack = AckSeen { era: Era(1), asked_ms: NOW - ago_ms };
+        self.observation.acks.insert(MemberId::new(member), ack);
+        self
+    }
+
+    /// The loop turned last before the deadline of its renewal, and decided as it does now.
+    pub fn turned(mut self, ago_ms: u64) -> Self {
+        let mut before = self.observation.clone();
+        before.now_ms = NOW - ago_ms;
+        self.memory = decide(&Timing::default(), &self.memory, &before).memory;
         self
     }
 

@@ -8,9 +8,11 @@
 //! | [`last_copy_not_wiped`] | A4, A23 | before initdb, clone or rewind replaces data |
 //! | [`one_history`] | A3 | when a standby connects |
 //! | [`heard_holder_is_left_alone`] | A12, A13 | when a take is sent |
+//! | [`deposed_primary_is_stopped`] | A6, A8, A20 | at every step |
 //! | [`heals`] | all | after the faults' end |
 
 pub mod acked_commits_survive;
+pub mod deposed_primary_is_stopped;
 pub mod heals;
 pub mod heard_holder_is_left_alone;
 pub mod last_copy_not_wiped;
@@ -51,6 +53,11 @@ pub enum Violation {
         /// From whom.
         from: String,
     },
+    /// An old primary goes on serving beside the one that took its place.
+    DeposedServes {
+        /// Which.
+        pod: String,
+    },
     /// Data was replaced that held the only copy of a promised commit.
     LastCopyWiped {
         /// Whose.
@@ -84,6 +91,9 @@ impl fmt::Display for Violation {
             }
             Self::HeardHolderPreempted { by, from } => {
                 write!(f, "{by} took the record although heartbeats of {from} came")
+            }
+            Self::DeposedServes { pod } => {
+                write!(f, "{pod} still serves although another has taken its place")
             }
             Self::LastCopyWiped { pod } => write!(f, "{pod} replaced the last copy of a promised commit"),
             Self::HistoriesMixed { standby, source } => {
