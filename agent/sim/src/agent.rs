@@ -256,8 +256,8 @@ impl World {
         {
             record.voters.clone_from(&before.voters);
         }
-        self.check_taking(pod, &record);
         let version = &self.version_of_swap(version, &record);
+        self.check_taking(pod, version, &record);
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
         let outcome = if !arrives || self.api.read_only {

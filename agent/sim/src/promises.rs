@@ -143,9 +143,10 @@ impl World {
         agent.ask_at = agent.ask_at.min(soon);
     }
 
-    /// A write of the record is sent.
-    pub fn check_taking(&mut self, pod: usize, record: &Record) {
-        let Some((_, before)) = &self.api.lease else { return };
+    /// A write of the record is sent. One on top of an older version comes to nothing.
+    pub fn check_taking(&mut self, pod: usize, version: &LeaseVersion, record: &Record) {
+        let newest = self.api.lease.as_ref().filter(|(newest, _)| newest == version);
+        let Some((_, before)) = newest else { return };
         let Some(old) = before.holder.as_ref().filter(|_| before.mode != SyncMode::Async) else { return };
         let taken = record.holder.as_ref().is_some_and(|new| new.member != old.member);
         let lives = self.pods.iter().any(|at| at.up && at.nonce == old.nonce);
