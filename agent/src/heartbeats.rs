@@ -38,6 +38,11 @@ const PROMISE_DEADLINE: Duration = Duration::from_millis(800);
 /// A live machine refuses at once.
 const REFUSAL_DEADLINE: Duration = Duration::from_millis(100);
 
+/// How often the ear proves that it is awake, and how late it may be: a process that was suspended, or got no processor,
+/// heard nothing, which is not the same as silence.
+const AWAKE_EVERY: Duration = Duration::from_millis(250);
+const ASLEEP_AFTER_MS: u64 = 750;
+
 /// What came from other agents, for the next observation.
 #[derive(Clone, Debug)]
 pub struct Hearing(Arc<Mutex<State>>);
@@ -46,13 +51,33 @@ pub struct Hearing(Arc<Mutex<State>>);
 struct State {
     holder: HolderHeard,
     asked: Option<AskedSeen>,
+    awake_ms: u64,
+}
+
+impl State {
+    /// Listens anew after a sleep.
+    fn wake(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.awake_ms) > ASLEEP_AFTER_MS {
+            self.holder.listening_ms = now_ms;
+        }
+        self.awake_ms = now_ms;
+    }
 }
 
 impl Hearing {
     /// Listens from now on.
     pub fn new() -> Self {
-        let holder = HolderHeard { listening_ms: now_ms(), ..HolderHeard::default() };
-        Self(Arc::new(Mutex::new(State { holder, asked: None })))
+        let now = now_ms();
+        let holder = HolderHeard { listening_ms: now, ..HolderHeard::default() };
+        Self(Arc::new(Mutex::new(State { holder, asked: None, awake_ms: now })))
+    }
+
+    /// Runs beside the loop, which may wait for an answer for seconds: only a process that does not run at all is deaf.
+    pub async fn stay_awake(self) {
+        loop {
+            self.lock().wake(now_ms());
+            tokio::time::sleep(AWAKE_EVERY).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -61,7 +86,9 @@ impl Hearing {
 
     /// What was heard of the holder.
     pub fn holder(&self) -> HolderHeard {
-        self.lock().holder.clone()
+        let mut state = self.lock();
+        state.wake(now_ms());
+        state.holder.clone()
     }
 
     /// The newest request for a promise.
@@ -284,6 +311,16 @@ mod tests {
             hearing.take_heartbeat(&heartbeat(era));
         }
         assert_eq!(hearing.holder().last.map(|last| last.era), Some(Era(3)));
+    }
+
+    #[test]
+    fn a_process_that_slept_listens_anew() {
+        let hearing = Hearing::new();
+        let before = hearing.holder().listening_ms;
+        hearing.lock().wake(before + ASLEEP_AFTER_MS);
+        assert_eq!(hearing.lock().holder.listening_ms, before, "a late timer is no sleep");
+        hearing.lock().wake(before + 3 * ASLEEP_AFTER_MS);
+        assert_eq!(hearing.lock().holder.listening_ms, before + 3 * ASLEEP_AFTER_MS);
     }
 
     #[tokio::test]

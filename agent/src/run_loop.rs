@@ -81,6 +81,7 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let guard = GuardLink::open(socket_from_guard()?, move || woken.notify_one()).await?;
     let secrets = Secrets::new(&settings.layout.secrets, &settings.layout.sockets);
     let hearing = Hearing::new();
+    tokio::spawn(hearing.clone().stay_awake());
     let shared = Arc::new(Shared {
         board: std::sync::Mutex::default(),
         switchover: std::sync::Mutex::default(),

@@ -170,14 +170,16 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     // Also an ordinal that is to be scaled away: whoever is newest has to, and moves the lead on.
     let may = matches!(election::is_wanted(seen, kept), Ok(()) | Err(Bar::BeyondReplicas));
     let usable = kept.bootstrap == Bootstrap::Done && seen.member().is_some() && may;
-    let detached = seen.standby().is_some_and(|standby| standby.stream == StreamSeen::Detached);
-    if !(waited && usable && election::every_volume_heard(seen) && election::is_newest(seen)) {
-        return cycle.finish(Reason::LeaseLost);
-    }
-    if !detached {
+    // Whoever makes it again opens an era at an address that others stream from: they would go on in it unasked, before
+    // they know it (A3).
+    if waited && seen.standby().is_some_and(|standby| standby.stream != StreamSeen::Detached) {
         cycle.push(Action::LeaveStream);
         cycle.wake_in(50);
         return cycle.finish(Reason::LeavesStream);
+    }
+    let detached = seen.standby().is_some();
+    if !(waited && usable && detached && election::every_volume_heard(seen) && election::is_newest(seen)) {
+        return cycle.finish(Reason::LeaseLost);
     }
     let next = taken(&cycle, kept);
     cycle.memory.attempt = Some(crate::decision::Attempt { record: next.clone(), at_ms: seen.now_ms });

@@ -33,9 +33,16 @@ pub struct Rivals {
 }
 
 impl Rivals {
-    pub(crate) fn of(record: &Record) -> Self {
+    /// By this version of the record.
+    pub fn of(record: &Record) -> Self {
         let sync = record.mode != SyncMode::Async;
-        Self { sync, voters: record.voters.clone(), quorum: record.quorum.max(1) }
+        let voters = if sync { record.voters.clone() } else { BTreeSet::new() };
+        Self { sync, voters, quorum: record.quorum.max(1) }
+    }
+
+    /// Those that confirm every commit while this version is in force.
+    pub(crate) fn voters(&self) -> &BTreeSet<MemberId> {
+        &self.voters
     }
 
     /// Since when it is known that too few of them are left.

@@ -144,7 +144,7 @@ fn down(cycle: &mut Cycle<'_>, read: &LeaseRead, data: &LocalData, next: &mut Re
             }
         };
         let names = match role {
-            StartAs::Primary => sync_standbys::names_at_start(&read.record),
+            StartAs::Primary => sync_standbys::names_at_start(&cycle.memory, &read.record),
             StartAs::Standby { .. } => sync_standbys::NOBODY.to_owned(),
         };
         following::note_start(cycle, !names.is_empty());

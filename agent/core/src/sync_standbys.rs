@@ -11,8 +11,9 @@ use pgha_schema::record::Record;
 use pgha_schema::status::Role;
 
 use crate::cycle::Cycle;
-use crate::decision::Action;
+use crate::decision::{Action, Memory};
 use crate::divergence::{self, Place};
+use crate::failsafe::Rivals;
 use crate::observation::{Observation, PrimarySeen, Walsender, ordinal_of};
 
 /// Names that no member can match: member ids have no underscore.
@@ -43,9 +44,14 @@ pub fn members_in(names: &str) -> BTreeSet<MemberId> {
         .collect()
 }
 
-/// Names that a primary starts with: they wait at least for V.
-pub(crate) fn names_at_start(record: &Record) -> String {
-    if record.mode == SyncMode::Async || record.degraded { String::new() } else { names_of(&record.voters) }
+/// Names that a primary starts with: they wait at least for every V that may be in force.
+pub(crate) fn names_at_start(memory: &Memory, record: &Record) -> String {
+    let mut voters = if record.mode == SyncMode::Async { BTreeSet::new() } else { record.voters.clone() };
+    voters.extend(memory.unsettled.iter().flat_map(Rivals::voters).cloned());
+    if voters.is_empty() && (record.mode == SyncMode::Async || record.degraded) {
+        return String::new();
+    }
+    names_of(&voters)
 }
 
 /// Names that a member promotes with: the best of the others, so that commits flow as soon as it streams.
@@ -163,9 +169,15 @@ fn may_vote(cycle: &Cycle<'_>, record: &Record, sender: &Walsender, wish: &Desir
         .iter()
         .find(|(member, _)| member.as_str() == sender.application_name)
         .map(|(_, entry)| entry.pod.as_str());
-    let leaving = pod.is_some_and(|pod| cycle.seen.heard(pod).is_some_and(|report| report.stopping));
+    let Some(pod) = pod.filter(|pod| is_wanted(pod, wish)) else { return false };
+    let report = cycle.seen.heard(pod);
     // One that was told to stop is out at once when another can be named, and in two seconds anyway (A21).
-    pod.is_some_and(|pod| is_wanted(pod, wish)) && !leaving
+    let leaving = report.is_some_and(|report| report.stopping);
+    // Its postgres may have come along into this era unasked, when the holder promoted at the address that it streamed from:
+    // until its agent has persisted the era (A3), it may yet find its own data forked, and a voter's is never replaced.
+    let lives_here = record.voters.iter().any(|voter| voter.as_str() == sender.application_name)
+        || report.is_some_and(|report| report.era == Some(record.era()));
+    !leaving && lives_here
 }
 
 /// A member that is about to restart is named only when there is no other.
@@ -277,10 +289,16 @@ fn lack(
     }
 }
 
-/// Sets the names when a new connection shows others. Returns whether they are shown.
+/// Sets the names when a new connection shows others. Returns whether they are shown. A write of the record whose outcome is
+/// not known may have landed: until the version moves, no name goes that its V would need (A16).
 fn show(cycle: &mut Cycle<'_>, primary: &PrimarySeen, names: &str) -> bool {
     if primary.names_shown == names {
         return true;
+    }
+    let kept = members_in(names);
+    if cycle.memory.unsettled.iter().flat_map(Rivals::voters).any(|voter| !kept.contains(voter)) {
+        cycle.wake_in(100);
+        return false;
     }
     cycle.push(Action::SetSyncNames { names: names.to_owned() });
     cycle.wake_in(50);

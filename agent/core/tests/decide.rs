@@ -219,9 +219,24 @@ fn nothing_starts_as_primary_without_a_good_renewal() {
 #[test]
 fn a_voter_that_is_gone_leaves_the_record_before_the_names_change() {
     check(
-        &seen().primary().held_by_me().renewed_ago(100).streams(&["m2"]),
+        &seen().primary().held_by_me().renewed_ago(100).streams(&["m2"]).followed_by(2),
         "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)",
     );
+}
+
+#[test]
+fn a_standby_whose_agent_does_not_know_the_era_yet_is_no_voter() {
+    let alone = seen().primary().held_by_me().renewed_ago(100).voters(&[]).streams(&["m2"]);
+    let shows = alone.clone().followed_by(2);
+    check(&shows, "WriteRecord(db-0 era 1 V=[]), SetSyncNames(FIRST 1 (m2)): LeadingSettling(SyncSet)");
+    check(&alone, ": LeadingSettling(SyncSet)");
+}
+
+#[test]
+fn names_stay_while_a_write_that_needs_them_may_have_landed() {
+    let alone = seen().primary().held_by_me().renewed_ago(100).voters(&[]).streams(&[]).degraded();
+    check(&alone, "SetSyncNames(): LeadingSettling(SyncSet)");
+    check(&alone.tried(&["m1"]), ": LeadingSettling(SyncSet)");
 }
 
 #[test]

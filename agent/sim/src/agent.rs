@@ -77,6 +77,11 @@ impl World {
             .and_then(|desired| Timing::try_new(&desired.document.failover).ok())
             .unwrap_or_default();
         let decision = decide(&timing, &self.pods[pod].agent.memory, &seen);
+        for action in &decision.actions {
+            if let Action::WriteRecord { if_version, record } = action {
+                self.check_taking(pod, if_version, record);
+            }
+        }
         let told = report(&seen, &decision);
         self.set_beat(pod, &seen, &decision);
         if self.pods[pod].agent.reason.as_ref() != Some(&decision.reason) {
@@ -257,7 +262,6 @@ impl World {
             record.voters.clone_from(&before.voters);
         }
         let version = &self.version_of_swap(version, &record);
-        self.check_taking(pod, version, &record);
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
         let outcome = if !arrives || self.api.read_only {

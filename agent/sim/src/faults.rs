@@ -2,6 +2,7 @@
 
 use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::desired::{Durability, SyncMode};
+use pgha_schema::record::Bootstrap;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -295,12 +296,11 @@ impl World {
     fn may_happen(&self, fault: &Fault) -> bool {
         let Fault::WipeVolume(pod) = *fault else {
             return match *fault {
-                // A Lease that is lost before there is data is for a person to make again.
-                Fault::DeleteLease => self
-                    .api
-                    .lease
-                    .as_ref()
-                    .is_some_and(|(_, record)| record.bootstrap == pgha_schema::record::Bootstrap::Done),
+                // A Lease that is lost before a volume knows that there is data is for a person to make again: nobody was
+                // let in yet, but no member can tell (the reply to the write that ended the bootstrap may be lost).
+                Fault::DeleteLease => self.pods.iter().any(|pod| {
+                    pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
+                }),
                 Fault::DeletePod(pod) | Fault::ForceDelete(pod) => self.pods[pod].exists,
                 _ => true,
             };
@@ -311,6 +311,7 @@ impl World {
         let Some((_, record)) = &self.api.lease else { return false };
         let Postgres::Running(_) = &self.pods[pod].postgres else { return false };
         let holds = record.holder.as_ref().is_some_and(|holder| holder.pod == self.pods[pod].name);
-        !holds || (record.mode == SyncMode::Sync && !record.voters.is_empty())
+        // A write that is still under way may say that nobody but the holder may lead.
+        !holds || (record.mode == SyncMode::Sync && !record.voters.is_empty() && self.api.late.is_empty())
     }
 }

@@ -195,7 +195,8 @@ impl World {
             volumes: agent.volumes.clone(),
             stateful_set_identifier: agent.set_identifier,
             holder_heard: HolderHeard {
-                listening_ms: self.nodes[pod].clock(agent.alive_from),
+                listening_ms: self.nodes[pod]
+                    .clock(agent.alive_from.max(at.frozen_until).max(agent.frozen_until)),
                 ..agent.holder_heard.clone()
             },
             acks: agent.acks.clone(),

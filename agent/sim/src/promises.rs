@@ -143,7 +143,7 @@ impl World {
         agent.ask_at = agent.ask_at.min(soon);
     }
 
-    /// A write of the record is sent. One on top of an older version comes to nothing.
+    /// A write of the record is decided on. One on top of an older version comes to nothing.
     pub fn check_taking(&mut self, pod: usize, version: &LeaseVersion, record: &Record) {
         let newest = self.api.lease.as_ref().filter(|(newest, _)| newest == version);
         let Some((_, before)) = newest else { return };

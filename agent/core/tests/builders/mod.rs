@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_agent_core::decision::{Attempt, StartAs};
+use pgha_agent_core::failsafe::Rivals;
 use pgha_agent_core::observation::{
     AckSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard,
     Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen,
@@ -15,7 +16,7 @@ use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::{Bootstrap, EraEntry, Holder, MemberEntry, Record, Release};
-use pgha_schema::status::Acknowledged;
+use pgha_schema::status::{Acknowledged, AgentReport, Role};
 
 const NOW: u64 = 1_000_000;
 const SYSTEM: SystemIdentifier = SystemIdentifier(7);
@@ -326,19 +327,46 @@ impl Seen {
         self
     }
 
+    pub fn degraded(mut self) -> Self {
+        self.read().record.degraded = true;
+        self
+    }
+
+    /// This agent tried to write these voters, and got no answer.
+    pub fn tried(mut self, members: &[&str]) -> Self {
+        let mut record = self.read().record.clone();
+        record.voters = members.iter().map(|member| MemberId::new(*member)).collect();
+        record.renewals += 1;
+        self.memory.unsettled.insert(Rivals::of(&record));
+        self.memory.renewed_ms = self.memory.attempt.take().map(|attempt| attempt.at_ms);
+        self.memory.attempt = Some(Attempt { record, at_ms: NOW });
+        self
+    }
+
     pub fn quorum(mut self, quorum: u32) -> Self {
         self.read().record.quorum = quorum;
         self
     }
 
     /// Another member tells of its promise for version 5, at this position.
-    pub fn promise_of(mut self, number: u32, position: u64) -> Self {
+    pub fn promise_of(self, number: u32, position: u64) -> Self {
+        self.told_by(number, |report| {
+            report.position = Some(Lsn(position));
+            report.promise = Some(RecordVersion { uid: "l".into(), resource_version: "5".into() });
+        })
+    }
+
+    /// Another member lives in the current era.
+    pub fn followed_by(self, number: u32) -> Self {
+        self.told_by(number, |report| report.role = Role::Standby)
+    }
+
+    fn told_by(mut self, number: u32, edit: impl FnOnce(&mut AgentReport)) -> Self {
         let told = decide(&Timing::default(), &self.memory, &self.observation);
         let mut report = report(&self.observation, &told);
         report.pod = format!("db-{number}");
         report.member = Some(MemberId::new(format!("m{number}")));
-        report.position = Some(Lsn(position));
-        report.promise = Some(RecordVersion { uid: "l".into(), resource_version: "5".into() });
+        edit(&mut report);
         let heard = Peer::Heard { asked_ms: NOW, report: Box::new(report) };
         self.observation.peers.insert(format!("db-{number}"), heard);
         self

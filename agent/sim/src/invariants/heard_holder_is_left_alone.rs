@@ -2,10 +2,10 @@
 
 use super::Violation;
 
-/// A swap is decided and sent within this: silence is counted for longer.
+/// Silence is counted for longer than this.
 const HEARD_MS: u64 = 1_000;
 
-/// `by` sends its swap; the last heartbeat of `from` came to it so long ago.
+/// `by` decides to swap; the last heartbeat of `from` came to it so long ago.
 pub fn check(heard_ms_ago: Option<u64>, by: &str, from: &str) -> Option<Violation> {
     heard_ms_ago
         .is_some_and(|ago_ms| ago_ms < HEARD_MS)

@@ -7,7 +7,7 @@
 //! | [`unable_to_acknowledge_before_takeover`] | A6, A10, A12 | when another member's take is written |
 //! | [`last_copy_not_wiped`] | A4, A23 | before initdb, clone or rewind replaces data |
 //! | [`one_history`] | A3 | when a standby connects |
-//! | [`heard_holder_is_left_alone`] | A12, A13 | when a take is sent |
+//! | [`heard_holder_is_left_alone`] | A12, A13 | when a take is decided |
 //! | [`deposed_primary_is_stopped`] | A6, A8, A20 | at every step |
 //! | [`heals`] | all | after the faults' end |
 
