@@ -21,6 +21,8 @@ use crate::poll::{Seen, until};
 
 /// How long a connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a connection may take that asks a question on a whole cluster: a busy machine is no fault of the cluster's.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a statement may take before the client drops the connection.
 const STATEMENT_DEADLINE: Duration = Duration::from_millis(2_000);
 /// Pause between two statements of one client: the machine has two cores.
@@ -91,11 +93,15 @@ async fn dial(host: &str, port: u16) -> Result<std::net::TcpStream> {
 }
 
 impl Target {
-    /// One connection, with a deadline.
+    /// One connection, with a deadline: a client that gives up soon finds the new primary soon.
     ///
     /// # Errors
     /// When it is refused, or not there in a second.
     pub async fn connect(&self) -> Result<tokio_postgres::Client> {
+        self.connect_within(CONNECT_DEADLINE).await
+    }
+
+    async fn connect_within(&self, deadline: Duration) -> Result<tokio_postgres::Client> {
         let work = async {
             let stream = (self.dialler)(self.host.clone(), self.port).await?;
             stream.set_nodelay(true)?;
@@ -106,8 +112,8 @@ impl Target {
             tokio::spawn(connection);
             anyhow::Ok(client)
         };
-        let outcome = tokio::time::timeout(CONNECT_DEADLINE, work).await;
-        outcome.with_context(|| format!("no connection to {} within {CONNECT_DEADLINE:?}", self.host))?
+        let outcome = tokio::time::timeout(deadline, work).await;
+        outcome.with_context(|| format!("no connection to {} within {deadline:?}", self.host))?
     }
 
     /// One row of one column, as text, on a connection of its own.
@@ -115,7 +121,7 @@ impl Target {
     /// # Errors
     /// When the connection or the statement fails or is not done in time.
     pub async fn ask(&self, sql: &str) -> Result<String> {
-        let client = self.connect().await?;
+        let client = self.connect_within(PATIENCE).await?;
         let rows = tokio::time::timeout(STATEMENT_DEADLINE * 4, client.simple_query(sql)).await;
         let rows = rows.with_context(|| format!("no answer to {sql}"))?.with_context(|| sql.to_owned())?;
         let first = rows.iter().find_map(|message| match message {

@@ -84,6 +84,15 @@ enum Command {
     },
     /// Run every test: format, lints, unit, golden, protocol, simulator, and acceptance tests on the sandbox
     Test(testing::Options),
+    /// Strike a cluster of the sandbox with faults that overlap, under load, and check that nothing is lost
+    Chaos {
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// Seed of the first round, as a failure prints it
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Run the simulator of the failover protocol: --seeds N, or --replay SEED
     Sim {
         /// Its arguments
@@ -122,6 +131,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         Command::Logs { chosen, args } => block_on(commands::logs(&chosen, &args, &progress)),
         Command::Fault { fault } => block_on(faults::run(fault, &progress)).map(|()| 0),
         Command::Test(options) => testing::run(&options, &progress),
+        Command::Chaos { minutes, seed } => testing::chaos(minutes, seed, &progress),
         Command::Sim { args } => commands::sim(&args),
     }
 }

@@ -13,8 +13,8 @@ use crate::process::on_path;
 use crate::progress::{Progress, seconds};
 use crate::sandbox::{Layout, Sandbox, assets, selfcheck};
 
-/// Seeds for the simulator's command. Its own tests, among the unit tests, run a thousand.
-const SEEDS: &str = "100";
+/// Seeds for the simulator.
+const SEEDS: &str = "10000";
 
 /// A part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,6 +51,12 @@ pub struct Options {
     /// Use the sandbox that is up as it is, and leave out OpenTofu where Terraform is there
     #[arg(long)]
     quick: bool,
+    /// For how many minutes faults overlap
+    #[arg(long)]
+    chaos_minutes: Option<u32>,
+    /// Seed of their first round
+    #[arg(long)]
+    chaos_seed: Option<u64>,
 }
 
 /// Numbers of the test runners, added up.
@@ -121,6 +127,23 @@ pub fn run(options: &Options, progress: &Progress) -> Result<u8> {
     Ok(summary(&all, &counts, progress))
 }
 
+/// `chaos`: the one acceptance test that goes on for as long as it is asked to. The sandbox stays up.
+///
+/// # Errors
+/// When it can't be started.
+pub fn chaos(minutes: u32, seed: Option<u64>, progress: &Progress) -> Result<u8> {
+    let options = Options {
+        only: vec![Stage::Acceptance],
+        filter: Some("chaos::".to_owned()),
+        repeats: 1,
+        keep: true,
+        quick: true,
+        chaos_minutes: Some(minutes),
+        chaos_seed: seed,
+    };
+    run(&options, progress)
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Format => "format",
@@ -178,6 +201,8 @@ fn acceptance(
             command.args(options.filter.iter());
             command.env("PGHA_ACCEPTANCE", "1").env("PGHA_REPEATS", options.repeats.to_string());
             command.env("PGHA_TOFU", if wants_tofu(options) { "1" } else { "0" }).env_remove("KUBECONFIG");
+            command.envs(options.chaos_minutes.map(|minutes| ("PGHA_CHAOS_MINUTES", minutes.to_string())));
+            command.envs(options.chaos_seed.map(|seed| ("PGHA_CHAOS_SEED", seed.to_string())));
             tests(&mut command, counts)
         }));
     }

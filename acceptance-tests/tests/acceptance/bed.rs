@@ -99,6 +99,16 @@ pub fn tofu_wanted() -> bool {
     number("PGHA_TOFU", 0) != 0
 }
 
+/// How long faults overlap, in minutes.
+pub fn chaos_minutes() -> u64 {
+    u64::from(number("PGHA_CHAOS_MINUTES", 10))
+}
+
+/// The first round's seed, when one is asked for.
+pub fn chaos_seed() -> Option<u64> {
+    std::env::var("PGHA_CHAOS_SEED").ok()?.parse().ok()
+}
+
 fn find_tofu(sandbox: &Sandbox, progress: &Progress) -> Result<Cli> {
     if let Some(found) = Cli::on_path(Tool::OpenTofu) {
         return Ok(found);

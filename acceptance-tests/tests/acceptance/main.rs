@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
 mod bed;
+mod chaos;
 mod create;
 mod drift;
 mod faults;
@@ -32,6 +33,7 @@ fn main() {
         plan("drift", drift::cases()),
         plan("postgres15", versions::cases_15()),
         plan("faults", faults::cases()),
+        plan("chaos", chaos::cases()),
     ];
     let mut right = vec![
         plan("online", online::cases()),

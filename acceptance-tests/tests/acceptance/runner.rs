@@ -12,11 +12,15 @@ use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use tokio::sync::RwLock;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, chaos_minutes};
 use crate::group::Group;
 
 /// A case that takes longer has failed.
 const CASE_DEADLINE: Duration = Duration::from_secs(480);
+/// More for the case that goes on for as long as it was asked to.
+fn case_deadline() -> Duration {
+    CASE_DEADLINE + Duration::from_secs(60 * chaos_minutes())
+}
 
 /// The future of a running case.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -166,9 +170,10 @@ async fn run_lane(bed: Arc<Bed>, alone: Arc<RwLock<()>>, queue: Queue) {
 async fn run_case(bed: &Bed, group: &mut Group, queued: &Queued) -> Result<(), String> {
     bed.say(format!("{} ...", queued.full_name));
     let started = Instant::now();
-    let outcome = match tokio::time::timeout(CASE_DEADLINE, (queued.case.run)(group)).await {
+    let deadline = if queued.case.exclusive { case_deadline() } else { CASE_DEADLINE };
+    let outcome = match tokio::time::timeout(deadline, (queued.case.run)(group)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(anyhow!("not done after {CASE_DEADLINE:?}")),
+        Err(_) => Err(anyhow!("not done after {deadline:?}")),
     };
     let took = started.elapsed().as_secs_f64();
     match outcome {

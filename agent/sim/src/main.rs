@@ -1,6 +1,7 @@
 //! `pgha-sim`: thousands of seeds, or one again with its log.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
 use pgha_agent_sim::{Mutation, run};
@@ -46,29 +47,63 @@ fn main() -> ExitCode {
             None => ExitCode::SUCCESS,
         };
     }
-    let (mut bad, mut eras, mut acknowledged) = (0_u64, 0, 0);
-    for seed in arguments.start..arguments.start + arguments.seeds {
-        let outcome = run(seed, arguments.mutation);
-        eras += outcome.era;
-        acknowledged += outcome.acknowledged;
-        if let Some(violation) = outcome.violation {
-            if arguments.mutation.is_some_and(|mutation| !mutation.is_noticed_as(&violation)) {
-                continue;
-            }
-            bad += 1;
-            println!("seed {seed}: {violation}");
-            println!("replay: cargo dev sim --replay {seed}");
-            if !arguments.keep_going {
-                return ExitCode::FAILURE;
-            }
+    let sums = Sums::default();
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 0..workers {
+            scope.spawn(|| work(&arguments, &sums));
         }
-        if (seed + 1) % 500 == 0 {
-            println!(
-                "{} seeds, {eras} eras, {acknowledged} commits acknowledged",
-                seed + 1 - arguments.start
-            );
+    });
+    let (eras, acknowledged, bad) = (sums.eras.get(), sums.acknowledged.get(), sums.bad.get());
+    println!("{} seeds, {eras} eras, {acknowledged} commits acknowledged, {bad} violations", sums.done.get());
+    if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A count that several threads add to.
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn add(&self, more: u64) -> u64 {
+        self.0.fetch_add(more, Ordering::Relaxed) + more
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    taken: Count,
+    done: Count,
+    eras: Count,
+    acknowledged: Count,
+    bad: Count,
+}
+
+/// Takes one seed after the other; ends with the seeds, or after the first violation unless it shall go on.
+#[allow(clippy::print_stdout)]
+fn work(arguments: &Arguments, sums: &Sums) {
+    loop {
+        let number = sums.taken.add(1) - 1;
+        if number >= arguments.seeds || (sums.bad.get() > 0 && !arguments.keep_going) {
+            return;
+        }
+        let seed = arguments.start + number;
+        let outcome = run(seed, arguments.mutation);
+        let eras = sums.eras.add(outcome.era);
+        let acknowledged = sums.acknowledged.add(outcome.acknowledged as u64);
+        let noticed = outcome
+            .violation
+            .filter(|violation| arguments.mutation.is_none_or(|mutation| mutation.is_noticed_as(violation)));
+        if let Some(violation) = noticed {
+            sums.bad.add(1);
+            println!("seed {seed}: {violation}\nreplay: cargo dev sim --replay {seed}");
+        }
+        let done = sums.done.add(1);
+        if done.is_multiple_of(1_000) {
+            println!("{done} seeds, {eras} eras, {acknowledged} commits acknowledged");
         }
     }
-    println!("{} seeds, {eras} eras, {acknowledged} commits acknowledged, {bad} violations", arguments.seeds);
-    if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,0 +1,78 @@
+//! Faults that overlap, round after round, under load in sync mode (issue: the fault matrix). After each round everything that
+//! the harness did is undone, and then the cluster has to be whole without a hand, with every acknowledged row.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use pgha_acceptance_tests::chaos::{Schedule, carry_out};
+use pgha_acceptance_tests::checker;
+
+use crate::bed::{chaos_minutes, chaos_seed};
+use crate::cases;
+use crate::group::{Group, WHOLE, WRITES};
+use crate::runner::Case;
+
+pub fn cases() -> Vec<Case> {
+    cases![exclusive => overlapping_faults]
+}
+
+/// Sums over all rounds.
+#[derive(Default)]
+struct Sums {
+    rounds: u64,
+    faults: usize,
+    acknowledged: usize,
+    longest: Duration,
+}
+
+async fn overlapping_faults(group: &mut Group) -> Result<()> {
+    let first = chaos_seed().unwrap_or_else(seed_of_the_hour);
+    let until = Instant::now() + Duration::from_secs(chaos_minutes() * 60);
+    let mut sums = Sums::default();
+    while sums.rounds == 0 || Instant::now() < until {
+        let schedule = Schedule::of(first.wrapping_add(sums.rounds));
+        round(group, &schedule, &mut sums).await.with_context(|| {
+            format!("again with PGHA_CHAOS_SEED={}; the faults of {schedule}", schedule.seed)
+        })?;
+    }
+    group.bed.say(format!(
+        "chaos: {} rounds, {} faults, {} commits acknowledged, none lost; longest time without one {:.1} s",
+        sums.rounds,
+        sums.faults,
+        sums.acknowledged,
+        sums.longest.as_secs_f64()
+    ));
+    Ok(())
+}
+
+async fn round(group: &mut Group, schedule: &Schedule, sums: &mut Sums) -> Result<()> {
+    let bed = std::sync::Arc::clone(&group.bed);
+    let site = group.cluster_with(2).await?;
+    checker::sync_set_in_force(&site.cluster, 1).await?;
+    let load = site.load(&format!("chaos_{}", schedule.seed)).await?;
+    load.until_more(50).await?;
+    bed.say(format!("chaos, {schedule}"));
+
+    let say = |line: String| bed.say(line);
+    carry_out(&bed.sandbox, &site.cluster, schedule, &say).await?;
+    let writes = load.until_acknowledged_after(Instant::now(), WRITES).await;
+    let whole = site.cluster.until_whole(2, WHOLE).await;
+    let outcome = load.finish().await?;
+    writes.context("writes did not come back")?;
+    whole.context("the cluster did not heal without a hand")?;
+    site.nothing_lost(&outcome).await?;
+    checker::sync_set_in_force(&site.cluster, 1).await?;
+    let drop_table = format!("DROP TABLE {}", outcome.table);
+    site.cluster.sql(&site.cluster.primary().await?, "app", &drop_table).await?;
+
+    sums.rounds += 1;
+    sums.faults += schedule.faults.len();
+    sums.acknowledged += outcome.acknowledged.len();
+    sums.longest = sums.longest.max(outcome.gap);
+    Ok(())
+}
+
+/// Other faults in every run; the seed is printed with each round.
+fn seed_of_the_hour() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs() / 60 * 1_000)
+}
