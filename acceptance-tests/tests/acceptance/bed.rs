@@ -99,9 +99,9 @@ pub fn tofu_wanted() -> bool {
     number("PGHA_TOFU", 0) != 0
 }
 
-/// How long faults overlap, in minutes.
+/// How long faults overlap, in minutes; 0: not in this run.
 pub fn chaos_minutes() -> u64 {
-    u64::from(number("PGHA_CHAOS_MINUTES", 10))
+    u64::from(number("PGHA_CHAOS_MINUTES", 0))
 }
 
 /// The first round's seed, when one is asked for.
