@@ -39,7 +39,11 @@ pub async fn carry_out(
         }
     }
     scene.resume_all();
-    sandbox.heal_everything().await.context("heal the sandbox")
+    sandbox.heal_everything().await.context("heal the sandbox")?;
+    if schedule.faults.iter().any(|timed| matches!(timed.fault, Fault::StopApi | Fault::PauseApi)) {
+        sandbox.restart_controllers().await.context("restart the controllers")?;
+    }
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

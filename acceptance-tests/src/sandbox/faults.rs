@@ -10,6 +10,7 @@ use super::control_plane;
 use super::forwarder::{ApiFault, Who, set_fault};
 use super::layout::{API_ADDRESS, API_PROXY_ADDRESS, CLIENT_ADDRESS, Node};
 use super::network::command_in;
+use super::pki::Authority;
 use crate::process::run;
 
 const API_SERVER: &str = "kube-apiserver";
@@ -136,6 +137,21 @@ impl Sandbox {
         let layout = self.layout().clone();
         let programs = layout.run().join("bin");
         tokio::task::spawn_blocking(move || control_plane::start_api_server(&layout, &programs)).await?
+    }
+
+    /// Starts the controllers and the scheduler anew: what they saw before an outage of the API server, they see afresh.
+    ///
+    /// # Errors
+    /// When one can't be started.
+    pub async fn restart_controllers(&self) -> Result<()> {
+        let layout = self.layout().clone();
+        let work = move || {
+            for name in ["kube-controller-manager", "kube-scheduler"] {
+                layout.daemons().stop(name, Duration::ZERO)?;
+            }
+            control_plane::start_controllers(&layout, &layout.run().join("bin"), &Authority::open(&layout)?)
+        };
+        tokio::task::spawn_blocking(work).await?
     }
 
     /// Suspends the API server: connections stay open and nothing is answered.
