@@ -234,7 +234,8 @@ impl Agent {
             let holder =
                 record.and_then(|record| record.holder.as_ref()).map_or("", |holder| holder.pod.as_str());
             tracing::info!(
-                reason = %decision.reason,
+                reason = ?decision.reason,
+                words = %decision.reason,
                 holder,
                 era = record.map_or(0, |record| record.era().0),
                 postgres = word_for(&seen.postgres),

@@ -1,7 +1,6 @@
 //! What is to be done, why, when to look again, and what is to be remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::Lsn;
@@ -421,10 +420,4 @@ pub struct Attempt {
     pub record: Record,
     /// When the first write with this number of renewals was decided: so before it was sent.
     pub at_ms: u64,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
 }

@@ -33,6 +33,7 @@ mod slots;
 mod switchover;
 pub mod sync_standbys;
 pub mod timing;
+mod words;
 
 pub use decide::decide;
 pub use decision::{Action, Decision, Memory, Reason};

@@ -439,7 +439,7 @@ pub fn check(seen: &Seen, expected: &str) {
         .filter(|action| !action.is_best_effort() && !matches!(action, Action::KeepRecord { .. }))
         .map(text)
         .collect();
-    assert_eq!(format!("{}: {}", orders.join(", "), decision.reason), expected);
+    assert_eq!(format!("{}: {:?}", orders.join(", "), decision.reason), expected);
 }
 
 fn text(action: &Action) -> String {
