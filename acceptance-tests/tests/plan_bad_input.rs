@@ -35,13 +35,19 @@ fn cases() -> Vec<Case> {
 fn values() -> Vec<Case> {
     vec![
         case("range", json!({"replicas": 10}), "replicas", &["`10` is out of range", "from 0 to 9"]),
-        case("only_one_value", json!({"sync_replicas": 2}), "sync_replicas", &["Only 1 is accepted"]),
+        case("sync_replicas", json!({"sync_replicas": 10}), "sync_replicas", &["from 1 to 9"]),
+        case(
+            "more_to_wait_for_than_there_are",
+            json!({"sync_mode": "quorum", "sync_replicas": 3}),
+            "sync_replicas",
+            &["More synchronous standbys than replicas", "lower sync_replicas to 2"],
+        ),
         case("whole_number", json!({"replicas": 1.5}), "replicas", &["1.5"]),
         case(
             "choice",
-            json!({"sync_mode": "quorum"}),
+            json!({"sync_mode": "any"}),
             "sync_mode",
-            &["`quorum` is not one", "\"sync\" or \"async\""],
+            &["`any` is not one", "\"sync\", \"quorum\" or \"async\""],
         ),
         case(
             "choice_durability",

@@ -16,7 +16,7 @@ use pgha_agent_core::observation::{
     AckSeen, Acks, AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen,
 };
 use pgha_agent_core::promise::told;
-use pgha_schema::ids::{ContainerNonce, Era, MemberId};
+use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::peer::{
     Heartbeat, HeartbeatAnswer, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest,
 };
@@ -98,10 +98,15 @@ impl Hearing {
 
     /// A heartbeat whose signature is good. One of an older era, late on its way, does not hide a newer one.
     pub fn take_heartbeat(&self, heartbeat: &Heartbeat) {
-        let last = &mut self.lock().holder.last;
+        let mut state = self.lock();
+        let last = &mut state.holder.last;
         if last.as_ref().is_none_or(|last| last.era <= heartbeat.era) {
             let (era, nonce) = (heartbeat.era, heartbeat.nonce.clone());
-            *last = Some(HeartbeatSeen { era, nonce, at_ms: now_ms() });
+            let heard = HeartbeatSeen { era, nonce, at_ms: now_ms() };
+            *last = Some(heard.clone());
+            if heartbeat.asks {
+                state.holder.asks = Some(heard);
+            }
         }
     }
 
@@ -176,19 +181,15 @@ impl Sender {
     }
 
     /// Sends one heartbeat; tells who acknowledges it.
-    pub async fn send_heartbeat(
-        &self,
-        address: IpAddr,
-        era: Era,
-        version: &LeaseVersion,
-    ) -> Option<MemberId> {
+    pub async fn send_heartbeat(&self, address: IpAddr, beat: &Beat) -> Option<MemberId> {
         let heartbeat = Heartbeat {
             format: PEER_FORMAT,
             anchor_uid: self.anchor_uid.clone(),
             pod: self.own_pod.clone(),
             nonce: self.nonce.clone(),
-            era,
-            version: told(version),
+            era: beat.era,
+            version: told(&beat.version),
+            asks: beat.asks,
         };
         let (status, body) = self
             .post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE)
@@ -271,8 +272,8 @@ impl Beats {
             let (beats, sender, beat) = (self.clone(), sender.clone(), beat.clone());
             tokio::spawn(async move {
                 let asked_ms = now_ms();
-                if let Some(member) = sender.send_heartbeat(address, beat.era, &beat.version).await {
-                    let ack = AckSeen { era: beat.era, asked_ms };
+                if let Some(member) = sender.send_heartbeat(address, &beat).await {
+                    let ack = AckSeen { era: beat.era, asked_ms, binds: beat.asks };
                     beats.acks.lock().unwrap_or_else(PoisonError::into_inner).insert(member, ack);
                 }
                 beats.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod);
@@ -291,6 +292,7 @@ pub fn addresses(world: &World) -> BTreeMap<String, IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pgha_schema::ids::Era;
     use std::net::Ipv4Addr;
 
     fn heartbeat(era: u64) -> Heartbeat {
@@ -301,6 +303,7 @@ mod tests {
             nonce: ContainerNonce::new("n"),
             era: Era(era),
             version: told(&LeaseVersion { uid: "l".into(), resource_version: "1".into() }),
+            asks: era == 3,
         }
     }
 
@@ -311,6 +314,7 @@ mod tests {
             hearing.take_heartbeat(&heartbeat(era));
         }
         assert_eq!(hearing.holder().last.map(|last| last.era), Some(Era(3)));
+        assert_eq!(hearing.holder().asks.map(|asks| asks.era), Some(Era(3)));
     }
 
     #[test]

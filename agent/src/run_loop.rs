@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgha_agent_core::decision::{Action, Decision, Reason, StartAs};
 use pgha_agent_core::heartbeat::beat;
 use pgha_agent_core::observation::{Gate, Identity, Observation, PostgresSeen, StreamSeen};
-use pgha_agent_core::{Memory, Timing, decide, report};
+use pgha_agent_core::{Memory, Timing, decide, failsafe, report};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -61,7 +61,10 @@ pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Resu
             // What may write from now on is guarded from before it can.
             agent.hand_deadline(decision.fence_at_ms).await;
         }
-        let acted = agent.carry_out(&decision).await;
+        // Between the snapshot and what `tell` put up, the turn before may have acknowledged a holder that asked to be
+        // vouched for: then this one has to be decided anew before anything is written (A20).
+        let overtaken = failsafe::takes(&decision) && agent.hearing.holder().asks != seen.holder_heard.asks;
+        let acted = overtaken || agent.carry_out(&decision).await;
         agent.hand_deadline(decision.fence_at_ms).await;
         let repeated = decision.actions == last.actions;
         let wait = match (acted, repeated) {
@@ -261,13 +264,9 @@ impl Agent {
             turned_ms: now_ms(),
             cycles: self.cycles,
             fences: self.guard.state().fences,
-            promised: seen.promises.given.is_some() || gives_promise(decision),
+            acknowledges: failsafe::acknowledges(seen, decision),
         });
     }
-}
-
-fn gives_promise(decision: &Decision) -> bool {
-    decision.actions.iter().any(|action| matches!(action, Action::GivePromise { .. }))
 }
 
 fn makes_writable(action: &Action) -> bool {

@@ -13,21 +13,24 @@ pub const DESIRED_FORMAT: u32 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncMode {
-    /// A commit waits until its WAL is flushed on `sync_replicas` standbys.
+    /// A commit waits until its WAL is flushed on `sync_replicas` standbys: on the same ones, by priority.
     #[default]
     Sync,
+    /// A commit waits until its WAL is flushed on any `sync_replicas` of the standbys.
+    Quorum,
     /// A commit waits for nobody.
     Async,
 }
 
-/// What happens when no standby can confirm.
+/// What happens when too few standbys can confirm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// Writes go on alone after `failover.degrade_after`, recorded first, so that no standby that lacks them is promoted.
+    /// Writes go on with those that can, or alone, after `failover.degrade_after`, recorded first, so that no standby that
+    /// lacks them is promoted.
     #[default]
     Preferred,
-    /// Writes wait until a standby is back.
+    /// Writes wait until enough standbys are back.
     Required,
 }
 
@@ -69,7 +72,7 @@ pub struct Desired {
     pub replicas: u32,
     /// How commits are confirmed.
     pub sync_mode: SyncMode,
-    /// How many standbys confirm in sync.
+    /// How many standbys confirm, unless async.
     pub sync_replicas: u32,
     /// What happens when none can.
     pub durability: Durability,

@@ -35,6 +35,9 @@ pub struct Heartbeat {
     pub era: Era,
     /// The record that it holds.
     pub version: RecordVersion,
+    /// Its renewals fail: in async whoever acknowledges does not take by expiry for a lease duration (A20).
+    #[serde(default)]
+    pub asks: bool,
 }
 
 /// The answer to a heartbeat.

@@ -51,11 +51,11 @@ pub struct ClusterSpec {
     /// How a commit is confirmed.
     #[serde(default)]
     pub sync_mode: SyncMode,
-    /// On how many standbys a commit waits in sync mode. Only 1 is accepted in this version.
+    /// On how many standbys a commit waits in the modes `sync` and `quorum`; at most `replicas`.
     #[serde(default = "default_sync_replicas")]
-    #[schemars(range(min = 1, max = 1))]
+    #[schemars(range(min = 1, max = 9))]
     pub sync_replicas: u32,
-    /// What happens to writes in sync mode while no standby can confirm them.
+    /// What happens to writes in the modes `sync` and `quorum` while too few standbys can confirm them.
     #[serde(default)]
     pub durability: Durability,
     /// Container image, shaped like the official PostgreSQL image. The default is

@@ -11,6 +11,7 @@ use pgha_schema::status::{
 use crate::cycle::Cycle;
 use crate::decision::{Action, Reason};
 use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSeen, ordinal_of};
+use crate::sync_names::Pair;
 
 /// The identity of a desired document.
 pub(crate) fn identity(desired: &DesiredSeen) -> Acknowledged {
@@ -113,13 +114,8 @@ fn sync_in_force(record: &Record, primary: &PrimarySeen, wish: &Desired) -> bool
     if record.mode != wish.sync_mode {
         return false;
     }
-    let full = record.voters.len() == wish.sync_replicas.max(1) as usize
-        && primary.names_shown == crate::sync_standbys::names_of(&record.voters);
-    match (wish.sync_mode, wish.durability) {
-        (SyncMode::Async, _) => primary.names_shown.is_empty(),
-        (SyncMode::Sync, Durability::Required) => full,
-        (SyncMode::Sync, Durability::Preferred) => full || record.degraded,
-    }
+    let full = Pair::is_wished(wish, &record.voters, record.quorum, &primary.names_shown);
+    full || (wish.durability == Durability::Preferred && wish.sync_mode != SyncMode::Async && record.degraded)
 }
 
 fn instances(seen: &Observation, record: &Record, primary: &PrimarySeen) -> BTreeMap<String, InstanceStatus> {

@@ -114,7 +114,7 @@ fn initialised(
     next.mode = wish.sync_mode;
     next.voters.clear();
     // Nobody can confirm yet: `preferred` says so from the start, `required` makes the first commits wait.
-    next.degraded = wish.sync_mode == SyncMode::Sync && wish.durability == Durability::Preferred;
+    next.degraded = wish.sync_mode != SyncMode::Async && wish.durability == Durability::Preferred;
     next.members
         .insert(data.member.clone(), MemberEntry { pod: seen.me.pod.clone(), node: seen.me.node.clone() });
     next

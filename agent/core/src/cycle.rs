@@ -71,7 +71,8 @@ impl<'a> Cycle<'a> {
             _ => self.seen.now_ms,
         };
         self.memory.unsettled.insert(Rivals::of(&record));
-        self.memory.attempt = Some(Attempt { record: record.clone(), at_ms });
+        self.memory.attempt =
+            Some(Attempt { record: record.clone(), if_version: Some(read.version.clone()), at_ms });
         // First, so that nothing slow comes before a renewal.
         let write = Action::WriteRecord { if_version: read.version.clone(), record: Box::new(record) };
         self.actions.insert(0, write);

@@ -7,7 +7,7 @@ use crate::decision::{Action, Decision, Memory, Reason, StopMode};
 use crate::lease::{self, Standing};
 use crate::observation::{Observation, PostgresSeen};
 use crate::timing::Timing;
-use crate::{bootstrap, failover, fencing, following, leading, promise};
+use crate::{bootstrap, failover, failsafe, fencing, following, leading, promise};
 
 /// What to do now. Total and pure: the same three values always give the same decision.
 pub fn decide(timing: &Timing, memory: &Memory, seen: &Observation) -> Decision {
@@ -57,8 +57,11 @@ fn missing(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     let leads = lease::fence_at_ms(cycle.timing, &cycle.memory).is_some_and(|at_ms| seen.now_ms < at_ms);
     if leads && seen.member().is_some() {
         cycle.guard();
-        failover::recreate(&mut cycle);
+        if failsafe::may_recreate(&cycle.memory, seen, since_ms) {
+            failover::recreate(&mut cycle);
+        }
         cycle.push(Action::ReadLease);
+        cycle.wake_in(200);
         return cycle.finish(Reason::RecreateLease);
     }
     cycle.push(Action::ReadLease);

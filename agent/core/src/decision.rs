@@ -358,6 +358,8 @@ pub enum Bar {
     PositionUnknown,
     /// It has not everything that was released.
     BehindRelease,
+    /// Async: the record does not name it.
+    NotRecorded,
     /// Async: another member is ahead, or goes first among equals.
     AnotherGoesFirst(String),
     /// Async: beyond max_lag (A14).
@@ -385,8 +387,10 @@ pub struct Memory {
     pub unsettled: BTreeSet<Rivals>,
     /// The record of that renewal, to re-create a lost Lease with.
     pub led: Option<Record>,
-    /// Since when too few synchronous standbys confirm (A18).
-    pub unconfirmed_since_ms: Option<u64>,
+    /// The version that it had.
+    pub led_version: Option<LeaseVersion>,
+    /// Too few synchronous standbys confirm (A18).
+    pub lack: Option<Lack>,
     /// This holder's acknowledgement of the document that is there (P8).
     pub acknowledged: Option<Acknowledged>,
     /// The running postmaster never had empty names (A17).
@@ -413,11 +417,22 @@ pub struct Memory {
     pub slots_set_ms: Option<u64>,
 }
 
+/// Fewer standbys can confirm than were wished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// Since when there are no more than these.
+    pub since_ms: u64,
+    /// How many.
+    pub standbys: usize,
+}
+
 /// A write of the record that names this container as holder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// What was written.
     pub record: Record,
+    /// On top of which version it may land; `None`: as a new Lease.
+    pub if_version: Option<LeaseVersion>,
     /// When the first write with this number of renewals was decided: so before it was sent.
     pub at_ms: u64,
 }

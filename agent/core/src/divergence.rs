@@ -137,18 +137,20 @@ fn place_on(chain: &[&EraEntry], era: Option<Era>, position: Option<Lsn>) -> Pla
     }
 }
 
-/// Whether pg_rewind can tell this data's history from the current one: its timeline number must not also be that of an
-/// era which is neither ancestor nor descendant of its own. Two isolated promotions are both called timeline 2.
+/// Whether pg_rewind can tell this data's history from the current one: it compares timeline numbers and where they began,
+/// never content. Two isolated promotions are both called timeline 2, and may begin at one position; so no number in this
+/// data's history may also be that of an era that is neither ancestor nor descendant of the one it has it from.
 fn rewindable(record: &Record, data: &LocalData) -> bool {
-    let Some(own) = data.era else { return false };
-    if !record.eras.iter().any(|entry| entry.era == own) {
+    let Some(own) = data.era.filter(|own| record.eras.iter().any(|entry| entry.era == *own)) else {
         return false;
-    }
-    record
-        .eras
-        .iter()
-        .filter(|entry| entry.era != own && entry.timeline == Some(data.timeline))
-        .all(|entry| is_ancestor(record, entry.era, own) || is_ancestor(record, own, entry.era))
+    };
+    record.eras.iter().filter(|entry| is_ancestor(record, entry.era, own)).all(|lived| {
+        let timeline = if lived.era == own { Some(data.timeline) } else { lived.timeline };
+        let Some(timeline) = timeline else { return false };
+        record.eras.iter().filter(|entry| entry.era != lived.era && entry.timeline == Some(timeline)).all(
+            |entry| is_ancestor(record, entry.era, lived.era) || is_ancestor(record, lived.era, entry.era),
+        )
+    })
 }
 
 fn is_ancestor(record: &Record, ancestor: Era, of: Era) -> bool {

@@ -28,7 +28,7 @@ pub(crate) fn is_wanted(seen: &Observation, record: &Record) -> Result<(), Bar> 
         return Err(Bar::Terminating);
     }
     let last_hope =
-        record.mode == SyncMode::Sync && seen.member().is_some_and(|member| record.voters.contains(member));
+        record.mode != SyncMode::Async && seen.member().is_some_and(|member| record.voters.contains(member));
     if seen.me.ordinal > wish.replicas && !last_hope {
         return Err(Bar::BeyondReplicas);
     }
@@ -77,6 +77,10 @@ pub(crate) fn may_lead(
     }
     if in_sync {
         return Ok(());
+    }
+    if ground == Ground::Expired && !record.members.contains_key(&data.member) {
+        // The holder may be vouched for by the recorded ones, and does not ask any other (A20).
+        return Err(Bar::NotRecorded);
     }
     within_max_lag(seen, record, position)?;
     goes_first(seen, record, position, waited_ms)

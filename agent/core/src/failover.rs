@@ -4,10 +4,10 @@ use pgha_schema::desired::SyncMode;
 use pgha_schema::record::{Bootstrap, Holder};
 
 use crate::cycle::Cycle;
-use crate::decision::{Action, Bar, Decision, Reason};
+use crate::decision::{Action, Attempt, Bar, Decision, Reason};
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
 use crate::promise::{self, Giving};
-use crate::{divergence, election, lease, record};
+use crate::{divergence, election, failsafe, lease, record};
 
 /// Why the old holder can't acknowledge any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,9 @@ pub(crate) fn grounds(cycle: &mut Cycle<'_>, read: &LeaseRead) -> Vec<Ground> {
     if promise::may_preempt(cycle, read) {
         grounds.push(Ground::Silent);
     }
-    let expires_ms = read.first_seen_ms.saturating_add(lease::lease_duration_ms(cycle.timing, read));
+    let vouched_ms = failsafe::vouched_for_ms(seen, read).unwrap_or_default();
+    let since_ms = read.first_seen_ms.max(vouched_ms);
+    let expires_ms = since_ms.saturating_add(lease::lease_duration_ms(cycle.timing, read));
     if seen.now_ms < expires_ms {
         cycle.wake_at(expires_ms);
     } else if let Some(silent_ms) = promise::heard_until_ms(seen, read) {
@@ -182,7 +184,7 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
         return cycle.finish(Reason::LeaseLost);
     }
     let next = taken(&cycle, kept);
-    cycle.memory.attempt = Some(crate::decision::Attempt { record: next.clone(), at_ms: seen.now_ms });
+    cycle.memory.attempt = Some(Attempt { record: next.clone(), if_version: None, at_ms: seen.now_ms });
     cycle.push(Action::CreateLease { record: Box::new(next) });
     cycle.finish(Reason::RecreateLease)
 }
@@ -193,7 +195,7 @@ pub(crate) fn recreate(cycle: &mut Cycle<'_>) {
     debug_assert!(matches!(seen.lease, LeaseSeen::Missing { .. }));
     let Some(led) = cycle.memory.led.clone() else { return };
     let next = record::held_by(&led, seen, cycle.timing);
-    cycle.memory.attempt = Some(crate::decision::Attempt { record: next.clone(), at_ms: seen.now_ms });
+    cycle.memory.attempt = Some(Attempt { record: next.clone(), if_version: None, at_ms: seen.now_ms });
     cycle.push(Action::CreateLease { record: Box::new(next) });
     cycle.wake_in(200);
 }

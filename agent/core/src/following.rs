@@ -7,7 +7,8 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
 use crate::divergence::{self, Course};
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
-use crate::{bootstrap, decide, failover, promise, slots, sync_standbys};
+use crate::sync_names::Names;
+use crate::{bootstrap, decide, failover, promise, slots};
 
 /// How long a standby that was told to stop waits to be out of V (A21).
 const LEAVE_VOTERS_MS: u64 = 2_000;
@@ -198,7 +199,8 @@ fn upkeep(cycle: &mut Cycle<'_>) {
 
 /// Keeps what the record says for the day that the Lease is lost (A4); not each renewal of it.
 pub(crate) fn keep_record(cycle: &mut Cycle<'_>, record: &Record) {
-    if cycle.seen.kept.as_ref().is_none_or(|kept| crate::record::differs(kept, record)) {
+    let ordered = cycle.actions.iter().any(|action| matches!(action, Action::KeepRecord { .. }));
+    if !ordered && cycle.seen.kept.as_ref().is_none_or(|kept| crate::record::differs(kept, record)) {
         cycle.push(Action::KeepRecord { record: Box::new(record.clone()) });
     }
 }
@@ -231,7 +233,7 @@ fn start(cycle: &mut Cycle<'_>, upstream: Option<Upstream>) {
     note_start(cycle, true);
     cycle.push(Action::StartPostgres {
         role: StartAs::Standby { upstream },
-        names: sync_standbys::NOBODY.to_owned(),
+        names: Names::Nobody.to_string(),
     });
     cycle.wake_in(100);
 }

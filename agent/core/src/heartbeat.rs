@@ -24,6 +24,8 @@ pub struct HolderHeard {
     pub listening_ms: u64,
     /// The newest authenticated heartbeat.
     pub last: Option<HeartbeatSeen>,
+    /// The newest one that asked to be vouched for (A20).
+    pub asks: Option<HeartbeatSeen>,
     /// The newest row of refusals.
     pub refused: Option<RefusedSeen>,
 }
@@ -60,16 +62,25 @@ pub struct Beat {
     pub version: LeaseVersion,
     /// Not after this, whatever becomes of the loop: then its own fence begins.
     pub until_ms: u64,
+    /// Renewals fail: whoever acknowledges shall not take by expiry for a lease duration (A20).
+    pub asks: bool,
 }
 
 /// What this member sends after this decision: nothing unless its lead is good and its disk is well.
 pub fn beat(seen: &Observation, decision: &Decision) -> Option<Beat> {
-    let Standing::Mine(read) = lease::standing(seen) else { return None };
-    if read.record.release.is_some() || matches!(seen.disk, DiskSeen::Hung { .. }) {
+    let memory = &decision.memory;
+    let (record, version) = match lease::standing(seen) {
+        Standing::Mine(read) => (&read.record, &read.version),
+        Standing::Missing { .. } => (memory.led.as_ref()?, memory.led_version.as_ref()?),
+        _ => return None,
+    };
+    if record.release.is_some() || matches!(seen.disk, DiskSeen::Hung { .. }) {
         return None;
     }
     let until_ms = decision.fence_at_ms.filter(|at_ms| *at_ms > seen.now_ms)?;
-    Some(Beat { era: read.record.era(), version: read.version.clone(), until_ms })
+    let unrenewed_ms = seen.now_ms.saturating_sub(memory.renewed_ms.unwrap_or_default());
+    let asks = unrenewed_ms > record.fence_after_ms / 2;
+    Some(Beat { era: record.era(), version: version.clone(), until_ms, asks })
 }
 
 /// From when on the holder counts as silent. A new record is a sign of life too.

@@ -1,6 +1,7 @@
 //! What the holder does: renew, bring its postgres up as primary, let clients in, keep everything in place.
 
 use pgha_schema::desired::{OnPostgresCrash, RunState, SyncMode};
+use pgha_schema::ids::MemberId;
 use pgha_schema::record::{MemberEntry, Record};
 
 use crate::cycle::Cycle;
@@ -9,6 +10,7 @@ use crate::observation::{
     ControlState, DataSeen, DiskSeen, Gate, Job, LeaseRead, LocalData, PostgresSeen, PrimarySeen,
     StandbySeen, StreamSeen, Unfinished,
 };
+use crate::sync_names::Names;
 use crate::{acknowledge, following, labels, lease, record, rolling, slots, switchover, sync_standbys};
 
 /// A crashed primary with more WAL than this to replay hands over rather than restart in place (A25).
@@ -144,11 +146,11 @@ fn down(cycle: &mut Cycle<'_>, read: &LeaseRead, data: &LocalData, next: &mut Re
             }
         };
         let names = match role {
-            StartAs::Primary => sync_standbys::names_at_start(&cycle.memory, &read.record),
-            StartAs::Standby { .. } => sync_standbys::NOBODY.to_owned(),
+            StartAs::Primary => sync_standbys::names_at_start(cycle.seen, &cycle.memory, &read.record),
+            StartAs::Standby { .. } => Names::Nobody,
         };
-        following::note_start(cycle, !names.is_empty());
-        cycle.push(Action::StartPostgres { role, names });
+        following::note_start(cycle, names != Names::Empty);
+        cycle.push(Action::StartPostgres { role, names: names.to_string() });
     }
     cycle.wake_in(100);
     Reason::LeadingSettling(Settling::Starting)
@@ -199,7 +201,7 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
         cycle.push(Action::PersistEra { era: record.era() });
     }
     let names = sync_standbys::names_at_promotion(cycle.seen, record);
-    cycle.push(Action::SetSyncNames { names });
+    cycle.push(Action::SetSyncNames { names: names.to_string() });
     cycle.push(Action::Promote);
     labels::while_promoting(cycle);
     Reason::Promoting
@@ -233,7 +235,7 @@ fn serve(
     let settled = sync_standbys::advance(cycle, record, primary, next);
     slots::on_primary(cycle, primary);
     end_strangers(cycle, record, primary);
-    stamp_volumes(cycle, record);
+    stamp_volumes(cycle, record, primary);
     switchover::take_up_request(cycle, next);
     if let Some(reason) = switchover::while_serving(cycle, record, primary, next) {
         return reason;
@@ -317,15 +319,22 @@ fn end_strangers(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) 
 }
 
 /// The identifier on the StatefulSet and on the claims of those that hold data (A4).
-fn stamp_volumes(cycle: &mut Cycle<'_>, record: &Record) {
+fn stamp_volumes(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
     let seen = cycle.seen;
     let Some(system_identifier) = record.system_identifier.filter(|_| seen.listed) else { return };
-    // Not a claim whose data is still being made: a lost Lease is made again only when all that are marked are heard.
+    // Not a claim whose data is still being made, nor one whose data went since it was last heard of: a lost Lease is made
+    // again only when all that are marked are heard.
+    let streams = |member: &MemberId| {
+        primary.walsenders.iter().any(|sender| sender.streaming && sender.application_name == member.as_str())
+    };
     let with_data = |ordinal: u32| {
         ordinal == seen.me.ordinal
             || seen.reports().any(|report| {
                 crate::observation::ordinal_of(&report.pod) == Some(ordinal)
-                    && report.member.as_ref().is_some_and(|member| record.members.contains_key(member))
+                    && report
+                        .member
+                        .as_ref()
+                        .is_some_and(|member| record.members.contains_key(member) && streams(member))
             })
     };
     let ordinals: std::collections::BTreeSet<u32> = seen

@@ -60,6 +60,7 @@ pub(crate) fn note_renewal(memory: &Memory, seen: &Observation) -> Memory {
     if landed {
         memory.renewed_ms = Some(attempt.at_ms);
         memory.led = Some(read.record.clone());
+        memory.led_version = Some(read.version.clone());
         // The version has moved on: nothing that was tried on an older one can land any more.
         memory.unsettled.clear();
     }
@@ -72,7 +73,7 @@ pub(crate) fn note_vouched(timing: &Timing, memory: &mut Memory, seen: &Observat
     if fence_at_ms(timing, memory).is_none_or(|at_ms| seen.now_ms >= at_ms) {
         return;
     }
-    memory.vouched_ms = memory.vouched_ms.max(failsafe::vouched_ms(memory, seen, read));
+    memory.vouched_ms = memory.vouched_ms.max(failsafe::vouched_ms(memory, seen, &read.record));
 }
 
 /// Once postgres is down and the deadline is past, the lead that it counted for is over: what is started later, as a

@@ -31,7 +31,8 @@ mod report;
 mod rolling;
 mod slots;
 mod switchover;
-pub mod sync_standbys;
+mod sync_names;
+mod sync_standbys;
 pub mod timing;
 mod words;
 

@@ -12,6 +12,7 @@ use pgha_schema::peer::RecordVersion;
 use crate::cycle::Cycle;
 use crate::decision::Action;
 use crate::divergence::{self, Place};
+use crate::following;
 use crate::heartbeat;
 use crate::observation::{LeaseRead, LeaseVersion, Observation, StreamSeen};
 
@@ -64,6 +65,10 @@ fn is_over(seen: &Observation) -> bool {
 /// Removes a promise that is over, and reads the record when only the watch has told another version.
 pub(crate) fn tidy(cycle: &mut Cycle<'_>) {
     if is_over(cycle.seen) {
+        // What ended it outlives this process before it goes: should the Lease be lost, nobody vouches for the old holder.
+        if let Some(read) = cycle.seen.lease().filter(|_| cycle.seen.local_data().is_some()) {
+            following::keep_record(cycle, &read.record);
+        }
         cycle.push(Action::DropPromise);
     } else if binds(cycle.seen) && cycle.seen.lease().is_some_and(|read| read.fresh_ms.is_none()) {
         cycle.read_lease();

@@ -1,68 +1,60 @@
 //! Which standbys confirm commits, and the order in which record and names change (A16–A18).
 //!
-//! With q = 1 the rule `number + q > |names in force ∪ V|` says: whoever is in V or in the names has to confirm every
-//! commit. So V is emptied before a name is left out, and a name is recorded only after it has caught up in force.
+//! ```text
+//!   goal: names N* with record R*      at every instant: the names in force suit the record and every write under way
+//!   N* suits R ────────────> set N*, in force, caught up ──> record R*
+//!   R less its dead voters is suited ──> record that first
+//!   else a step in between: wider names (sync) or a wider record (quorum), while enough of them live
+//!   else V = {}: until N* has caught up only this holder may lead
+//! ```
 
 use std::collections::BTreeSet;
 
 use pgha_schema::desired::{Desired, Durability, SyncMode};
 use pgha_schema::ids::MemberId;
+use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
 use pgha_schema::status::Role;
 
 use crate::cycle::Cycle;
-use crate::decision::{Action, Memory};
+use crate::decision::{Action, Lack, Memory};
 use crate::divergence::{self, Place};
 use crate::failsafe::Rivals;
 use crate::observation::{Observation, PrimarySeen, Walsender, ordinal_of};
+use crate::sync_names::{Names, Pair};
 
-/// Names that no member can match: member ids have no underscore.
-pub const NOBODY: &str = "FIRST 1 (pgha_nobody)";
 /// A standby further behind is not named: commits would wait for its backlog.
 const NEAR_BYTES: u64 = 1 << 20;
 /// A walsender without a reply for this long does not count: standbys reply once a second.
 const SILENT_MS: u64 = 2_500;
 
-/// The setting's text for these members, all of which have to confirm.
-pub fn names_of(members: &BTreeSet<MemberId>) -> String {
-    if members.is_empty() {
-        return NOBODY.to_owned();
+fn wanted(wish: &Desired) -> usize {
+    wish.sync_replicas.max(1) as usize
+}
+
+/// Names that a primary starts with: they wait at least for every V that may be in force, and for no fewer than were wished
+/// unless the record says so.
+pub(crate) fn names_at_start(seen: &Observation, memory: &Memory, record: &Record) -> Names {
+    let own = Rivals::of(record);
+    let all: Vec<&Rivals> = std::iter::once(&own).chain(&memory.unsettled).collect();
+    if all.iter().all(|rivals| rivals.voters().is_empty()) {
+        let alone = record.mode == SyncMode::Async || record.degraded;
+        return if alone { Names::Empty } else { Names::Nobody };
     }
-    let list: Vec<&str> = members.iter().map(MemberId::as_str).collect();
-    format!("FIRST {} ({})", members.len(), list.join(", "))
+    let names = Names::for_all(all.into_iter());
+    let fewer = seen.wish().is_some_and(|wish| names.number() < wanted(wish));
+    if fewer && record.mode != SyncMode::Async && !record.degraded { Names::Nobody } else { names }
 }
 
-/// The members that a text of [`names_of`] names.
-pub fn members_in(names: &str) -> BTreeSet<MemberId> {
-    let inner =
-        names.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inner, _)| inner);
-    inner
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty() && !name.contains('_'))
-        .map(MemberId::new)
-        .collect()
-}
-
-/// Names that a primary starts with: they wait at least for every V that may be in force.
-pub(crate) fn names_at_start(memory: &Memory, record: &Record) -> String {
-    let mut voters = if record.mode == SyncMode::Async { BTreeSet::new() } else { record.voters.clone() };
-    voters.extend(memory.unsettled.iter().flat_map(Rivals::voters).cloned());
-    if voters.is_empty() && (record.mode == SyncMode::Async || record.degraded) {
-        return String::new();
-    }
-    names_of(&voters)
-}
-
-/// Names that a member promotes with: the best of the others, so that commits flow as soon as it streams.
-pub(crate) fn names_at_promotion(seen: &Observation, record: &Record) -> String {
-    if record.mode == SyncMode::Async || record.degraded {
-        return String::new();
+/// Names that a member promotes with: the best of the others, so that commits flow as soon as they stream.
+pub(crate) fn names_at_promotion(seen: &Observation, record: &Record) -> Names {
+    if record.mode == SyncMode::Async || (record.degraded && record.voters.is_empty()) {
+        return Names::Empty;
     }
     if !record.voters.is_empty() {
-        return names_of(&record.voters);
+        return Names::for_all([Rivals::of(record)].iter());
     }
-    let Some(wish) = seen.wish() else { return NOBODY.to_owned() };
+    let Some(wish) = seen.wish() else { return Names::Nobody };
     let mut fit: Vec<_> = seen
         .reports()
         .filter(|report| report.role == Role::Standby && !report.stopping && is_wanted(&report.pod, wish))
@@ -73,11 +65,12 @@ pub(crate) fn names_at_promotion(seen: &Observation, record: &Record) -> String 
         .filter_map(|report| report.member.clone().map(|member| (report.position, member)))
         .collect();
     fit.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-    let count = wish.sync_replicas.max(1) as usize;
-    if fit.len() < count {
-        return NOBODY.to_owned();
+    if fit.len() < wanted(wish) {
+        return Names::Nobody;
     }
-    names_of(&fit.into_iter().take(count).map(|(_, member)| member).collect())
+    let named = if wish.sync_mode == SyncMode::Quorum { fit.len() } else { wanted(wish) };
+    let members = fit.into_iter().take(named).map(|(_, member)| member).collect();
+    Pair::of(wish.sync_mode, wanted(wish), &members).names
 }
 
 fn is_wanted(pod: &str, wish: &Desired) -> bool {
@@ -93,40 +86,41 @@ pub(crate) fn advance(
 ) -> bool {
     let Some(wish) = cycle.seen.wish() else { return false };
     match (wish.sync_mode, record.mode) {
-        (SyncMode::Async, SyncMode::Sync) => {
+        (SyncMode::Async, SyncMode::Sync | SyncMode::Quorum) => {
             // Widens: recorded first.
             next.mode = SyncMode::Async;
             next.voters.clear();
+            next.quorum = 1;
             next.degraded = false;
             false
         }
         (SyncMode::Async, SyncMode::Async) => {
-            cycle.memory.unconfirmed_since_ms = None;
-            show(cycle, primary, "")
+            cycle.memory.lack = None;
+            show(cycle, record, primary, &Names::Empty)
         }
-        (SyncMode::Sync, SyncMode::Async | SyncMode::Sync) => {
-            let set = Set::choose(cycle, record, primary, wish);
-            if set.is_full() {
-                cycle.memory.unconfirmed_since_ms = None;
-                fill(cycle, record, primary, next, &set)
+        (SyncMode::Sync | SyncMode::Quorum, _) => {
+            let standbys = Standbys::look(cycle, record, primary, wish);
+            if standbys.fit.len() >= wanted(wish) {
+                cycle.memory.lack = None;
+                let goal = Goal::of(&standbys, wish, wanted(wish), false);
+                approach(cycle, record, primary, next, &goal)
             } else {
-                lack(cycle, record, primary, next, wish)
+                lack(cycle, record, primary, next, &standbys)
             }
         }
     }
 }
 
-/// The members that should confirm.
-struct Set {
-    chosen: BTreeSet<MemberId>,
-    wanted: usize,
+/// The standbys as the primary sees them.
+struct Standbys {
+    /// Those that may confirm, best first; the flag: better not, it is about to restart.
+    fit: Vec<(bool, MemberId)>,
     alive: BTreeSet<MemberId>,
 }
 
-impl Set {
-    fn choose(cycle: &Cycle<'_>, record: &Record, primary: &PrimarySeen, wish: &Desired) -> Self {
-        let wanted = wish.sync_replicas.max(1) as usize;
-        let shown = members_in(&primary.names_shown);
+impl Standbys {
+    fn look(cycle: &Cycle<'_>, record: &Record, primary: &PrimarySeen, wish: &Desired) -> Self {
+        let shown = Names::parse(&primary.names_shown).members();
         let alive: BTreeSet<MemberId> = primary
             .walsenders
             .iter()
@@ -150,12 +144,22 @@ impl Set {
             .collect();
         candidates.sort();
         candidates.dedup();
-        let chosen = candidates.into_iter().take(wanted).map(|(.., member)| member).collect();
-        Self { chosen, wanted, alive }
+        let fit = candidates.into_iter().map(|(avoided, .., member)| (avoided, member)).collect();
+        Self { fit, alive }
     }
 
-    fn is_full(&self) -> bool {
-        self.chosen.len() == self.wanted
+    /// `sync` names so many; `quorum` all but those that are about to restart, when enough are left.
+    fn named(&self, mode: SyncMode, number: usize) -> BTreeSet<MemberId> {
+        self.fit
+            .iter()
+            .enumerate()
+            .filter(|(at, (avoided, _))| *at < number || (mode == SyncMode::Quorum && !avoided))
+            .map(|(_, (_, member))| member.clone())
+            .collect()
+    }
+
+    fn living(&self, members: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        members.intersection(&self.alive).cloned().collect()
     }
 }
 
@@ -188,119 +192,213 @@ fn is_avoided(cycle: &Cycle<'_>, member: &MemberId) -> bool {
         })
 }
 
-/// Enough standbys confirm: bring them into force, then into the record.
-fn fill(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen, next: &mut Record, set: &Set) -> bool {
-    let recorded = record.mode == SyncMode::Sync && record.voters == set.chosen;
+/// Where names and record are to come to.
+struct Goal<'a> {
+    mode: SyncMode,
+    pair: Pair,
+    /// Fewer confirm than were wished.
+    degraded: bool,
+    standbys: &'a Standbys,
+}
+
+impl<'a> Goal<'a> {
+    fn of(standbys: &'a Standbys, wish: &Desired, number: usize, degraded: bool) -> Self {
+        let mode = wish.sync_mode;
+        Self { mode, pair: Pair::of(mode, number, &standbys.named(mode, number)), degraded, standbys }
+    }
+}
+
+/// The next thing to do on the way to a goal.
+enum Step {
+    /// Bring these names in force, and the goal into the record once it has caught up.
+    Force(Names),
+    /// Write this into the record: whoever may take by it could take by the present one too.
+    Write(Rivals),
+}
+
+/// A step after which the names in force still suit the record, whenever it is cut off.
+fn step(now: &Rivals, goal: &Goal<'_>) -> Step {
+    let Pair { names, voters, quorum } = &goal.pair;
+    if names.suits(now) {
+        return Step::Force(names.clone());
+    }
+    // Any q of fewer are q of the present ones.
+    let left = Rivals::new(goal.standbys.living(now.voters()), now.quorum());
+    if left.voters().len() >= now.quorum() && names.suits(&left) {
+        return Step::Write(left);
+    }
+    let wider_names = || {
+        let all: BTreeSet<MemberId> = names.members().union(now.voters()).cloned().collect();
+        let number = (all.len() + 1).saturating_sub(now.quorum().min(*quorum));
+        let names = Names::waits(number < all.len(), number, &all);
+        (goal.standbys.living(&all).len() >= number).then_some(Step::Force(names))
+    };
+    let wider_record = || {
+        let all: BTreeSet<MemberId> = now.voters().union(voters).cloned().collect();
+        // So many of these hold q of the present ones among them, and meet the goal's names.
+        let kept = now.quorum() + all.len() - now.voters().len();
+        let meets = (names.members().union(&all).count() + 1).saturating_sub(names.number());
+        let quorum = kept.max(meets);
+        (goal.standbys.living(&all).len() >= quorum).then(|| Step::Write(Rivals::new(all, quorum)))
+    };
+    let between = match goal.mode {
+        SyncMode::Quorum => wider_record().or_else(wider_names),
+        SyncMode::Sync | SyncMode::Async => wider_names().or_else(wider_record),
+    };
+    // Those that are gone can't confirm: until the new ones have caught up only this holder may lead.
+    between.unwrap_or_else(|| Step::Write(Rivals::new(BTreeSet::new(), 1)))
+}
+
+/// Brings names and record to the goal, one step a cycle. Returns whether it is there.
+fn approach(
+    cycle: &mut Cycle<'_>,
+    record: &Record,
+    primary: &PrimarySeen,
+    next: &mut Record,
+    goal: &Goal<'_>,
+) -> bool {
+    let pair = &goal.pair;
+    // Before the first commit that fewer confirm.
+    let lowers_unrecorded = goal.degraded && !record.degraded;
+    next.degraded = record.degraded || goal.degraded;
+    let recorded =
+        record.mode == goal.mode && record.voters == pair.voters && record.quorum as usize == pair.quorum;
     if recorded {
-        next.degraded = false;
-        next.confirmed = confirmed(primary, &set.chosen);
-        return show(cycle, primary, &names_of(&set.chosen)) && !record.degraded;
+        next.degraded = goal.degraded;
+        next.confirmed = confirmed(primary, pair);
+        return !lowers_unrecorded
+            && show(cycle, record, primary, &pair.names)
+            && record.degraded == goal.degraded;
     }
-    let leaving: BTreeSet<MemberId> = record.voters.difference(&set.chosen).cloned().collect();
-    if leaving.iter().any(|member| !set.alive.contains(member)) {
-        // A voter that is gone can't confirm: widening first, so until the new one has caught up only this holder may lead.
-        next.voters.clear();
-        return false;
-    }
-    let all: BTreeSet<MemberId> = record.voters.union(&set.chosen).cloned().collect();
-    let names = names_of(&all);
-    if !show(cycle, primary, &names) {
-        return false;
-    }
-    match &primary.in_force {
-        Some(in_force) if in_force.names == names => {
-            let caught_up = set.chosen.iter().all(|member| {
-                primary.walsenders.iter().any(|sender| {
-                    sender.application_name == member.as_str()
-                        && confirms(sender)
-                        && sender.flushed_lsn >= in_force.from_lsn
-                })
-            });
-            if caught_up {
-                next.mode = SyncMode::Sync;
-                next.voters.clone_from(&set.chosen);
-                next.quorum = 1;
-                next.degraded = false;
-                next.confirmed = confirmed(primary, &set.chosen);
+    match step(&Rivals::of(record), goal) {
+        Step::Write(rivals) => {
+            next.quorum = rivals.quorum() as u32;
+            next.voters.clone_from(rivals.voters());
+        }
+        Step::Force(_) if lowers_unrecorded => {}
+        Step::Force(names) => {
+            if show(cycle, record, primary, &names) && is_caught_up(cycle, primary, &names, pair) {
+                next.mode = goal.mode;
+                next.voters.clone_from(&pair.voters);
+                next.quorum = pair.quorum as u32;
+                next.degraded = goal.degraded;
+                next.confirmed = confirmed(primary, pair);
             }
-        }
-        Some(_) | None => {
-            let checkpoint = !cycle.memory.names_never_empty;
-            cycle.push(Action::ConfirmInForce { names, checkpoint });
+            cycle.wake_in(100);
         }
     }
-    cycle.wake_in(100);
     false
 }
 
-/// The position that all of them have flushed.
-fn confirmed(primary: &PrimarySeen, members: &BTreeSet<MemberId>) -> pgha_schema::lsn::Lsn {
-    primary
+/// The names are in force, and whatever was acknowledged without them is where the goal's record will look for it: any q of
+/// its voters hold one that has flushed it.
+fn is_caught_up(cycle: &mut Cycle<'_>, primary: &PrimarySeen, names: &Names, pair: &Pair) -> bool {
+    let text = names.to_string();
+    let Some(in_force) = primary.in_force.as_ref().filter(|in_force| in_force.names == text) else {
+        let checkpoint = !cycle.memory.names_never_empty;
+        cycle.push(Action::ConfirmInForce { names: text, checkpoint });
+        return false;
+    };
+    let there = primary
         .walsenders
         .iter()
-        .filter(|sender| members.iter().any(|member| member.as_str() == sender.application_name))
-        .map(|sender| sender.flushed_lsn)
-        .min()
-        .unwrap_or_default()
+        .filter(|sender| confirms(sender) && sender.flushed_lsn >= in_force.from_lsn)
+        .filter(|sender| pair.voters.iter().any(|member| member.as_str() == sender.application_name))
+        .count();
+    there + pair.quorum > pair.voters.len()
 }
 
-/// Too few standbys confirm: `required` waits, `preferred` degrades after a while, recorded before the names go (A18).
+/// The position that as many of them have flushed as have to confirm.
+fn confirmed(primary: &PrimarySeen, pair: &Pair) -> Lsn {
+    let mut flushed: Vec<Lsn> = primary
+        .walsenders
+        .iter()
+        .filter(|sender| pair.voters.iter().any(|member| member.as_str() == sender.application_name))
+        .map(|sender| sender.flushed_lsn)
+        .collect();
+    flushed.sort_unstable_by(|one, other| other.cmp(one));
+    pair.names.number().checked_sub(1).and_then(|at| flushed.get(at)).copied().unwrap_or_default()
+}
+
+/// Too few standbys confirm: `required` waits, `preferred` goes on with fewer after a while, recorded before (A18).
 fn lack(
     cycle: &mut Cycle<'_>,
     record: &Record,
     primary: &PrimarySeen,
     next: &mut Record,
-    wish: &Desired,
+    standbys: &Standbys,
 ) -> bool {
-    let since_ms = *cycle.memory.unconfirmed_since_ms.get_or_insert(cycle.seen.now_ms);
+    let Some(wish) = cycle.seen.wish() else { return false };
+    let count = standbys.fit.len();
+    // One more that goes is waited for anew: it may come back.
+    let since_ms = match cycle.memory.lack {
+        Some(Lack { since_ms, standbys }) if standbys <= count => since_ms,
+        Some(_) | None => cycle.seen.now_ms,
+    };
+    cycle.memory.lack = Some(Lack { since_ms, standbys: count });
     let alone = wish.replicas == 0;
     let waited = alone || cycle.elapsed_ms(since_ms) >= cycle.timing.degrade_after_ms();
     if !waited {
         cycle.wake_at(since_ms.saturating_add(cycle.timing.degrade_after_ms()));
     }
-    let preferred = wish.durability == Durability::Preferred;
-    match record.mode {
-        // Async is what is acknowledged until enough standbys stream; names that wait for one that left go.
-        SyncMode::Async => {
-            if preferred && waited {
-                next.mode = SyncMode::Sync;
-                next.voters.clear();
-                next.degraded = true;
-            }
-            show(cycle, primary, "");
+    match wish.durability {
+        Durability::Preferred if waited && count > 0 => {
+            let goal = Goal::of(standbys, wish, count, true);
+            approach(cycle, record, primary, next, &goal)
+        }
+        Durability::Preferred if waited => {
+            next.mode = wish.sync_mode;
+            next.voters.clear();
+            next.quorum = 1;
+            next.degraded = true;
+            let recorded = record.mode == next.mode && record.voters.is_empty() && record.degraded;
+            recorded && show(cycle, record, primary, &Names::Empty)
+        }
+        Durability::Preferred => {
+            hold(cycle, record, primary);
             false
         }
-        SyncMode::Sync if record.degraded => {
-            show(cycle, primary, "");
-            preferred && (alone || waited)
+        // Nothing more is acknowledged, so whoever has come this far may vote: with V empty only this holder could lead.
+        Durability::Required if record.mode != SyncMode::Async && record.voters.is_empty() && count > 0 => {
+            let voters = standbys.named(SyncMode::Sync, count);
+            let pair = Pair { names: Names::Nobody, voters, quorum: 1 };
+            let goal = Goal { mode: wish.sync_mode, pair, degraded: false, standbys };
+            approach(cycle, record, primary, next, &goal);
+            false
         }
-        SyncMode::Sync => {
-            if preferred && waited {
-                next.voters.clear();
-                next.degraded = true;
-                return false;
-            }
-            // Whoever is in V still has to confirm; with V empty anything that makes commits wait will do.
-            if !record.voters.is_empty() || primary.names_shown.is_empty() {
-                show(cycle, primary, &names_of(&record.voters));
-            }
+        Durability::Required => {
+            hold(cycle, record, primary);
             false
         }
     }
 }
 
+/// What was in force stays so; never fewer confirm.
+fn hold(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
+    let alone = record.mode == SyncMode::Async || (record.degraded && record.voters.is_empty());
+    let shown = Names::parse(&primary.names_shown);
+    if alone {
+        // Async is what is acknowledged until enough standbys stream; names that wait for one that left go.
+        show(cycle, record, primary, &Names::Empty);
+    } else if shown == Names::Empty || !shown.suits(&Rivals::of(record)) {
+        let names = names_at_start(cycle.seen, &cycle.memory, record);
+        show(cycle, record, primary, &names);
+    }
+}
+
 /// Sets the names when a new connection shows others. Returns whether they are shown. A write of the record whose outcome is
-/// not known may have landed: until the version moves, no name goes that its V would need (A16).
-fn show(cycle: &mut Cycle<'_>, primary: &PrimarySeen, names: &str) -> bool {
-    if primary.names_shown == names {
+/// not known may have landed: until the version moves, names that do not suit it are not set (A16).
+fn show(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen, names: &Names) -> bool {
+    let text = names.to_string();
+    if primary.names_shown == text {
         return true;
     }
-    let kept = members_in(names);
-    if cycle.memory.unsettled.iter().flat_map(Rivals::voters).any(|voter| !kept.contains(voter)) {
+    let own = Rivals::of(record);
+    if !std::iter::once(&own).chain(&cycle.memory.unsettled).all(|rivals| names.suits(rivals)) {
         cycle.wake_in(100);
         return false;
     }
-    cycle.push(Action::SetSyncNames { names: names.to_owned() });
+    cycle.push(Action::SetSyncNames { names: text });
     cycle.wake_in(50);
     false
 }

@@ -81,6 +81,7 @@ impl fmt::Display for Bar {
             Self::PositionUnknown => "its own WAL is not replayed to the end yet",
             Self::BehindRelease => "it lacks WAL that the old primary wrote before it handed over",
             Self::AnotherGoesFirst(pod) => return write!(f, "{pod} is ahead, or goes first among equals"),
+            Self::NotRecorded => "the record does not name it yet, so nobody counts on it",
             Self::BeyondMaxLag => "it lags behind the old primary by more than max_lag allows",
             Self::NotTheTarget => "the lead was handed over to another instance",
             Self::Stopped => "the desired state says stopped",

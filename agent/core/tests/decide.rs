@@ -45,7 +45,7 @@ fn a_holder_that_its_voters_acknowledge_stays_without_the_api_server() {
     check(&three.clone().turned(2_000), "Fence: RenewalOverdue");
     check(
         &three.acknowledged("m2", 3_000).turned(2_000),
-        "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)",
+        "WriteRecord(db-0 era 1 V=[m1,m2] q=2): LeadingSettling(SyncSet)",
     );
 }
 
@@ -54,6 +54,78 @@ fn a_holder_that_alone_may_lead_stays_unasked_and_in_async_nobody_vouches() {
     let away = seen().primary().held_by_me().streams(&[]).renewed_ago(7_000);
     check(&away.clone().voters(&[]).turned(2_000), "WriteRecord(db-0 era 1 V=[]): LeadingSettling(SyncSet)");
     check(&away.recorded_async().acknowledged("m1", 100).turned(2_000), "Fence: RenewalOverdue");
+}
+
+#[test]
+fn in_async_every_recorded_member_has_to_vouch_and_is_bound_by_it() {
+    let away = seen().primary().held_by_me().renewed_ago(7_000).recorded_async();
+    let both = away.clone().acknowledged("m1", 3_000).acknowledged("m2", 3_000);
+    check(
+        &both.clone().turned(2_000),
+        "WriteRecord(db-0 era 1 V=[] async), SetSyncNames(): LeadingSettling(SyncSet)",
+    );
+    check(&both.unasked().turned(2_000), "Fence: RenewalOverdue");
+    let other = seen().standby().detached().held_by("db-1", "m1").recorded_async().unchanged_for(60_000);
+    check(&other.clone().vouched_ago(10_000), "WriteRecord(db-0 era 2 V=[] async): TakeExpired");
+    check(&other.clone().vouched_ago(9_999), "Follow(db-1): Following");
+    check(&other.unrecorded(), ": MayNotLead(NotRecorded)");
+}
+
+#[test]
+fn who_takes_or_may_have_taken_acknowledges_nobody() {
+    let other = seen().standby().held_by("db-1", "m1").recorded_async().unchanged_for(1_000);
+    assert_eq!(other.clone().acknowledges(), Some("old1 in era 1, when asked".to_owned()));
+    assert_eq!(other.clone().tried_to_take().acknowledges(), None);
+    assert_eq!(other.clone().detached().unchanged_for(60_000).acknowledges(), None);
+    assert_eq!(other.promised("5").acknowledges(), None);
+    let lost = seen().standby().held_by("db-1", "m1").keeps_what_is_recorded().lost(1_000);
+    assert_eq!(lost.acknowledges(), Some("old1 in era 1".to_owned()));
+}
+
+#[test]
+fn a_lost_lease_is_made_again_by_its_holder_only_when_nobody_can_have_taken_it() {
+    let lost = seen().primary().held_by_me().renewed_ago(3_000).turned(100).lost(1_000);
+    check(&lost, "ReadLease: RecreateLease");
+    check(&lost.clone().acknowledged("m1", 1_001), "ReadLease: RecreateLease");
+    check(&lost.acknowledged("m1", 900), "CreateLease(m1), ReadLease: RecreateLease");
+    let alone = seen().primary().held_by_me().voters(&[]).renewed_ago(3_000).turned(100).lost(1_000);
+    check(&alone, "CreateLease(), ReadLease: RecreateLease");
+}
+
+#[test]
+fn what_ended_a_promise_is_kept_before_the_promise_goes() {
+    let out = seen().standby().detached().held_by("db-1", "m1").voters(&["m2"]).promised("4");
+    assert_eq!(out.keeps(), ["keep", "drop"]);
+}
+
+#[test]
+fn quorum_records_a_new_standby_first_and_drops_a_lost_one_from_the_names_first() {
+    let quorum =
+        seen().primary().held_by_me().renewed_ago(100).wish(|wish| wish.sync_mode = SyncMode::Quorum);
+    let one = quorum.clone().recorded_quorum(&["m1"], 1).shows("ANY 1 (m1)").followed_by(2);
+    check(&one, "WriteRecord(db-0 era 1 V=[m1,m2] q=2 quorum): LeadingSettling(SyncSet)");
+    let both = quorum.recorded_quorum(&["m1", "m2"], 2);
+    check(&both.clone().shows("ANY 1 (m1)"), "SetSyncNames(ANY 1 (m1, m2)): LeadingSettling(SyncSet)");
+    check(&both.clone().shows("ANY 1 (m1, m2)"), ": Leading");
+    let lost = both.shows("ANY 1 (m1, m2)").streams(&["m1"]);
+    check(&lost, "SetSyncNames(ANY 1 (m1)): LeadingSettling(SyncSet)");
+    let forced = lost.shows("ANY 1 (m1)");
+    check(&forced, "ConfirmInForce(ANY 1 (m1)): LeadingSettling(SyncSet)");
+    check(&forced.in_force(1_000), "WriteRecord(db-0 era 1 V=[m1] quorum): LeadingSettling(SyncSet)");
+}
+
+#[test]
+fn of_two_that_had_to_confirm_one_is_given_up_in_the_record_first() {
+    let two = seen()
+        .primary()
+        .held_by_me()
+        .renewed_ago(100)
+        .voters(&["m1", "m2"])
+        .shows("FIRST 2 (m1, m2)")
+        .wish(|wish| wish.sync_replicas = 2)
+        .streams(&["m1"]);
+    check(&two, ": LeadingSettling(SyncSet)");
+    check(&two.unconfirmed_for(3_000), "WriteRecord(db-0 era 1 V=[m1] degraded): LeadingSettling(SyncSet)");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use pgha_agent_core::decision::{StartAs, StopMode};
 use pgha_agent_core::observation::{
     ControlState, Job, LeaseSeen, Unfinished, Upstream, WriteOutcome, WriteSeen,
 };
-use pgha_agent_core::{Action, Timing, decide, report};
+use pgha_agent_core::{Action, Timing, decide, failsafe, report};
 use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::record::Record;
 
@@ -84,6 +84,7 @@ impl World {
         }
         let told = report(&seen, &decision);
         self.set_beat(pod, &seen, &decision);
+        self.pods[pod].agent.acknowledges = failsafe::acknowledges(&seen, &decision);
         if self.pods[pod].agent.reason.as_ref() != Some(&decision.reason) {
             let text = format!("{} {:?}", self.pods[pod].name, decision.reason);
             self.say(text);

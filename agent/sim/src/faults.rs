@@ -81,6 +81,8 @@ pub enum Wish {
     Durability(Durability),
     /// `replicas`.
     Replicas(u32),
+    /// `sync_replicas`.
+    SyncReplicas(u32),
     /// A parameter that needs a restart.
     Restart(u64),
     /// Another pod template.
@@ -94,12 +96,12 @@ pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
     let short = rng.random_range(300..4_000);
     let long = rng.random_range(3_000..25_000);
     let some = if rng.random_bool(0.5) { short } else { long };
-    let sync = world.api.desired.sync_mode == SyncMode::Sync
+    let sync = world.api.desired.sync_mode != SyncMode::Async
         && world
             .api
             .lease
             .as_ref()
-            .is_some_and(|(_, record)| record.mode == SyncMode::Sync && !record.degraded);
+            .is_some_and(|(_, record)| record.mode != SyncMode::Async && !record.degraded);
     match rng.random_range(0..100) {
         0..8 => Fault::CrashPostgres(pod),
         8..14 => Fault::KillAgent(pod),
@@ -132,9 +134,11 @@ pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
 fn choose_wish(rng: &mut StdRng) -> Wish {
     match rng.random_range(0..10) {
         0..2 => Wish::Mode(SyncMode::Async),
-        2..5 => Wish::Mode(SyncMode::Sync),
+        2..4 => Wish::Mode(SyncMode::Sync),
+        4 => Wish::Mode(SyncMode::Quorum),
         5 => Wish::Durability(Durability::Required),
         6 => Wish::Durability(Durability::Preferred),
+        7 if rng.random_bool(0.3) => Wish::SyncReplicas(rng.random_range(1..3)),
         7 => Wish::Replicas(rng.random_range(1..PODS as u32)),
         8 => Wish::Restart(rng.random_range(1..1_000)),
         _ => Wish::Template(rng.random_range(1..1_000)),
@@ -194,6 +198,7 @@ impl World {
                 Wish::Mode(mode) => desired.sync_mode = mode,
                 Wish::Durability(durability) => desired.durability = durability,
                 Wish::Replicas(replicas) => desired.replicas = replicas,
+                Wish::SyncReplicas(number) => desired.sync_replicas = number,
                 Wish::Restart(value) => {
                     desired.parameters.insert("max_connections".to_owned(), value.to_string());
                 }
@@ -312,6 +317,6 @@ impl World {
         let Postgres::Running(_) = &self.pods[pod].postgres else { return false };
         let holds = record.holder.as_ref().is_some_and(|holder| holder.pod == self.pods[pod].name);
         // A write that is still under way may say that nobody but the holder may lead.
-        !holds || (record.mode == SyncMode::Sync && !record.voters.is_empty() && self.api.late.is_empty())
+        !holds || (record.mode != SyncMode::Async && !record.voters.is_empty() && self.api.late.is_empty())
     }
 }

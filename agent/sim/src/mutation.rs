@@ -19,8 +19,14 @@ pub enum Mutation {
     PreemptsHeard,
     /// A12: the swap carries whatever version is the newest.
     TakesAnyVersion,
+    /// A11: one promise is enough, whatever q says.
+    TakesByOnePromise,
     /// A20: the holder stays although nobody acknowledges it.
     StaysUnheard,
+    /// A20: in async an acknowledgement binds nobody.
+    VouchesUnbound,
+    /// A4: the holder makes a lost Lease again without asking who could have taken it before.
+    RecreatesUnasked,
     /// A12: a taker stays in the old stream.
     KeepsStream,
     /// A11: anybody may take in sync, not only V.
@@ -41,13 +47,16 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::NoFence,
         Self::NoExpiry,
         Self::ForgetsPromise,
         Self::PreemptsHeard,
         Self::TakesAnyVersion,
+        Self::TakesByOnePromise,
         Self::StaysUnheard,
+        Self::VouchesUnbound,
+        Self::RecreatesUnasked,
         Self::KeepsStream,
         Self::AnybodyVotes,
         Self::RecordsBeforeCatchUp,
@@ -72,6 +81,7 @@ impl Mutation {
             | Self::NoExpiry
             | Self::KeepsStream
             | Self::ForgetsPromise
+            | Self::VouchesUnbound
             | Self::TakesAnyVersion => {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
             }
@@ -82,6 +92,12 @@ impl Mutation {
             | Self::BehindRelease => {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
             }
+            Self::TakesByOnePromise => matches!(
+                violation,
+                Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. } | Violation::CommitLost { .. }
+            ),
+            // Two eras of one number: what follows from that is found first.
+            Self::RecreatesUnasked => !matches!(violation, Violation::NotHealed { .. }),
             Self::TimelinesOnly => matches!(violation, Violation::HistoriesMixed { .. }),
             Self::NeverStarts => matches!(violation, Violation::NotHealed { .. }),
         }
@@ -127,8 +143,20 @@ impl Mutation {
             }
             Self::StaysUnheard => {
                 if let LeaseSeen::Read(read) = &seen.lease {
-                    let ack = AckSeen { era: read.record.era(), asked_ms: seen.now_ms };
+                    let ack = AckSeen { era: read.record.era(), asked_ms: seen.now_ms, binds: true };
                     seen.acks.extend(read.record.voters.iter().map(|voter| (voter.clone(), ack.clone())));
+                }
+            }
+            Self::TakesByOnePromise => {
+                if let (LeaseSeen::Read(read), PostgresSeen::Standby(_)) = (&mut seen.lease, &seen.postgres) {
+                    read.record.quorum = 1;
+                }
+            }
+            Self::VouchesUnbound => seen.holder_heard.asks = None,
+            Self::RecreatesUnasked => {
+                if let (LeaseSeen::Missing { .. }, Some(kept)) = (&seen.lease, &seen.kept) {
+                    let ack = AckSeen { era: kept.era(), asked_ms: seen.now_ms, binds: true };
+                    seen.acks.extend(kept.voters.iter().map(|voter| (voter.clone(), ack.clone())));
                 }
             }
             Self::PreemptsHeard => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use pgha_agent_core::failsafe::Acknowledges;
 use pgha_agent_core::heartbeat::Beat;
 use pgha_agent_core::observation::{
     Acks, AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen,
@@ -148,6 +149,8 @@ pub struct Agent {
     pub refusing_since: Option<u64>,
     /// What it sends as the holder.
     pub beat: Option<Beat>,
+    /// Whom it acknowledges.
+    pub acknowledges: Option<Acknowledges>,
     /// It sends then.
     pub beat_at: u64,
     /// Who acknowledged its heartbeats.
@@ -203,6 +206,7 @@ impl Agent {
             holder_heard: HolderHeard::default(),
             refusing_since: None,
             beat: None,
+            acknowledges: None,
             beat_at: 0,
             acks: Acks::new(),
             promise: None,

@@ -4,7 +4,6 @@ use pgha_agent_core::heartbeat::{self, Beat, REFUSED_FOR_MS};
 use pgha_agent_core::observation::{AckSeen, AskedSeen, HeartbeatSeen, LeaseSeen, LeaseVersion, RefusedSeen};
 use pgha_agent_core::{Action, Decision, Observation};
 use pgha_schema::desired::SyncMode;
-use pgha_schema::ids::Era;
 use pgha_schema::record::Record;
 
 use crate::invariants::heard_holder_is_left_alone;
@@ -26,7 +25,7 @@ impl World {
         self.pods[pod].agent.beat_at = self.now + heartbeat::PERIOD_MS;
         self.look_for_refusals(pod);
         let clock = self.clock(pod);
-        let Some(Beat { era, until_ms, .. }) = self.pods[pod].agent.beat.clone() else { return };
+        let Some(Beat { era, until_ms, asks, .. }) = self.pods[pod].agent.beat.clone() else { return };
         if clock >= until_ms {
             return;
         }
@@ -35,23 +34,23 @@ impl World {
             if other != pod && self.reaches_agent(pod, other) {
                 let (at_ms, now) = (self.clock(other), self.now);
                 let at = &mut self.pods[other];
-                at.agent.holder_heard.last = Some(HeartbeatSeen { era, nonce: nonce.clone(), at_ms });
+                let heartbeat = HeartbeatSeen { era, nonce: nonce.clone(), at_ms };
+                if asks {
+                    at.agent.holder_heard.asks = Some(heartbeat.clone());
+                }
+                at.agent.holder_heard.last = Some(heartbeat);
                 at.heartbeat_came = Some((nonce.clone(), now));
-                self.acknowledge_heartbeat(other, pod, era, clock);
+                self.acknowledge_heartbeat(other, pod, AckSeen { era, asked_ms: clock, binds: asks });
             }
         }
     }
 
-    /// Who follows in this era and has promised nothing acknowledges.
-    fn acknowledge_heartbeat(&mut self, by: usize, to: usize, era: Era, asked_ms: u64) {
-        let LeaseSeen::Read(read) = &self.pods[by].agent.lease else { return };
-        let holds = read.record.holder.as_ref().is_some_and(|holder| holder.nonce == self.pods[to].nonce);
-        if !holds || read.record.era() != era || self.promise_of(by).is_some() {
-            return;
-        }
-        if let Some(data) = self.pods[by].volume.counted() {
-            let member = data.member.clone();
-            self.pods[to].agent.acks.insert(member, AckSeen { era, asked_ms });
+    /// Whoever the loop said it acknowledges, and a promise was not given since.
+    fn acknowledge_heartbeat(&mut self, by: usize, to: usize, ack: AckSeen) {
+        let Some(told) = self.pods[by].agent.acknowledges.clone() else { return };
+        let holds = told.nonce == self.pods[to].nonce && told.era == ack.era;
+        if holds && (ack.binds || !told.only_when_asked) && self.promise_of(by).is_none() {
+            self.pods[to].agent.acks.insert(told.member, ack);
         }
     }
 

@@ -62,11 +62,18 @@ fn wish_of(rng: &mut StdRng) -> Desired {
     let replicas = match rng.random_range(0..10) {
         0 => 0,
         1..3 => 1,
-        _ => 2,
+        3..8 => 2,
+        _ => 3,
     };
-    let mode = if rng.random_bool(0.75) { SyncMode::Sync } else { SyncMode::Async };
+    let mode = match rng.random_range(0..20) {
+        0..9 => SyncMode::Sync,
+        9..15 => SyncMode::Quorum,
+        _ => SyncMode::Async,
+    };
     let required = replicas > 0 && rng.random_bool(0.3);
-    wish(replicas, mode, if required { Durability::Required } else { Durability::Preferred })
+    let durability = if required { Durability::Required } else { Durability::Preferred };
+    let sync_replicas = if replicas > 1 && rng.random_bool(0.25) { 2 } else { 1 };
+    Desired { sync_replicas, ..wish(replicas, mode, durability) }
 }
 
 /// Runs one seed.
@@ -138,8 +145,12 @@ pub fn settle(world: &mut World) {
     }
 }
 
-/// A wish that can't be had is none of the faults: `required` needs a standby.
+/// A wish that can't be had is none of the faults: `required` needs a standby, and nobody asks for more than there are.
 fn make_possible(world: &mut World) {
+    let possible = world.api.desired.replicas.max(1);
+    if world.api.desired.sync_replicas > possible {
+        world.api.wish(|desired| desired.sync_replicas = possible);
+    }
     if world.api.desired.replicas == 0 && world.api.desired.durability == Durability::Required {
         world.api.wish(|desired| desired.durability = Durability::Preferred);
     }

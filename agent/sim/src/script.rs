@@ -286,6 +286,7 @@ fn index(text: &str) -> Result<usize, String> {
 fn read_mode(text: &str) -> Result<SyncMode, String> {
     match text {
         "sync" => Ok(SyncMode::Sync),
+        "quorum" => Ok(SyncMode::Quorum),
         "async" => Ok(SyncMode::Async),
         _ => Err(format!("`{text}` is no mode")),
     }

@@ -214,7 +214,7 @@ impl World {
         let is = holder(after);
         let taker = is.as_ref().and_then(|(pod, _)| self.pods.iter().position(|at| at.name == *pod));
         if before.is_some_and(|before| before.mode == SyncMode::Async)
-            && after.mode == SyncMode::Sync
+            && after.mode != SyncMode::Async
             && let Some(data) = taker.and_then(|pod| self.pods[pod].volume.data.as_ref())
         {
             self.oracle.tighten(&data.wal);
@@ -225,11 +225,12 @@ impl World {
         let voters: Vec<&str> = after.voters.iter().map(MemberId::as_str).collect();
         if before.is_none_or(|before| differs(before, after)) {
             self.say(format!(
-                "record: holder {} era {} {:?} V=[{}]{}{}",
+                "record: holder {} era {} {:?} V=[{}]{}{}{}",
                 is.as_ref().map_or("-", |(pod, _)| pod),
                 after.era(),
                 after.mode,
                 voters.join(","),
+                if after.quorum > 1 { format!(" q={}", after.quorum) } else { String::new() },
                 if after.degraded { " degraded" } else { "" },
                 if after.release.is_some() { " released" } else { "" },
             ));
@@ -431,7 +432,7 @@ impl World {
         if !self.net.talks(End::Clients, End::Node(pod)) {
             return;
         }
-        let sync = self.api.lease.as_ref().is_some_and(|(_, record)| record.mode == SyncMode::Sync);
+        let sync = self.api.lease.as_ref().is_some_and(|(_, record)| record.mode != SyncMode::Async);
         for (commit, ..) in done {
             let kept = self.current_writer_has(commit);
             let name = self.pods[pod].name.clone();
@@ -468,6 +469,7 @@ fn differs(before: &Record, after: &Record) -> bool {
     before.holder.as_ref().map(|holder| &holder.nonce) != after.holder.as_ref().map(|holder| &holder.nonce)
         || before.eras != after.eras
         || before.voters != after.voters
+        || before.quorum != after.quorum
         || before.mode != after.mode
         || before.degraded != after.degraded
         || before.release != after.release

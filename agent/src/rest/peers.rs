@@ -40,11 +40,11 @@ pub(super) async fn heartbeat(request: Request<Incoming>, shared: &Shared) -> An
 /// Who follows this holder in this era, and has promised nothing to anybody: told by what the loop knew when it last
 /// turned, and by nothing that is older than a heartbeat may be late.
 fn acknowledging(board: &Board, heartbeat: &Heartbeat) -> Option<MemberId> {
-    let record = board.record.as_ref()?;
-    let holds = record.holder.as_ref().is_some_and(|holder| holder.nonce == heartbeat.nonce);
+    let told = board.acknowledges.as_ref()?;
     let turns = now_ms().saturating_sub(board.turned_ms) < LOOP_TURNS_MS;
-    let follows = holds && turns && record.era() == heartbeat.era && !board.promised;
-    board.report.member.clone().filter(|_| follows)
+    let holds = told.nonce == heartbeat.nonce && told.era == heartbeat.era;
+    let binds = heartbeat.asks || !told.only_when_asked;
+    (turns && holds && binds).then(|| told.member.clone())
 }
 
 /// Takes a request for a promise, and answers with this agent's report once the promise is in it.
@@ -104,12 +104,12 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
+    use pgha_agent_core::failsafe::Acknowledges;
+    use pgha_agent_core::heartbeat::Beat;
     use pgha_agent_core::observation::LeaseVersion;
     use pgha_agent_core::promise::told;
-    use pgha_schema::desired::SyncMode;
-    use pgha_schema::ids::{BootId, ContainerNonce, Era};
+    use pgha_schema::ids::{ContainerNonce, Era};
     use pgha_schema::names::secret_key;
-    use pgha_schema::record::{EraEntry, Holder, Record};
     use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
     use tokio::sync::Notify;
 
@@ -169,7 +169,7 @@ mod tests {
             turned_ms: now_ms(),
             cycles: 1,
             fences: 0,
-            promised: false,
+            acknowledges: None,
         }
     }
 
@@ -201,9 +201,10 @@ mod tests {
     async fn a_heartbeat_counts_only_with_the_clusters_key() {
         let dir = tempfile::tempdir().unwrap();
         let version = LeaseVersion { uid: "l".into(), resource_version: "7".into() };
+        let beat = Beat { era: Era(3), version, until_ms: u64::MAX, asks: false };
         for (key, heard) in [("00ff", Some(Era(3))), ("00fe", None)] {
             let (shared, sender) = pair(dir.path(), key).await;
-            assert_eq!(sender.send_heartbeat(HERE, Era(3), &version).await, None, "it knows no record");
+            assert_eq!(sender.send_heartbeat(HERE, &beat).await, None, "it knows no record");
             let last = shared.hearing.holder().last;
             assert_eq!(last.map(|last| last.era), heard, "{key}");
         }
@@ -211,19 +212,13 @@ mod tests {
 
     #[test]
     fn only_who_follows_in_the_same_era_and_has_promised_nothing_acknowledges() {
-        let mut record = Record::initial("anchor", SyncMode::Sync);
-        record.eras = vec![EraEntry { era: Era(3), parent: None, timeline: None, start: None }];
-        record.holder = Some(Holder {
-            pod: "db-0".into(),
-            member: None,
+        let acknowledges = Acknowledges {
             nonce: ContainerNonce::new("n0"),
-            node: String::new(),
-            boot_id: BootId::new("b"),
-            address: String::new(),
-        });
-        let mut good = board(None);
-        good.record = Some(record);
-        good.report.member = Some(MemberId::new("m1"));
+            era: Era(3),
+            member: MemberId::new("m1"),
+            only_when_asked: false,
+        };
+        let good = Board { acknowledges: Some(acknowledges.clone()), ..board(None) };
         let heartbeat = |era: u64, nonce: &str| Heartbeat {
             format: PEER_FORMAT,
             anchor_uid: "anchor".into(),
@@ -231,12 +226,17 @@ mod tests {
             nonce: ContainerNonce::new(nonce),
             era: Era(era),
             version: told(&LeaseVersion { uid: "l".into(), resource_version: "7".into() }),
+            asks: false,
         };
         assert_eq!(acknowledging(&good, &heartbeat(3, "n0")), Some(MemberId::new("m1")));
         assert_eq!(acknowledging(&good, &heartbeat(2, "n0")), None);
         assert_eq!(acknowledging(&good, &heartbeat(3, "n9")), None);
-        let promised = Board { promised: true, ..good.clone() };
-        assert_eq!(acknowledging(&promised, &heartbeat(3, "n0")), None);
+        assert_eq!(acknowledging(&board(None), &heartbeat(3, "n0")), None);
+        let in_async = Acknowledges { only_when_asked: true, ..acknowledges };
+        let in_async = Board { acknowledges: Some(in_async), ..board(None) };
+        assert_eq!(acknowledging(&in_async, &heartbeat(3, "n0")), None);
+        let asks = Heartbeat { asks: true, ..heartbeat(3, "n0") };
+        assert_eq!(acknowledging(&in_async, &asks), Some(MemberId::new("m1")));
         let hangs = Board { turned_ms: now_ms().saturating_sub(LOOP_TURNS_MS), ..good };
         assert_eq!(acknowledging(&hangs, &heartbeat(3, "n0")), None);
     }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pgha_agent_core::failsafe::Acknowledges;
 use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::peer::{PATH_HEARTBEAT, PATH_PROMISE};
 use pgha_schema::record::Record;
@@ -57,8 +58,8 @@ pub struct Board {
     pub cycles: u64,
     /// How often the guard fenced.
     pub fences: u64,
-    /// A promise to confirm nothing more for the holder stands.
-    pub promised: bool,
+    /// Whom this member acknowledges until the next turn.
+    pub acknowledges: Option<Acknowledges>,
 }
 
 /// Body of `POST /switchover`.

@@ -46,8 +46,8 @@ fn each_attribute_says_what_it_takes() {
     check(json!({"name": "a".repeat(41)}), "error: name", "at most 40");
     check(json!({"namespace": "a_b"}), "error: namespace", "lower-case");
     check(json!({"replicas": 10}), "error: replicas", "from 0 to 9");
-    check(json!({"sync_mode": "quorum"}), "error: sync_mode", "\"sync\" or \"async\"");
-    check(json!({"sync_replicas": 2}), "error: sync_replicas", "Only 1 is accepted");
+    check(json!({"sync_mode": "any"}), "error: sync_mode", "\"sync\", \"quorum\" or \"async\"");
+    check(json!({"sync_replicas": 10}), "error: sync_replicas", "from 1 to 9");
     check(json!({"durability": "none"}), "error: durability", "\"preferred\" or \"required\"");
     check(json!({"postgres_version": "14"}), "error: postgres_version", "18");
     check(json!({"storage": {"size": "big"}}), "error: storage.size", "Gi");

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_agent_core::decision::{Attempt, StartAs};
-use pgha_agent_core::failsafe::Rivals;
+use pgha_agent_core::decision::{Attempt, Lack, StartAs};
+use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
     AckSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard,
     Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen,
@@ -266,7 +266,7 @@ impl Seen {
 
     pub fn renewed_ago(mut self, ms: u64) -> Self {
         let record = self.read().record.clone();
-        self.memory.attempt = Some(Attempt { record, at_ms: NOW - ms });
+        self.memory.attempt = Some(Attempt { record, if_version: None, at_ms: NOW - ms });
         self
     }
 
@@ -302,7 +302,7 @@ impl Seen {
     }
 
     pub fn acknowledged(mut self, member: &str, ago_ms: u64) -> Self {
-        let ack = AckSeen { era: Era(1), asked_ms: NOW - ago_ms };
+        let ack = AckSeen { era: Era(1), asked_ms: NOW - ago_ms, binds: true };
         self.observation.acks.insert(MemberId::new(member), ack);
         self
     }
@@ -339,7 +339,7 @@ impl Seen {
         record.renewals += 1;
         self.memory.unsettled.insert(Rivals::of(&record));
         self.memory.renewed_ms = self.memory.attempt.take().map(|attempt| attempt.at_ms);
-        self.memory.attempt = Some(Attempt { record, at_ms: NOW });
+        self.memory.attempt = Some(Attempt { record, if_version: None, at_ms: NOW });
         self
     }
 
@@ -408,7 +408,7 @@ impl Seen {
     }
 
     pub fn unconfirmed_for(mut self, ms: u64) -> Self {
-        self.memory.unconfirmed_since_ms = Some(NOW - ms);
+        self.memory.lack = Some(Lack { since_ms: NOW - ms, standbys: 0 });
         self
     }
 
@@ -417,6 +417,83 @@ impl Seen {
         record.mode = SyncMode::Async;
         record.voters.clear();
         self
+    }
+
+    pub fn recorded_quorum(mut self, members: &[&str], quorum: u32) -> Self {
+        self.read().record.mode = SyncMode::Quorum;
+        self.voters(members).quorum(quorum)
+    }
+
+    pub fn shows(self, names: &str) -> Self {
+        self.edit_primary(|primary| {
+            names.clone_into(&mut primary.names_shown);
+            primary.in_force = None;
+        })
+    }
+
+    pub fn in_force(self, from: u64) -> Self {
+        self.edit_primary(|primary| {
+            primary.in_force = Some(InForce { names: primary.names_shown.clone(), from_lsn: Lsn(from) });
+        })
+    }
+
+    /// Nobody was asked to vouch: the acknowledgements bind nobody.
+    pub fn unasked(mut self) -> Self {
+        for ack in self.observation.acks.values_mut() {
+            ack.binds = false;
+        }
+        self
+    }
+
+    /// The holder asked this member to vouch for it.
+    pub fn vouched_ago(mut self, ms: u64) -> Self {
+        self = self.heartbeat_ago(ms);
+        self.observation.holder_heard.asks.clone_from(&self.observation.holder_heard.last);
+        self
+    }
+
+    pub fn unrecorded(mut self) -> Self {
+        self.read().record.members.remove(&MemberId::new("m0"));
+        self
+    }
+
+    /// This member has tried to take the record as it stands, and may have.
+    pub fn tried_to_take(mut self) -> Self {
+        let read = self.read().clone();
+        let mut record = self.clone().held_by_me().read().record.clone();
+        record.renewals += 1;
+        self.memory.attempt = Some(Attempt { record, if_version: Some(read.version), at_ms: NOW });
+        self
+    }
+
+    /// The Lease is known to be lost since so long.
+    pub fn lost(mut self, ago_ms: u64) -> Self {
+        self.observation.lease = LeaseSeen::Missing { since_ms: NOW - ago_ms };
+        self
+    }
+
+    pub fn keeps_what_is_recorded(mut self) -> Self {
+        self.observation.kept = Some(self.read().record.clone());
+        self
+    }
+
+    /// Whom this member acknowledges.
+    pub fn acknowledges(&self) -> Option<String> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        let told = acknowledges(&self.observation, &decision)?;
+        let when = if told.only_when_asked { ", when asked" } else { "" };
+        Some(format!("{} in era {}{when}", told.nonce, told.era))
+    }
+
+    /// The orders that go to the volume.
+    pub fn keeps(&self) -> Vec<&'static str> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        let word = |action: &Action| match action {
+            Action::KeepRecord { .. } => Some("keep"),
+            Action::DropPromise => Some("drop"),
+            _ => None,
+        };
+        decision.actions.iter().filter_map(word).collect()
     }
 
     pub fn told_to_stop(mut self) -> Self {
@@ -447,11 +524,16 @@ fn text(action: &Action) -> String {
         Action::WriteRecord { record, .. } => {
             let holder = record.holder.as_ref().map_or("-", |holder| holder.pod.as_str());
             let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
-            let mode = if record.mode == SyncMode::Async { " async" } else { "" };
+            let mode = match record.mode {
+                SyncMode::Sync => "",
+                SyncMode::Quorum => " quorum",
+                SyncMode::Async => " async",
+            };
+            let quorum = if record.quorum > 1 { format!(" q={}", record.quorum) } else { String::new() };
             let degraded = if record.degraded { " degraded" } else { "" };
             let released = if record.release.is_some() { " released" } else { "" };
             let (era, voters) = (record.era(), voters.join(","));
-            format!("WriteRecord({holder} era {era} V=[{voters}]{mode}{degraded}{released})")
+            format!("WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released})")
         }
         Action::StartPostgres { role: StartAs::Primary, names } => format!("StartPostgres(primary, {names})"),
         Action::StartPostgres { role: StartAs::Standby { upstream }, names } => {
@@ -460,6 +542,12 @@ fn text(action: &Action) -> String {
         }
         Action::GivePromise { version } => format!("GivePromise({})", version.resource_version),
         Action::SetSyncNames { names } => format!("SetSyncNames({names})"),
+        Action::ConfirmInForce { names, .. } => format!("ConfirmInForce({names})"),
+        Action::Follow { upstream } => format!("Follow({})", upstream.pod),
+        Action::CreateLease { record } => {
+            let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
+            format!("CreateLease({})", voters.join(","))
+        }
         other => format!("{other:?}"),
     }
 }

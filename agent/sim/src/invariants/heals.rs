@@ -35,8 +35,11 @@ fn why(world: &World) -> Option<String> {
     if record.mode != wish.sync_mode {
         return Some(format!("the mode in force is {:?}", record.mode));
     }
-    if record.mode == SyncMode::Sync && last >= wish.sync_replicas as usize && record.voters.is_empty() {
-        return Some("nobody is in V".to_owned());
+    if record.mode != SyncMode::Async
+        && last >= wish.sync_replicas as usize
+        && record.voters.len() < wish.sync_replicas as usize
+    {
+        return Some("too few are in V".to_owned());
     }
     if primary > last {
         return Some("the primary's ordinal is beyond the wish".to_owned());

@@ -75,20 +75,34 @@ fn timing(config: &Config<'_>, found: &mut Diagnostics) {
 fn durability(config: &Config<'_>, found: &mut Diagnostics) {
     let (mode, durability) = (config.text("sync_mode"), config.text("durability"));
     let (replicas, sync_replicas) = (config.number("replicas"), config.number("sync_replicas"));
-    let sync = mode.as_deref() == Some("sync");
-    if let (Some(replicas), Some(needed)) = (replicas, sync_replicas)
-        && sync
-        && durability.as_deref() == Some("required")
-        && replicas < needed
-    {
-        found.error(
+    let sync = matches!(mode.as_deref(), Some("sync" | "quorum"));
+    let required = durability.as_deref() == Some("required");
+    match (replicas, sync_replicas) {
+        (Some(0), Some(needed)) if sync && required => found.error(
             Path::of("replicas"),
             "Too few replicas for durability = \"required\"",
             format!(
-                "Each commit waits for {needed} standby, and with replicas = {replicas} there is none to wait for: the cluster \
-                 would never accept a write. Raise replicas to {needed} or more, or choose durability = \"preferred\"."
+                "Each commit waits for {needed} standby, and with replicas = 0 there is none to wait for: the cluster would never \
+                 accept a write. Raise replicas to {needed} or more, or choose durability = \"preferred\"."
             ),
-        );
+        ),
+        (Some(replicas), Some(needed)) if sync && (replicas.max(1) + 1..10).contains(&needed) => found.error(
+            Path::of("sync_replicas"),
+            "More synchronous standbys than replicas",
+            format!(
+                "Each commit is to wait for {needed} standbys, and with replicas = {replicas} there are never so many. Raise \
+                 replicas to {needed} or more, or lower sync_replicas to {replicas}."
+            ),
+        ),
+        (Some(replicas), Some(needed)) if sync && required && needed == replicas => found.warning(
+            Path::of("durability"),
+            "One lost standby stops every write",
+            format!(
+                "With durability = \"required\" each commit waits for {needed} of {replicas} standbys, so while one of them is \
+                 away no write is confirmed, also during its restarts. Raise replicas above sync_replicas to go on."
+            ),
+        ),
+        _ => {}
     }
     if sync && replicas == Some(0) && durability.as_deref() == Some("preferred") {
         found.warning(
@@ -103,14 +117,14 @@ fn durability(config: &Config<'_>, found: &mut Diagnostics) {
             Path::of("sync_mode"),
             "Failover may lose acknowledged commits",
             "In async mode a standby takes over however far it is behind. Set failover.max_lag to bound the loss, or choose \
-             sync_mode = \"sync\".",
+             sync_mode = \"sync\" or \"quorum\".",
         );
     }
     if sync && config.is_set("failover.max_lag") {
         found.warning(
             Path::of("failover.max_lag"),
             "failover.max_lag has no effect",
-            "In sync mode only a standby with every acknowledged commit takes over. It is used in async mode.",
+            "In the modes sync and quorum only a standby with every acknowledged commit takes over. It is used in async mode.",
         );
     }
 }
