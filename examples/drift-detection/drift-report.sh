@@ -60,7 +60,7 @@ jq --raw-output '
     .change as $change | moved(.address) as $moved
     | ([$change.before.drift[]?]) as $entries
     | (if $moved and $moved.after then differing($moved.before; $moved.after) else [] end) as $attributes
-    | (if $change.actions == ["no-op"] then [] else differing($change.before; $change.after) end
+    | (if $change.before == null or $change.after == null then [] else differing($change.before; $change.after) end
        | map(select(.name as $name | $attributes | all(.name != $name)))
        | map(select((.name as $name | $change.after_unknown[$name]) != true))) as $planned
     | {address, actions: $change.actions, entries: $entries, attributes: $attributes, planned: $planned,
@@ -76,7 +76,7 @@ jq --raw-output '
     "";
   def diffs:
     (.attributes[] | "**\(.name)**\n", block("-\(.was)\n+\(.is)")),
-    (.entries[] | "**\(.object)** \(.field)\n", block(.diff));
+    (.entries[] | "**\(.object)**\(if .field == "" then "" else " " + .field end)\n", block(.diff));
 
   def section:
     "## \(.address) (\(.id))\n",
