@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod dev;
 pub mod leftovers;
 pub mod load;
+pub mod package;
 pub mod poll;
 pub mod process;
 pub mod progress;

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod hcl;
+mod offline;
 mod plugin;
 mod run;
 
@@ -18,7 +19,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-pub use plugin::{Plugin, provider_binary};
+pub use offline::offline;
+pub use plugin::{Plugin, arch, build_provider, provider_binary};
 pub use run::{Background, Run};
 
 /// How long one command may take before it is ended and counted as failed.
@@ -181,6 +183,19 @@ impl Terraform {
     /// When it can't be started, or is not done within ten minutes.
     pub async fn run(&self, args: &[&str]) -> Result<Run> {
         self.start(args)?.wait_within(DEADLINE).await
+    }
+
+    /// Runs a shell script to its end in the environment of the CLI's commands; `TERRAFORM` names the CLI.
+    ///
+    /// # Errors
+    /// When it can't be started, or is not done within ten minutes.
+    pub async fn run_script(&self, script: &Path, args: &[&str]) -> Result<Run> {
+        let mut env = self.env.clone();
+        env.push(("TERRAFORM".into(), self.cli.path.clone().into()));
+        let script = script.to_string_lossy();
+        let args = [&[script.as_ref()], args].concat();
+        let started = Background::start(Path::new("sh"), &self.dir, &env, &args, Arc::clone(&self.history))?;
+        started.wait_within(DEADLINE).await
     }
 
     /// Starts a command in a process group of its own, as a shell would.

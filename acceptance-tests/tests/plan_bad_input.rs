@@ -3,12 +3,9 @@
 //! All cases stand in one configuration; `validate -json` says which diagnostic belongs to which resource and line.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
-use pgha_acceptance_tests::sandbox::{Layout, assets};
 use pgha_acceptance_tests::terraform::hcl::hcl;
-use pgha_acceptance_tests::terraform::{Cli, Plugin, Terraform, Tool, provider_binary};
+use pgha_acceptance_tests::terraform::{Terraform, offline};
 use serde_json::{Map, Value, json};
 
 /// A change of a valid resource that makes it wrong; what the line at fault or the message names; what the message must say.
@@ -282,7 +279,7 @@ const HEADER: &str = "terraform {\n  required_providers {\n    postgres = {\n   
 
 #[tokio::test]
 async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
-    let tf = workdir()?;
+    let tf = offline()?;
     let text: String = cases().iter().map(resource_text).collect();
     tf.write("main.tf", &format!("{HEADER}{text}"))?;
     tf.init().await?;
@@ -309,7 +306,7 @@ async fn provider_block_mistakes_are_named_too() -> Result<()> {
         ("client_certificate = \"x\"", "is not PEM"),
         ("config_path = \"a\"\n  config_paths = [\"b\"]", "config_path"),
     ] {
-        let tf = workdir()?;
+        let tf = offline()?;
         let good = resource_text(&case("good", json!({}), "", &[]));
         tf.write("main.tf", &format!("{HEADER}provider \"postgres\" {{\n  {body}\n}}\n{good}"))?;
         tf.init().await?;
@@ -320,7 +317,7 @@ async fn provider_block_mistakes_are_named_too() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_right_passes_and_what_is_missing_is_named() -> Result<()> {
-    let tf = workdir()?;
+    let tf = offline()?;
     tf.write("main.tf", &format!("{HEADER}{}", resource_text(&case("good", json!({}), "", &[]))))?;
     tf.init().await?;
     tf.validate().await?.succeeded()?;
@@ -371,21 +368,4 @@ fn merge(into: &mut Value, change: &Value) {
         }
         (into, change) => *into = change.clone(),
     }
-}
-
-/// Terraform or OpenTofu from PATH, else the OpenTofu that the sandbox uses too, built once and cached.
-fn workdir() -> Result<Terraform> {
-    let cli = Cli::on_path(Tool::Terraform)
-        .or_else(|| Cli::on_path(Tool::OpenTofu))
-        .or_else(|| built_tofu().map(Cli::at))
-        .context("no CLI: put terraform or tofu on PATH, or run `cargo dev test`, which builds OpenTofu")?;
-    let cache = std::env::temp_dir().join("pgha-plan-tests");
-    let plugin = Plugin::install(&provider_binary()?, &cache)?;
-    let nowhere = cache.join("no-kubeconfig");
-    Terraform::new(&cli, &plugin, &nowhere)
-}
-
-fn built_tofu() -> Option<PathBuf> {
-    let quiet = pgha_acceptance_tests::progress::Progress::quiet();
-    assets::opentofu(&Layout::new(), &quiet).ok()
 }

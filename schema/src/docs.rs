@@ -15,6 +15,11 @@ pub fn resource_page() -> String {
         resource::schema(),
         &[
             ("example", include_str!("../../examples/resources/postgres_ha_cluster/resource.tf").trim_end()),
+            (
+                "import_block",
+                include_str!("../../examples/resources/postgres_ha_cluster/import-by-string-id.tf")
+                    .trim_end(),
+            ),
             ("import", include_str!("../../examples/resources/postgres_ha_cluster/import.sh").trim_end()),
         ],
     )

@@ -232,7 +232,9 @@ fn nothing_builds_ring() {
 #[test]
 fn documents_name_what_exists() {
     let mut pages = vec!["README.md".to_owned()];
-    collect(&root().join("docs"), "docs", ".md", &mut pages);
+    for folder in ["docs", "examples", ".github"] {
+        collect(&root().join(folder), folder, ".md", &mut pages);
+    }
     let mut broken = Vec::new();
     for page in pages {
         let text = std::fs::read_to_string(root().join(&page)).expect("a readable page");

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod commands;
 pub mod demo;
 mod faults;
+mod package;
 pub mod target;
 pub mod testing;
 
@@ -99,6 +100,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the release archives into target/package: one for each platform that the toolchain serves
+    Package {
+        /// Sign the checksums with this key of your GnuPG (registries take RSA and DSA keys)
+        #[arg(long)]
+        sign: Option<String>,
+    },
     /// The sandbox's long-running part.
     #[command(hide = true)]
     SandboxForwarder {
@@ -133,6 +140,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         Command::Test(options) => testing::run(&options, &progress),
         Command::Chaos { minutes, seed } => testing::chaos(minutes, seed, &progress),
         Command::Sim { args } => commands::sim(&args),
+        Command::Package { sign } => package::run(sign.as_deref(), &progress).map(|()| 0),
     }
 }
 

@@ -129,6 +129,46 @@ fn to_json(pack: Pack) -> Result<Json> {
     })
 }
 
+/// What a host keeps of an answer: as [`json`], with the numbers of `schema` as numbers, also those that came in digits.
+///
+/// # Errors
+/// When it is no msgpack, or a number is none.
+pub fn stored(schema: &pb::Schema, value: Option<&pb::DynamicValue>) -> Result<Json> {
+    let mut json = json(value)?;
+    let block = schema.block.as_ref().context("the schema has no block")?;
+    numbers_of(&block.attributes, &mut json)?;
+    Ok(json)
+}
+
+fn numbers_of(attributes: &[Attribute], json: &mut Json) -> Result<()> {
+    match json {
+        Json::Array(items) => items.iter_mut().try_for_each(|item| numbers_of(attributes, item)),
+        Json::Object(entries) => attributes.iter().try_for_each(|attribute| {
+            let Some(item) = entries.get_mut(&attribute.name) else { return Ok(()) };
+            match &attribute.nested_type {
+                Some(nested) => numbers_of(&nested.attributes, item),
+                None => numbers(&serde_json::from_slice(&attribute.r#type)?, item),
+            }
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn numbers(ty: &Json, json: &mut Json) -> Result<()> {
+    let is_number = ty == "number" && json.as_str().is_some_and(|text| text != UNKNOWN);
+    if is_number {
+        let text = json.as_str().unwrap_or_default();
+        *json = Json::Number(text.parse().with_context(|| format!("{text} is no number"))?);
+        return Ok(());
+    }
+    // Of types with parts, ["list", "number"] say, the second word is that of each part.
+    match json {
+        Json::Array(items) => items.iter_mut().try_for_each(|item| numbers(&ty[1], item)),
+        Json::Object(entries) => entries.values_mut().try_for_each(|item| numbers(&ty[1], item)),
+        _ => Ok(()),
+    }
+}
+
 /// Messages as lines: `error storage.size: summary: detail`.
 #[must_use]
 pub fn messages(diagnostics: &[pb::Diagnostic]) -> Vec<String> {

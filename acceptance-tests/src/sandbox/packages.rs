@@ -22,6 +22,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("unzip", "unzip"),
     ("mount", "mount"),
     ("kmod", "modprobe"),
+    // What the drift job of the examples needs.
+    ("jq", "jq"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 

@@ -34,7 +34,6 @@ impl Plugin {
         let bytes = fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
         let hash = hex::encode(&Sha256::digest(&bytes)[..8]);
         let root = cache.join(format!("plugin-{hash}"));
-        let config = root.join("cli.tfrc");
         for host in HOSTS {
             let dir = root.join(format!("mirror/{host}/pgha/postgres/{VERSION}/linux_{}", arch()));
             let file = dir.join(format!("terraform-provider-postgres_v{VERSION}"));
@@ -47,13 +46,33 @@ impl Plugin {
                 part.persist(&file).with_context(|| format!("create {}", file.display()))?;
             }
         }
-        let text = format!(
-            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}/mirror\"\n  }}\n}}\n",
-            root.display()
-        );
-        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
-        Ok(Self { binary: binary.to_owned(), cli_config: config })
+        Ok(Self { binary: binary.to_owned(), cli_config: knowing_only_the_mirror(&root)? })
     }
+
+    /// Offers a release archive as it is, from a mirror in the packed layout below `folder`.
+    ///
+    /// # Errors
+    /// When files can't be written.
+    pub fn install_archive(archive: &Path, folder: &Path) -> Result<Self> {
+        let name = archive.file_name().context("an archive has a name")?;
+        for host in HOSTS {
+            let dir = folder.join(format!("mirror/{host}/pgha/postgres"));
+            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+            fs::copy(archive, dir.join(name)).with_context(|| format!("copy {}", archive.display()))?;
+        }
+        Ok(Self { binary: archive.to_owned(), cli_config: knowing_only_the_mirror(folder)? })
+    }
+}
+
+/// A CLI configuration that installs from the mirror in this folder and from nowhere else.
+fn knowing_only_the_mirror(root: &Path) -> Result<PathBuf> {
+    let config = root.join("cli.tfrc");
+    let text = format!(
+        "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}/mirror\"\n  }}\n}}\n",
+        root.display()
+    );
+    fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+    Ok(config)
 }
 
 /// The provider's binary: the one named by `PGHA_PROVIDER`, else built now with the profile of this binary.
@@ -66,9 +85,18 @@ pub fn provider_binary() -> Result<PathBuf> {
         ensure!(path.is_file(), "PGHA_PROVIDER names {}, which is no file", path.display());
         return Ok(path);
     }
+    build_provider(&[], &[])
+}
+
+/// Builds the provider with further arguments and variables for cargo; gives the binary.
+///
+/// # Errors
+/// When the build fails.
+pub fn build_provider(args: &[&str], env: &[(&str, &str)]) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["build", "--locked", "-p", "terraform-provider-postgres"]);
+    cargo.args(args).envs(env.iter().copied());
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let output = cargo.output().context("start cargo to build the provider")?;
     ensure!(
@@ -85,7 +113,8 @@ pub fn provider_binary() -> Result<PathBuf> {
         .context("cargo did not say where the provider's binary is")
 }
 
-fn arch() -> &'static str {
+/// The processor in Go's words, as platforms are named after.
+pub fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

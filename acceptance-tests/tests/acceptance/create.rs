@@ -61,6 +61,7 @@ async fn quota_that_forbids_pods(group: &mut Group) -> Result<()> {
         Ok(Seen::when(seen.is_some(), "no status yet"))
     })
     .await?;
+    site.tf.try_plan(&[]).await?.says(&["Kubernetes would refuse parts of this plan now", "quota"])?;
     fails_early(site, &["quota"]).await?;
     quotas.delete("none", &DeleteParams::default()).await?;
     let config = site.config.clone();

@@ -8,7 +8,7 @@ use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::load::{Load, Outcome, Target};
 use pgha_acceptance_tests::terraform::hcl::Config;
-use pgha_acceptance_tests::terraform::{Run, Terraform};
+use pgha_acceptance_tests::terraform::{Cli, Run, Terraform};
 
 use crate::bed::Bed;
 
@@ -45,6 +45,11 @@ impl Group {
     /// A group without a cluster yet.
     pub fn new(bed: Arc<Bed>, name: &str, cli: &'static str) -> Self {
         Self { bed, name: name.to_owned(), cli, site: None }
+    }
+
+    /// The CLI that drives the group.
+    pub fn cli(&self) -> Result<Cli> {
+        self.bed.cli(self.cli).cloned()
     }
 
     /// Name of the cluster in every group.

@@ -13,6 +13,7 @@ use crate::runner::Case;
 pub fn cases() -> Vec<Case> {
     cases![
         => import_then_empty_plan,
+        => import_block_with_generated_configuration,
         => import_of_what_is_not_there_says_so,
         => unknown_provider_configuration,
     ]
@@ -46,6 +47,30 @@ async fn import_then_empty_plan(group: &mut Group) -> Result<()> {
         "expected the imported state to be that of the first:\n{first:#}\ngot\n{imported:#}"
     );
     Ok(())
+}
+
+async fn import_block_with_generated_configuration(group: &mut Group) -> Result<()> {
+    let (cli, plugin) = (group.cli()?, group.bed.plugin.clone());
+    let kubeconfig = group.bed.sandbox.kubeconfig();
+    let site = group.site().await?;
+    if site.tf.attributes(ADDRESS).await?.is_null() {
+        site.tf.apply(&[]).await?;
+    }
+    let example = include_str!("../../../examples/resources/postgres_ha_cluster/import-by-string-id.tf");
+    let text = example.replace("shop/orders", &format!("{}/{}", site.namespace, Group::CLUSTER));
+    let second = Terraform::new(&cli, &plugin, &kubeconfig)?;
+    let provider =
+        "terraform {\n  required_providers {\n    postgres = { source = \"pgha/postgres\" }\n  }\n}\n";
+    second.write("main.tf", &format!("{provider}\n{text}"))?;
+    second.init().await?;
+    let planned = second.plan(&["-generate-config-out=generated.tf"]).await?;
+    ensure!(
+        planned.text.contains("1 to import, 0 to add, 0 to change, 0 to destroy"),
+        "expected an import that changes nothing:\n{}",
+        planned.text
+    );
+    second.apply(&[]).await?;
+    second.plan_is_empty("the import by a block").await
 }
 
 async fn import_of_what_is_not_there_says_so(group: &mut Group) -> Result<()> {

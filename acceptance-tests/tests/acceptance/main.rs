@@ -11,9 +11,11 @@ mod faults;
 mod group;
 mod import;
 mod online;
+mod package;
 mod protection;
 mod quickstart;
 mod replicas;
+mod report;
 mod runner;
 mod versions;
 
@@ -30,7 +32,7 @@ fn main() {
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", drift::cases()),
+        plan("drift", [drift::cases(), report::cases()].concat()),
         plan("postgres15", versions::cases_15()),
         plan("faults", faults::cases()),
     ];
@@ -38,6 +40,7 @@ fn main() {
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
         plan("create", create::cases()),
+        plan("package", package::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.
@@ -47,6 +50,7 @@ fn main() {
     if tofu_wanted() {
         right.push(with_tofu("quickstart", quickstart::cases()));
         right.push(with_tofu("replicas", replicas::cases()));
+        right.push(with_tofu("package", package::cases()));
         left.insert(2, with_tofu("online", online::cases()));
     }
     let enabled = std::env::var("PGHA_ACCEPTANCE").is_ok_and(|value| value == "1");

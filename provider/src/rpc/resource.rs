@@ -4,6 +4,7 @@ use super::{Provider, broken, decode, decode_private, encode, known_type};
 use crate::engine::{Answer, Read};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::to_proto;
+use crate::wire::msgpack::in_digits;
 use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 
@@ -45,7 +46,7 @@ impl Provider {
         // Nothing was planned, so that it only must be fit to be stored.
         diagnostics.extend(broken("state", &check::apply(self.schemas.cluster, &state, &state)));
         Ok(pb::read_resource::Response {
-            new_state: Some(encode(&state, ty, "state")?),
+            new_state: Some(encode(&in_digits(&state), ty, "state")?),
             private: private.encode(),
             diagnostics: to_proto(&diagnostics),
             ..Default::default()

@@ -36,6 +36,30 @@ pub fn encode(value: &Value, ty: &Type) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
+/// The same value with whole numbers written in digits, for what a refresh answers.
+///
+/// Terraform 1.11 compares that answer with what it saved, down to the precision in which it holds numbers in memory, and a
+/// msgpack integer gives it less precision than the digits of its state file do. `plan -refresh-only -detailed-exitcode` would end
+/// with 2 while it prints "No changes".
+pub fn in_digits(value: &Value) -> Value {
+    match value {
+        Value::Number(Number::Int(number)) => Value::Number(Number::Decimal(number.to_string())),
+        Value::Number(Number::Uint(number)) => Value::Number(Number::Decimal(number.to_string())),
+        Value::List(items) => Value::List(items.iter().map(in_digits).collect()),
+        Value::Set(items) => Value::Set(items.iter().map(in_digits).collect()),
+        Value::Map(entries) => Value::Map(each_in_digits(entries)),
+        Value::Object(entries) => Value::Object(each_in_digits(entries)),
+        Value::Dynamic { type_json, value } => {
+            Value::Dynamic { type_json: type_json.clone(), value: Box::new(in_digits(value)) }
+        }
+        other => other.clone(),
+    }
+}
+
+fn each_in_digits(entries: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    entries.iter().map(|(key, item)| (key.clone(), in_digits(item))).collect()
+}
+
 fn from_pack(pack: Pack, ty: &Type, path: &Path) -> Result<Value, WireError> {
     match (ty, pack) {
         (_, Pack::Nil) => Ok(Value::Null),

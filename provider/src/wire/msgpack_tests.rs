@@ -131,11 +131,23 @@ fn values(ty: &Type) -> BoxedStrategy<Value> {
     prop_oneof![8 => known, 1 => Just(Value::Null), 1 => Just(Value::Unknown)].boxed()
 }
 
+#[test]
+fn a_refresh_answers_with_the_digits_that_the_state_file_has() {
+    let ty = object(&[("a", Type::Number), ("b", Type::List(Box::new(Type::Number)))]);
+    let state = Value::object([("a", Value::int(2)), ("b", Value::List(vec![Value::int(-7)]))]);
+    let bytes = encode(&in_digits(&state), &ty).unwrap();
+    let sent = rmpv::decode::read_value(&mut bytes.as_slice()).unwrap();
+    assert_eq!(sent["a"], Pack::from("2"));
+    assert_eq!(sent["b"][0], Pack::from("-7"));
+}
+
 proptest! {
     #[test]
     fn what_was_written_is_read_back((ty, value) in types().prop_flat_map(|ty| (Just(ty.clone()), values(&ty)))) {
         let bytes = encode(&value, &ty).unwrap();
-        prop_assert_eq!(decode(&bytes, &ty).unwrap(), value);
+        prop_assert_eq!(decode(&bytes, &ty).unwrap(), value.clone());
+        let in_digits = encode(&in_digits(&value), &ty).unwrap();
+        prop_assert_eq!(decode(&in_digits, &ty).unwrap(), value);
     }
 
     #[test]

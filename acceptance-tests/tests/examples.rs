@@ -1,0 +1,119 @@
+//! The examples, through the real CLI and the built provider, without a cluster. Those that can be applied are applied by
+//! the acceptance tests (`package`, `drift`).
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::process;
+use pgha_acceptance_tests::terraform::{Terraform, offline};
+
+/// For those that leave out where the provider comes from, as the registry's pages do.
+const VERSIONS: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+/// Every folder below `folder` that holds a configuration, tests of modules apart.
+fn configurations(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    if paths.iter().any(|path| path.extension().is_some_and(|ending| ending == "tf")) {
+        found.push(folder.to_owned());
+    }
+    for path in paths.iter().filter(|path| path.is_dir() && !path.ends_with(".terraform")) {
+        configurations(path, found);
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)?.flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The example in a directory of its own, with what it takes for granted.
+fn prepared(example: &Path) -> Result<Terraform> {
+    let tf = offline()?;
+    copy(example, tf.dir())?;
+    let says_source = fs::read_dir(tf.dir())?
+        .flatten()
+        .any(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("required_providers")));
+    if !says_source {
+        tf.write("versions.tf", VERSIONS)?;
+    }
+    let key = rcgen::KeyPair::generate()?;
+    tf.write(
+        "ca.crt",
+        &rcgen::CertificateParams::new(vec!["kubernetes".to_owned()])?.self_signed(&key)?.pem(),
+    )?;
+    Ok(tf)
+}
+
+#[tokio::test]
+async fn every_configuration_is_valid() -> Result<()> {
+    let mut all = Vec::new();
+    configurations(&examples(), &mut all);
+    ensure!(all.len() >= 4, "only {} examples were found: {all:?}", all.len());
+    for example in all {
+        let tf = prepared(&example)?;
+        tf.init().await.with_context(|| example.display().to_string())?;
+        tf.validate().await?.succeeded().with_context(|| example.display().to_string())?;
+        tf.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_modules_own_tests_pass() -> Result<()> {
+    let tf = prepared(&examples().join("module"))?;
+    tf.init().await?;
+    let run = tf.run(&["test", "-no-color"]).await?.succeeded()?;
+    run.says(&["production_waits_for_a_standby", "0 failed"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn inputs_and_outputs_of_the_module_are_described() -> Result<()> {
+    for (file, least) in [("variables.tf", 8), ("outputs.tf", 5)] {
+        let text = fs::read_to_string(examples().join("module").join(file))?;
+        let blocks = text.matches("\nvariable \"").count() + text.matches("output \"").count();
+        let described = text.matches("  description = \"").count();
+        ensure!(blocks >= least && described > blocks - 2, "{file}: {described} of {blocks} are described");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_drift_jobs_are_what_ci_reads() -> Result<()> {
+    let folder = examples().join("drift-detection");
+    process::run(Command::new("sh").arg("-n").arg(folder.join("drift-report.sh")))?;
+    let read = |file: &str| -> Result<serde_yaml_ng::Value> {
+        serde_yaml_ng::from_str(&fs::read_to_string(folder.join(file))?).with_context(|| file.to_owned())
+    };
+    let github = read("github-actions.yml")?;
+    let steps = github["jobs"]["drift"]["steps"].as_sequence().context("no steps")?;
+    let runs: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    ensure!(runs.iter().any(|run| run.contains("drift-report.sh .")), "no step looks for drift: {runs:?}");
+    let gitlab = read("gitlab-ci.yml")?;
+    let script = gitlab["drift"]["script"].as_sequence().context("no script")?;
+    ensure!(
+        script.iter().any(|line| line.as_str().is_some_and(|line| line.contains("drift-report.sh ."))),
+        "no line looks for drift: {script:?}"
+    );
+    // Each snippet is shell, whichever of them runs it.
+    for snippet in runs.into_iter().chain(script.iter().filter_map(serde_yaml_ng::Value::as_str)) {
+        process::run(Command::new("sh").args(["-n", "-c", snippet])).with_context(|| snippet.to_owned())?;
+    }
+    Ok(())
+}
