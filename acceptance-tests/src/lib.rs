@@ -13,6 +13,7 @@ pub mod checker;
 pub mod cluster;
 pub mod dev;
 pub mod leftovers;
+pub mod lists;
 pub mod load;
 pub mod poll;
 pub mod process;
