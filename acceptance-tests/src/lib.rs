@@ -12,6 +12,7 @@ pub mod chaos;
 pub mod checker;
 pub mod cluster;
 pub mod dev;
+pub mod evidence;
 pub mod leftovers;
 pub mod lists;
 pub mod load;
