@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Error, Result};
-use pgha_acceptance_tests::lists::{Appends, Transaction};
+use pgha_acceptance_tests::lists::{self, Appends, Transaction};
 use pgha_acceptance_tests::load::{Load, Outcome};
 use pgha_acceptance_tests::{checker, evidence};
 
@@ -54,6 +54,12 @@ impl Workloads {
 }
 
 impl Promised {
+    /// How many transactions of both were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        let lists = self.lists.iter().filter(|one| one.outcome == lists::Outcome::Acknowledged);
+        self.ids.acknowledged.len() + lists.count()
+    }
+
     /// Asserts what must hold after everything, and takes the tables away.
     pub async fn kept(&self, site: &Site) -> Result<()> {
         site.nothing_lost(&self.ids).await?;
