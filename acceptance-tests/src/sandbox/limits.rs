@@ -74,6 +74,16 @@ impl Sandbox {
         Ok(line.with_context(|| format!("no oom_kill in {text}"))?.trim().parse()?)
     }
 
+    /// How often a pod's container had to wait for its share of a processor.
+    ///
+    /// # Errors
+    /// When no container runs.
+    pub fn throttled(&self, namespace: &str, pod: &str) -> Result<u64> {
+        let text = read(&self.group(namespace, pod, "cpu")?.join("cpu.stat"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+        Ok(line.with_context(|| format!("no nr_throttled in {text}"))?.trim().parse()?)
+    }
+
     fn group(&self, namespace: &str, pod: &str, controller: &str) -> Result<PathBuf> {
         let processes = self.processes_in_pod(namespace, pod)?;
         let init = processes.iter().find(|process| process.inner_pid == 1);

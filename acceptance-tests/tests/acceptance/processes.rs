@@ -21,7 +21,7 @@ use crate::scene::{Scene, once, repeated, strike};
 const ROOM_BYTES: u64 = 96 << 20;
 /// How long the primary has hardly any processor, and how much in percent of one.
 const STARVED_FOR: Duration = Duration::from_secs(20);
-const STARVED_PERCENT: u64 = 3;
+const STARVED_PERCENT: u64 = 1;
 
 pub fn cases() -> Vec<Case> {
     cases![
@@ -131,12 +131,15 @@ async fn run_out_of_memory(scene: &Scene) -> Result<()> {
 
 /// Whatever is decided meanwhile (to stay, or to be taken over from), nothing acknowledged is lost, and it heals.
 async fn starve(scene: &Scene) -> Result<()> {
-    let limit = scene.sandbox.starve(&scene.cluster.namespace, &scene.primary, STARVED_PERCENT)?;
+    let (namespace, primary) = (&scene.cluster.namespace, &scene.primary);
+    let limit = scene.sandbox.starve(namespace, primary, STARVED_PERCENT)?;
     let known = throughout("a holder in the record", STARVED_FOR, || async {
         let holder = scene.cluster.record().await?.holder;
         Ok(Seen::when(holder.is_some(), "nobody holds it"))
     });
     let known = known.await;
+    let throttled = scene.sandbox.throttled(namespace, primary)?;
     drop(limit);
+    ensure!(throttled > 0, "the container had all the processor that it wanted");
     known
 }

@@ -73,12 +73,11 @@ async fn outrun_a_slot(scene: &Scene, load: &Load) -> Result<()> {
     scene.signal(&scene.other, Target::All, Signal::SIGSTOP)?;
     let outcome = async {
         for _ in 0..SEGMENTS {
-            // A segment that holds nothing is not switched.
-            let switch = "SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()";
-            scene.cluster.sql(&scene.primary, "postgres", switch).await?;
+            begin_segment(scene).await?;
         }
-        scene.cluster.sql(&scene.primary, "postgres", "CHECKPOINT").await?;
         until("the standby's slot to be lost", WRITES, || async {
+            // Slots are looked at when a checkpoint wants to remove WAL; it waits for the stream that stands still.
+            scene.cluster.sql(&scene.primary, "postgres", "CHECKPOINT").await?;
             let slots = "SELECT slot_name, wal_status FROM pg_replication_slots ORDER BY 1";
             let slots = scene.cluster.sql(&scene.primary, "postgres", slots).await?;
             // Lost, or already made again without what it held.
@@ -94,12 +93,26 @@ async fn outrun_a_slot(scene: &Scene, load: &Load) -> Result<()> {
     scene.led_on(load, &reign).await
 }
 
+/// Leaves the rest of the current segment of WAL empty and begins the next.
+async fn begin_segment(scene: &Scene) -> Result<()> {
+    // A segment that holds nothing is not switched.
+    let switch = "SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()";
+    scene.cluster.sql(&scene.primary, "postgres", switch).await.map(drop)
+}
+
 /// PostgreSQL stops itself when it can't write WAL. A standby that confirmed every commit, and has room, takes over; the old primary
 /// follows once there is room again.
 async fn fill_disk(scene: &Scene, load: &Load) -> Result<()> {
     let disk = disk_of(scene, &scene.primary).await?;
     disk.fill(ROOM_BYTES)?;
+    let postmaster = scene.postmaster(&scene.primary)?;
     let outcome = async {
+        // Segments that it made before are used up first.
+        until("postgres to stop for want of room", WRITES, || async {
+            let begun = begin_segment(scene).await;
+            Ok(Seen::when(!postmaster.is_alive(), format!("it runs; a new segment: {begun:?}")))
+        })
+        .await?;
         scene.taken_over(load).await?;
         let record = scene.cluster.record().await?;
         let (era, holder) = (record.era().0, record.holder.map(|holder| holder.pod));
