@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cluster::Cluster;
+use crate::lists::{self, Transaction};
 use crate::load::{Outcome, Target};
 use crate::poll::{Seen, until};
 
@@ -53,6 +54,40 @@ pub async fn all_equal(cluster: &Cluster, database: &str, table: &str) -> Result
         until(&format!("{pod} to hold what {primary} holds: {wanted}"), Duration::from_secs(60), || async {
             let held = cluster.sql(&pod, database, &sum).await?;
             Ok(Seen::when(held == wanted, held))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Asserts that a history of the list workload has no anomaly, and that every standby comes to hold the primary's lists.
+///
+/// # Errors
+/// Names the anomalies, or what a standby holds instead.
+pub async fn lists_hold(
+    cluster: &Cluster,
+    database: &str,
+    table: &str,
+    history: &[Transaction],
+) -> Result<()> {
+    let acknowledged = history.iter().filter(|one| one.outcome == lists::Outcome::Acknowledged).count();
+    ensure!(acknowledged > 0, "no transaction on lists was acknowledged: nothing was tested");
+    let primary = cluster.primary().await?;
+    let last = lists::final_lists(cluster, &primary, database, table).await?;
+    let found = lists::check(history, &last);
+    if !found.is_empty() {
+        let shown: Vec<String> = found.iter().take(SHOWN).map(ToString::to_string).collect();
+        bail!(
+            "{} anomalies in {} transactions, {acknowledged} of them acknowledged:\n  {}",
+            found.len(),
+            history.len(),
+            shown.join("\n  ")
+        );
+    }
+    for pod in cluster.pods().await?.into_keys().filter(|pod| *pod != primary) {
+        until(&format!("{pod} to hold the lists of {primary}"), Duration::from_secs(60), || async {
+            let held = lists::final_lists(cluster, &pod, database, table).await?;
+            Ok(Seen::when(held == last, format!("{held:?}, the primary {last:?}")))
         })
         .await?;
     }

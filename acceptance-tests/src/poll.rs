@@ -56,7 +56,27 @@ where
     }
 }
 
-/// The same for code that runs outside any async runtime.
+/// Looks at `condition` again and again for so long: the proof that nothing happens. Looks that fail say nothing.
+///
+/// # Errors
+/// When it does not hold once; the message has `what` and what was seen instead.
+pub async fn throughout<F, Fut>(what: &str, duration: Duration, mut condition: F) -> Result<()>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Seen<()>>>,
+{
+    let started = Instant::now();
+    while started.elapsed() < duration {
+        let left = duration.saturating_sub(started.elapsed());
+        if let Ok(Ok(Seen::NotYet(seen))) = tokio::time::timeout(left.max(PAUSE), condition()).await {
+            bail!("{what} did not last: after {:.1} s {seen}", started.elapsed().as_secs_f64());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// [`until`] for code that runs outside any async runtime.
 ///
 /// # Errors
 /// When the deadline passes; the message has `what` and the last thing seen.
@@ -106,6 +126,19 @@ mod tests {
             until("the moon", Duration::from_millis(1), || async { Ok(Seen::NotYet("a lamp".into())) }).await;
         let message = outcome.unwrap_err().to_string();
         assert!(message.contains("for the moon; last seen: a lamp"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn what_has_to_last_may_not_fail_once() {
+        let lasts = || async { Ok(Seen::Yes(())) };
+        throughout("a wall", Duration::from_millis(1), lasts).await.unwrap();
+        let mut looks = 0;
+        let outcome = throughout("a candle", Duration::from_secs(5), || {
+            looks += 1;
+            let seen = Seen::when(looks < 3, "smoke");
+            async move { Ok(seen) }
+        });
+        assert!(outcome.await.unwrap_err().to_string().contains("smoke"));
     }
 
     #[tokio::test]

@@ -188,6 +188,7 @@ mod tests {
             replayed: None,
             streams_from: None,
             stopping: false,
+            disk_full: false,
             applied: None,
             pending_restart: false,
             template_hash: String::new(),

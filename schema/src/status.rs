@@ -186,6 +186,9 @@ pub struct AgentReport {
     /// Told to stop: never chosen as a target (A21).
     #[serde(default)]
     pub stopping: bool,
+    /// Its volume has no room left: it is no way out of the same trouble (A26).
+    #[serde(default)]
+    pub disk_full: bool,
     /// The newest desired document that is in force here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Acknowledged>,

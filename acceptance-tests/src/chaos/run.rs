@@ -1,14 +1,19 @@
 //! Carries a schedule out.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::Signal;
+use pgha_schema::names::{LABEL_ROLE, ROLE_PRIMARY};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::schedule::{Fault, Schedule, Timed};
 use crate::cluster::Cluster;
-use crate::sandbox::{ApiFault, Node, Sandbox, Target, Who};
+use crate::sandbox::{ApiFault, Limit, Node, Sandbox, Target, Who};
 
 /// Longer than any answer takes that still means something; the schedule goes on.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -26,7 +31,7 @@ pub async fn carry_out(
     schedule: &Schedule,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<()> {
-    let scene = Scene { sandbox, cluster, schedule };
+    let scene = Scene { sandbox, cluster, schedule, starved: Mutex::default() };
     let begun = Instant::now();
     for (at, step) in steps(schedule) {
         sleep_until(begun + at).await;
@@ -39,6 +44,7 @@ pub async fn carry_out(
         }
     }
     scene.resume_all();
+    scene.starved().clear();
     sandbox.heal_everything().await.context("heal the sandbox")?;
     if schedule.faults.iter().any(|timed| matches!(timed.fault, Fault::StopApi | Fault::PauseApi)) {
         sandbox.restart_controllers().await.context("restart the controllers")?;
@@ -68,6 +74,8 @@ struct Scene<'a> {
     sandbox: &'a Sandbox,
     cluster: &'a Cluster,
     schedule: &'a Schedule,
+    /// Limits in force, by ordinal.
+    starved: Mutex<BTreeMap<u32, Limit>>,
 }
 
 impl Scene<'_> {
@@ -92,14 +100,38 @@ impl Scene<'_> {
         Ok(())
     }
 
+    fn kill_backend(&self, pod: u32) -> Result<()> {
+        let all = self.sandbox.processes_in_pod(&self.cluster.namespace, &self.pod(pod))?;
+        let backend = all.iter().find(|one| one.name == "postgres" && one.parent_name == "postgres");
+        backend.with_context(|| format!("no postgres runs in {}", self.pod(pod)))?.id.signal(Signal::SIGKILL)
+    }
+
+    fn starve(&self, pod: u32, percent: u64) -> Result<()> {
+        let limit = self.sandbox.starve(&self.cluster.namespace, &self.pod(pod), percent)?;
+        self.starved().insert(pod, limit);
+        Ok(())
+    }
+
+    fn starved(&self) -> MutexGuard<'_, BTreeMap<u32, Limit>> {
+        self.starved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn label(&self, pod: u32) -> Result<()> {
+        let patch = json!({ "metadata": { "labels": { LABEL_ROLE: ROLE_PRIMARY } } });
+        self.cluster.patch::<Pod>(&self.pod(pod), patch).await
+    }
+
     async fn strike(&self, timed: Timed) -> Result<()> {
         match timed.fault {
             Fault::KillPostgres { pod } => self.signal(pod, Target::Postmaster, Signal::SIGKILL),
+            Fault::KillBackend { pod } => self.kill_backend(pod),
             Fault::KillContainer { pod } => self.signal(pod, Target::Init, Signal::SIGKILL),
             Fault::KillAgent { pod } => self.signal_agent(pod, Signal::SIGKILL),
             Fault::DeletePod { pod, force } => answered(self.cluster.delete_pod(&self.pod(pod), force)).await,
             Fault::Freeze { pod } => self.signal(pod, Target::All, Signal::SIGSTOP),
             Fault::FreezeAgent { pod } => self.signal_agent(pod, Signal::SIGSTOP),
+            Fault::Starve { pod, percent } => self.starve(pod, percent),
+            Fault::Label { pod } => answered(self.label(pod)).await,
             Fault::CutNode { node, cut } => self.sandbox.cut(node_number(node)?, cut),
             Fault::StopApi => self.sandbox.stop_api_server(),
             Fault::PauseApi => self.sandbox.pause_api_server(),
@@ -107,6 +139,7 @@ impl Scene<'_> {
                 self.sandbox.api_fault(Who::Nodes, ApiFault::Delay { delay_ms }).await
             }
             Fault::LoseReplies => self.sandbox.api_fault(Who::Nodes, ApiFault::LoseReplies).await,
+            Fault::RefuseApi => self.sandbox.api_fault(Who::Nodes, ApiFault::Refuse).await,
             Fault::Switchover { pod } => self.switchover(pod),
             Fault::WipeStandby { pod } => self.wipe_standby(pod, timed.at).await,
         }
@@ -119,10 +152,16 @@ impl Scene<'_> {
             Fault::CutNode { node, .. } => self.sandbox.heal(node_number(node)?),
             Fault::StopApi => self.sandbox.start_api_server().await,
             Fault::PauseApi => self.sandbox.resume_api_server(),
-            Fault::SlowApi { .. } | Fault::LoseReplies => {
+            Fault::Starve { pod, .. } => {
+                self.starved().remove(&pod);
+                Ok(())
+            }
+            Fault::SlowApi { .. } | Fault::LoseReplies | Fault::RefuseApi => {
                 self.sandbox.api_fault(Who::Nodes, ApiFault::None).await
             }
             Fault::KillPostgres { .. }
+            | Fault::KillBackend { .. }
+            | Fault::Label { .. }
             | Fault::KillContainer { .. }
             | Fault::KillAgent { .. }
             | Fault::DeletePod { .. }

@@ -25,6 +25,11 @@ pub enum Fault {
         /// Ordinal.
         pod: u32,
     },
+    /// SIGKILL to a child of the postmaster: what an out-of-memory killer hits.
+    KillBackend {
+        /// Ordinal.
+        pod: u32,
+    },
     /// SIGKILL to the container's first process.
     KillContainer {
         /// Ordinal.
@@ -52,6 +57,18 @@ pub enum Fault {
         /// Ordinal.
         pod: u32,
     },
+    /// The container gets hardly any processor.
+    Starve {
+        /// Ordinal.
+        pod: u32,
+        /// Of one processor.
+        percent: u64,
+    },
+    /// Somebody gives the pod the primary's label.
+    Label {
+        /// Ordinal.
+        pod: u32,
+    },
     /// The node is cut off.
     CutNode {
         /// Number, from 1.
@@ -70,6 +87,8 @@ pub enum Fault {
     },
     /// What is asked of the API server is carried out and not answered.
     LoseReplies,
+    /// Connections to the API server are reset.
+    RefuseApi,
     /// A person asks for a switchover to this pod.
     Switchover {
         /// Ordinal.
@@ -89,11 +108,13 @@ impl Fault {
             self,
             Self::Freeze { .. }
                 | Self::FreezeAgent { .. }
+                | Self::Starve { .. }
                 | Self::CutNode { .. }
                 | Self::StopApi
                 | Self::PauseApi
                 | Self::SlowApi { .. }
                 | Self::LoseReplies
+                | Self::RefuseApi
         )
     }
 
@@ -105,7 +126,7 @@ impl Fault {
     fn any(random: &mut StdRng) -> Self {
         let pod = random.random_range(0..PODS);
         let node = random.random_range(1..=NODES);
-        match random.random_range(0..16_u32) {
+        match random.random_range(0..19_u32) {
             0 | 1 => Self::KillPostgres { pod },
             2 | 3 => Self::KillContainer { pod },
             4 => Self::KillAgent { pod },
@@ -120,11 +141,15 @@ impl Fault {
             }
             11 => Self::StopApi,
             12 => Self::PauseApi,
-            13 => match random.random_range(0..2_u32) {
+            13 => match random.random_range(0..3_u32) {
                 0 => Self::LoseReplies,
+                1 => Self::RefuseApi,
                 _ => Self::SlowApi { delay_ms: random.random_range(50..2_500) },
             },
             14 => Self::Switchover { pod },
+            15 => Self::KillBackend { pod },
+            16 => Self::Starve { pod, percent: random.random_range(1..20) },
+            17 => Self::Label { pod },
             _ => Self::WipeStandby { pod },
         }
     }
@@ -198,7 +223,7 @@ mod tests {
             .iter()
             .map(|timed| format!("{:?}", timed.fault).split([' ', '{']).next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(kinds.len(), 13, "{kinds:?}");
+        assert_eq!(kinds.len(), 17, "{kinds:?}");
         let overlap = (0..400)
             .map(Schedule::of)
             .any(|schedule| schedule.faults.windows(2).any(|pair| pair[1].at < pair[0].at + pair[0].lasts));

@@ -50,6 +50,25 @@ impl Cluster {
         text
     }
 
+    /// What every container of the cluster wrote, its life before too: name of a file and text.
+    pub async fn logs(&self) -> Vec<(String, String)> {
+        let mut logs = Vec::new();
+        for pod in self.pods().await.map(|pods| pods.into_keys().collect::<Vec<_>>()).unwrap_or_default() {
+            for (previous, ending) in [(true, "before.log"), (false, "log")] {
+                let wanted = LogParams {
+                    container: Some(CONTAINER_POSTGRES.into()),
+                    previous,
+                    timestamps: true,
+                    ..LogParams::default()
+                };
+                if let Ok(log) = self.api::<Pod>().logs(&pod, &wanted).await {
+                    logs.push((format!("{pod}.{ending}"), log));
+                }
+            }
+        }
+        logs
+    }
+
     async fn events(&self) -> String {
         let events = match self.api::<Event>().list(&ListParams::default()).await {
             Ok(events) => events.items,

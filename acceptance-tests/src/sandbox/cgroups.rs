@@ -100,6 +100,27 @@ pub fn of_container(node: Node, container: &str) -> Option<PathBuf> {
     hierarchies().into_iter().find_map(|hierarchy| find(&hierarchy.join(node.namespace()), container))
 }
 
+/// The group of a process in the tree that has this controller.
+///
+/// # Errors
+/// When the process has ended.
+pub fn of_process(pid: i32, controller: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).with_context(|| format!("process {pid}"))?;
+    group_of(&text, controller)
+        .with_context(|| format!("process {pid} is in no group of {controller}: {text}"))
+}
+
+/// In lines such as `4:memory:/node/pod/container`; the one tree of version 2 has no controllers named.
+fn group_of(text: &str, controller: &str) -> Option<PathBuf> {
+    let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let own = lines().find(|(controllers, _)| controllers.split(',').any(|one| one == controller));
+    let (folder, path) = match own {
+        Some((_, path)) => (Path::new(ROOT).join(controller), path),
+        None => (PathBuf::from(ROOT), lines().find(|(controllers, _)| controllers.is_empty())?.1),
+    };
+    Some(folder.join(path.trim_start_matches('/')))
+}
+
 /// Removes a group with all below it. Its processes must have ended.
 ///
 /// # Errors
@@ -123,4 +144,17 @@ fn subgroups(group: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_process_is_found_in_either_version() {
+        let first = "9:memory:/node1/pod/a\n4:cpu,cpuacct:/node1/pod/b\n0::/\n";
+        assert_eq!(group_of(first, "memory").unwrap(), Path::new("/sys/fs/cgroup/memory/node1/pod/a"));
+        assert_eq!(group_of(first, "cpu").unwrap(), Path::new("/sys/fs/cgroup/cpu/node1/pod/b"));
+        assert_eq!(group_of("0::/node1/pod/a\n", "cpu").unwrap(), Path::new("/sys/fs/cgroup/node1/pod/a"));
+    }
 }

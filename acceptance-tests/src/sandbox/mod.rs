@@ -6,12 +6,14 @@
 pub mod assets;
 pub mod cgroups;
 pub mod control_plane;
+pub mod disks;
 pub mod down;
 pub mod faults;
 pub mod forwarder;
 pub mod images;
 mod layers;
 pub mod layout;
+pub mod limits;
 pub mod machine;
 pub mod netns;
 pub mod network;
@@ -36,9 +38,11 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+pub use self::disks::{SMALL_DISK_CLASS, SmallDisk};
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
 pub use self::layout::{Layout, Node};
+pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
 pub use self::pods::Target;
 use crate::progress::Progress;

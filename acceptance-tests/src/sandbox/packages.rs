@@ -21,6 +21,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("socat", "socat"),
     ("unzip", "unzip"),
     ("mount", "mount"),
+    ("e2fsprogs", "mkfs.ext4"),
     ("kmod", "modprobe"),
     // What the drift job of the examples needs.
     ("jq", "jq"),

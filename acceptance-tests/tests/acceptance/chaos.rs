@@ -1,6 +1,7 @@
 //! Faults that overlap, round after round, under load in sync mode (issue: the fault matrix). After each round everything that
 //! the harness did is undone, and then the cluster has to be whole without a hand, with every acknowledged row.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -9,8 +10,9 @@ use pgha_acceptance_tests::checker;
 
 use crate::bed::{chaos_minutes, chaos_seed};
 use crate::cases;
-use crate::group::{Group, WHOLE, WRITES};
+use crate::group::Group;
 use crate::runner::Case;
+use crate::workloads::Workloads;
 
 pub fn cases() -> Vec<Case> {
     cases![exclusive => overlapping_faults]
@@ -49,26 +51,31 @@ async fn round(group: &mut Group, schedule: &Schedule, sums: &mut Sums) -> Resul
     let bed = std::sync::Arc::clone(&group.bed);
     let site = group.cluster_with(2).await?;
     checker::sync_set_in_force(&site.cluster, 1).await?;
-    let load = site.load(&format!("chaos_{}", schedule.seed)).await?;
-    load.until_more(50).await?;
+    let load = Workloads::start(site, &format!("chaos_{}", schedule.seed)).await?;
     bed.say(format!("chaos, {schedule}"));
 
-    let say = |line: String| bed.say(line);
+    let effects = Mutex::new(String::new());
+    let say = |line: String| {
+        effects.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{line}\n"));
+        bed.say(line);
+    };
     carry_out(&bed.sandbox, &site.cluster, schedule, &say).await?;
-    let writes = load.until_acknowledged_after(Instant::now(), WRITES).await;
-    let whole = site.cluster.until_whole(2, WHOLE).await;
-    let outcome = load.finish().await?;
-    writes.context("writes did not come back")?;
-    whole.context("the cluster did not heal without a hand")?;
-    site.nothing_lost(&outcome).await?;
-    checker::sync_set_in_force(&site.cluster, 1).await?;
-    let drop_table = format!("DROP TABLE {}", outcome.table);
-    site.cluster.sql(&site.cluster.primary().await?, "app", &drop_table).await?;
+    let healed = load.healed(site).await;
+    let promised = load.finish().await?;
+    let outcome = match healed {
+        Ok(()) => promised.kept(site).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        let effects = effects.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let story = format!("{schedule}\n\nwhat could not be done:\n{effects}");
+        return Err(promised.with_evidence(&bed, site, &story, error).await);
+    }
 
     sums.rounds += 1;
     sums.faults += schedule.faults.len();
-    sums.acknowledged += outcome.acknowledged.len();
-    sums.longest = sums.longest.max(outcome.gap);
+    sums.acknowledged += promised.acknowledged();
+    sums.longest = sums.longest.max(promised.ids.gap);
     Ok(())
 }
 

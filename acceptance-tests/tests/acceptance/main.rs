@@ -3,6 +3,7 @@
 // Cases have one signature, whether they wait or not.
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
+mod api_server;
 mod bed;
 mod chaos;
 mod create;
@@ -10,19 +11,30 @@ mod drift;
 mod faults;
 mod group;
 mod import;
+mod members;
+mod network;
 mod online;
 mod package;
+mod processes;
 mod protection;
 mod quickstart;
 mod replicas;
 mod report;
 mod runner;
+mod scene;
+mod storage;
 mod versions;
+mod workloads;
 
 use libtest_mimic::Arguments;
 
 use crate::bed::{FIRST_CLI, TOFU, chaos_minutes, tofu_wanted};
 use crate::runner::{Case, Plan};
+
+/// Faults of a cluster that all of them share.
+fn matrix() -> Vec<Case> {
+    [faults::cases(), processes::cases(), members::cases(), network::cases(), api_server::cases()].concat()
+}
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -34,13 +46,14 @@ fn main() {
         plan("import", import::cases()),
         plan("drift", [drift::cases(), report::cases()].concat()),
         plan("postgres15", versions::cases_15()),
-        plan("faults", faults::cases()),
+        plan("faults", matrix()),
     ];
     let mut right = vec![
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
         plan("create", create::cases()),
         plan("package", package::cases()),
+        plan("storage", storage::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

@@ -165,14 +165,17 @@ fn gives_way(cycle: &Cycle<'_>, record: &Record, data: &LocalData) -> bool {
         OnPostgresCrash::Failover => crashed,
         OnPostgresCrash::Auto => crashed && data.replay_bytes > REPLAY_IN_PLACE_BYTES,
     };
+    // It would start, and stop at the next segment of WAL, again and again (A26).
+    let no_room = crashed && cycle.seen.disk == DiskSeen::Full;
     let hopeless = cycle.memory.failed_starts >= FAILED_STARTS;
-    (wanted || hopeless) && wish.state == RunState::Running && somebody_fits(cycle, record)
+    (wanted || no_room || hopeless) && wish.state == RunState::Running && somebody_fits(cycle, record)
 }
 
 fn somebody_fits(cycle: &Cycle<'_>, record: &Record) -> bool {
     cycle.seen.reports().any(|report| {
         let Some(member) = &report.member else { return false };
         !report.stopping
+            && !report.disk_full
             && report.position.is_some()
             && report.era == Some(record.era())
             && (record.mode == SyncMode::Async || record.voters.contains(member))

@@ -3,7 +3,9 @@
 use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
 use crate::decision::Decision;
-use crate::observation::{DataSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished};
+use crate::observation::{
+    DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished,
+};
 use crate::{acknowledge, promise};
 
 /// What this agent tells its peers, after this decision.
@@ -67,10 +69,17 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         rewind_source: primary.is_some_and(|primary| primary.checkpoint_since_promotion),
         serving: primary.is_some_and(|primary| primary.gate == Gate::Open),
         stopping: seen.signals.terminate_ms.is_some(),
+        disk_full: seen.disk == DiskSeen::Full,
         applied: acknowledge::applied(settings),
         pending_restart: settings.pending_restart,
         template_hash: seen.me.template_hash.clone(),
-        activity: vec![decision.reason.to_string()],
+        activity: activity(seen, decision),
         agent_version: seen.me.agent_version.clone(),
     }
+}
+
+/// In plain words, newest last (A32).
+fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
+    let full = (seen.disk == DiskSeen::Full).then(|| "the volume is full".to_owned());
+    full.into_iter().chain([decision.reason.to_string()]).collect()
 }

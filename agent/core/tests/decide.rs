@@ -342,3 +342,14 @@ fn a_cleanly_stopped_primary_that_was_told_to_end_releases() {
 fn a_hung_disk_is_not_renewed_over() {
     check(&seen().primary().held_by_me().renewed_ago(2_500).disk_hung(), ": Leading");
 }
+
+#[test]
+fn a_primary_that_crashed_on_a_full_disk_gives_way_to_a_voter_with_room() {
+    let crashed = seen().down(ControlState::InProduction).held_by_me().renewed_ago(100);
+    let restarts = "StartPostgres(primary, FIRST 1 (m1)): LeadingSettling(Starting)";
+    check(&crashed.clone().streamed_by(1, false), restarts);
+    check(&crashed.clone().disk_full().streamed_by(1, false), "Exit: Restarting");
+    // Its end would only move the trouble on, and back.
+    check(&crashed.clone().disk_full().streamed_by(1, true), restarts);
+    check(&crashed.disk_full().streamed_by(2, false), restarts);
+}

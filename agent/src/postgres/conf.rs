@@ -172,6 +172,10 @@ pub fn render_sync(names: &str) -> String {
     format!("synchronous_standby_names = {}\n", quoted(names))
 }
 
+/// What a standby asks of its own walsender. One that is suspended takes nothing and closes nothing: the walsender waits in the
+/// socket, where no signal ends it, and a checkpoint that would drop the slot waits for the walsender, for ever.
+const STREAM_OPTIONS: &str = "options=-ctcp_user_timeout=10s";
+
 /// How another member's postgres is reached for replication.
 #[derive(Clone, Debug)]
 pub struct Link<'a> {
@@ -207,7 +211,7 @@ impl Link<'_> {
             upstream.address,
             upstream.member,
             upstream.era,
-            quoted(&self.conninfo(&upstream.address, own.as_str())),
+            quoted(&format!("{} {STREAM_OPTIONS}", self.conninfo(&upstream.address, own.as_str()))),
             quoted(slot),
         )
     }
@@ -351,6 +355,8 @@ mod tests {
         let text = link.render_upstream(Some(&upstream), &MemberId::new("mcd"), "pgha_0");
         assert_eq!(upstream_of(&text), Some(upstream));
         assert!(text.contains("application_name=''mcd''"), "{text}");
+        assert!(text.contains(STREAM_OPTIONS), "{text}");
+        assert!(!link.conninfo("10.0.0.1", "mcd").contains(STREAM_OPTIONS), "a slow clone is not cut off");
         assert!(text.contains("primary_slot_name = 'pgha_0'"));
         let none = link.render_upstream(None, &MemberId::new("mcd"), "pgha_0");
         assert_eq!((upstream_of(&none), none.starts_with("primary_conninfo = ''")), (None, true));

@@ -501,6 +501,20 @@ impl Seen {
         self
     }
 
+    pub fn disk_full(mut self) -> Self {
+        self.observation.disk = DiskSeen::Full;
+        self
+    }
+
+    /// Another member streams in the current era, and its own disk is full or has room.
+    pub fn streamed_by(self, number: u32, disk_full: bool) -> Self {
+        self.told_by(number, |report| {
+            report.role = Role::Standby;
+            report.position = Some(Lsn(1_000));
+            report.disk_full = disk_full;
+        })
+    }
+
     pub fn disk_hung(mut self) -> Self {
         self.observation.disk = DiskSeen::Hung { since_ms: NOW - 2_500 };
         self
