@@ -94,7 +94,8 @@ pub async fn lists_hold(
     Ok(())
 }
 
-/// Asserts that the primary's sync set in force is what the mode wants: in sync `sync_replicas` walsenders confirm, in async none.
+/// Asserts that the primary's sync set in force is what the mode wants: in sync `sync_replicas` walsenders confirm, in quorum
+/// all that stream may, in async none.
 ///
 /// # Errors
 /// When it is not within a minute; says what is in force.
@@ -102,7 +103,7 @@ pub async fn sync_set_in_force(cluster: &Cluster, confirming: usize) -> Result<(
     until(&format!("{confirming} standbys to confirm commits"), Duration::from_secs(60), || async {
         let senders = cluster.walsenders().await?;
         let names = cluster.setting("synchronous_standby_names").await?;
-        let sync = senders.iter().filter(|sender| sender.sync_state == "sync").count();
+        let sync = senders.iter().filter(|sender| sender.confirms()).count();
         let record = cluster.record().await?;
         let holds = sync == confirming
             && names.is_empty() == (confirming == 0)

@@ -48,6 +48,13 @@ pub struct Walsender {
     pub sync_state: String,
 }
 
+impl Walsender {
+    /// Whether commits wait for this standby, or may.
+    pub fn confirms(&self) -> bool {
+        matches!(self.sync_state.as_str(), "sync" | "quorum")
+    }
+}
+
 impl Cluster {
     /// The cluster `name` in `namespace`, whether it exists or not.
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {

@@ -119,6 +119,9 @@ pub struct FailoverSpec {
     /// In async: how far behind the recorded position a candidate may be; `None`: no bound (A14).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_lag_bytes: Option<u64>,
+    /// How far replay on a standby may be behind before it leaves the ro Service; `None`: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ro_max_lag_bytes: Option<u64>,
     /// What follows when postgres alone dies.
     pub on_postgres_crash: OnPostgresCrash,
 }
@@ -131,6 +134,7 @@ impl Default for FailoverSpec {
             fence_after_ms: 6_000,
             degrade_after_ms: 3_000,
             max_lag_bytes: None,
+            ro_max_lag_bytes: None,
             on_postgres_crash: OnPostgresCrash::Auto,
         }
     }

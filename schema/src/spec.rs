@@ -83,6 +83,7 @@ impl From<&Failover> for FailoverSpec {
             fence_after_ms: failover.fence_after.as_millis(),
             degrade_after_ms: failover.degrade_after.as_millis(),
             max_lag_bytes: failover.max_lag.as_ref().map(crate::quantity::Quantity::value),
+            ro_max_lag_bytes: failover.ro_max_lag.as_ref().map(crate::quantity::Quantity::value),
             on_postgres_crash: failover.on_postgres_crash,
         }
     }

@@ -61,7 +61,7 @@ async fn restart(scene: &Scene, load: &Load) -> Result<()> {
     scene.led_on(load, &reign).await
 }
 
-async fn away(scene: &Scene, load: &Load) -> Result<()> {
+pub async fn away(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
     scene.sandbox.stop_api_server()?;
     let lasted = stays(&reign, load, AWAY).await;

@@ -65,12 +65,12 @@ async fn standby_node_cut_off_and_back(group: &mut Group) -> Result<()> {
     repeated(group, "standby_node_cut_off", |scene, load| Box::pin(cut_standby(scene, load))).await
 }
 
-async fn kill_postgres(scene: &Scene) -> Result<()> {
+pub async fn kill_postgres(scene: &Scene) -> Result<()> {
     scene.sandbox.kill_in_pod(&scene.cluster.namespace, &scene.primary, Target::Postmaster)?;
     Ok(())
 }
 
-async fn kill_container(scene: &Scene) -> Result<()> {
+pub async fn kill_container(scene: &Scene) -> Result<()> {
     kill_guard(scene, &scene.primary).await
 }
 
@@ -96,7 +96,7 @@ async fn wipe(scene: &Scene, pod: &str) -> Result<()> {
     until_data_is_new(scene, pod, &before).await
 }
 
-async fn cut_primary(scene: &Scene, load: &Load) -> Result<()> {
+pub async fn cut_primary(scene: &Scene, load: &Load) -> Result<()> {
     let node = scene.sandbox.node_of(&scene.cluster.namespace, &scene.primary).await?;
     scene.sandbox.cut(node, Cut::All)?;
     let outcome = scene.taken_over(load).await;
@@ -104,7 +104,7 @@ async fn cut_primary(scene: &Scene, load: &Load) -> Result<()> {
     outcome
 }
 
-async fn cut_standby(scene: &Scene, load: &Load) -> Result<()> {
+pub async fn cut_standby(scene: &Scene, load: &Load) -> Result<()> {
     let node = scene.sandbox.node_of(&scene.cluster.namespace, &scene.standby).await?;
     scene.sandbox.cut(node, Cut::All)?;
     // The commit that waits for the lost standby is under way: what counts comes after the stall.

@@ -12,6 +12,7 @@ mod faults;
 mod group;
 mod import;
 mod members;
+mod modes;
 mod network;
 mod online;
 mod package;
@@ -51,6 +52,7 @@ fn main() {
     let mut right = vec![
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
+        plan("modes", modes::cases()),
         plan("create", create::cases()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),

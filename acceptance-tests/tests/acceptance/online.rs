@@ -88,12 +88,13 @@ async fn required_waits_and_preferred_goes_on(group: &mut Group) -> Result<()> {
 }
 
 /// Standbys whose every process is suspended; they go on at the latest when this is dropped.
-struct Suspended {
+pub struct Suspended {
     processes: Vec<ContainerProcess>,
 }
 
 impl Suspended {
-    async fn all_standbys(sandbox: &Sandbox, cluster: &Cluster) -> Result<Self> {
+    /// All of both standbys.
+    pub async fn all_standbys(sandbox: &Sandbox, cluster: &Cluster) -> Result<Self> {
         let primary = cluster.primary().await?;
         let mut suspended = Self { processes: Vec::new() };
         for pod in cluster.pods().await?.into_keys().filter(|pod| *pod != primary) {
@@ -103,7 +104,8 @@ impl Suspended {
         Ok(suspended)
     }
 
-    fn resume(&self) -> Result<()> {
+    /// They go on.
+    pub fn resume(&self) -> Result<()> {
         self.processes.iter().try_for_each(|process| process.id.signal(Signal::SIGCONT))
     }
 }
@@ -209,7 +211,8 @@ async fn in_force_everywhere(site: &Site, name: &str, wanted: &str) -> Result<()
     Ok(())
 }
 
-async fn nothing_restarted(site: &Site, started: &BTreeMap<String, String>) -> Result<()> {
+/// No postgres was started since.
+pub async fn nothing_restarted(site: &Site, started: &BTreeMap<String, String>) -> Result<()> {
     let now = site.cluster.start_times().await?;
     ensure!(
         now == *started,

@@ -11,6 +11,7 @@ use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::process::ProcessId;
 use pgha_acceptance_tests::sandbox::{Sandbox, Target};
+use pgha_schema::desired::SyncMode;
 
 use crate::bed::Bed;
 use crate::group::{Group, Site, WHOLE, WRITES};
@@ -56,7 +57,12 @@ async fn struck(group: &mut Group, name: &str, repeat: u32, fault: Fault) -> Res
 /// The same on a site that the caller has made, with two standbys.
 pub async fn strike(bed: &Bed, site: &Site, name: &str, repeat: u32, fault: Fault) -> Result<()> {
     site.cluster.until_whole(2, WHOLE).await?;
-    checker::sync_set_in_force(&site.cluster, 1).await?;
+    let confirming = match site.cluster.record().await?.mode {
+        SyncMode::Async => 0,
+        SyncMode::Sync => 1,
+        SyncMode::Quorum => 2,
+    };
+    checker::sync_set_in_force(&site.cluster, confirming).await?;
     let scene = Scene::of(bed, &site.cluster).await?;
     let load = Workloads::start(site, &format!("{name}_{repeat}")).await?;
 
@@ -168,8 +174,7 @@ impl Reign {
 /// The standby that confirms commits, as the primary sees it: the one whose loss hurts.
 async fn confirming_standby(cluster: &Cluster) -> Result<String> {
     let senders = cluster.walsenders().await?;
-    let confirming =
-        senders.iter().find(|sender| sender.sync_state == "sync").context("nobody confirms commits")?;
+    let confirming = senders.iter().find(|sender| sender.confirms()).context("nobody confirms commits")?;
     let record = cluster.record().await?;
     let member = record.members.iter().find(|(member, _)| member.as_str() == confirming.application_name);
     let (_, entry) =

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_PRIMARY, ROLE_REPLICA};
-use pgha_schema::status::Role;
+use pgha_schema::status::{AgentReport, Role};
 
 use crate::cycle::Cycle;
 use crate::decision::Action;
@@ -28,7 +28,7 @@ pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
             (true, _) if serving => want(&mut labels, pod, LABEL_READ_ONLY, None),
             (true, _) => {}
             (false, Some(report)) => {
-                let reads = report.role == Role::Standby && !report.stopping;
+                let reads = report.role == Role::Standby && !report.stopping && is_fresh(seen, pod, report);
                 want(&mut labels, pod, LABEL_READ_ONLY, reads.then_some("true"));
             }
             (false, None) => {}
@@ -53,6 +53,15 @@ pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
     // Where the old primary is verified stopped the new label comes first; where only time says so, the old one goes
     // first, since connections to it would hang.
     cycle.actions.extend(before.into_iter().chain(own).chain(after));
+}
+
+/// Within the wished bound; one that was beyond it comes back at half of it, so that it does not come and go.
+fn is_fresh(seen: &Observation, pod: &PodSeen, report: &AgentReport) -> bool {
+    let bound = seen.wish().and_then(|wish| wish.failover.ro_max_lag_bytes);
+    let (Some(bound), Some(primary)) = (bound, seen.primary()) else { return true };
+    let reads_now = pod.labels.contains_key(LABEL_READ_ONLY);
+    let bound = if reads_now { bound } else { bound / 2 };
+    report.replayed.is_some_and(|replayed| replayed.behind(primary.current_lsn).0 <= bound)
 }
 
 fn is_stopped(seen: &Observation, name: &str, pod: &PodSeen) -> bool {

@@ -115,6 +115,17 @@ fn quorum_records_a_new_standby_first_and_drops_a_lost_one_from_the_names_first(
 }
 
 #[test]
+fn a_standby_that_replays_too_far_behind_leaves_ro_and_is_back_within_half_of_it() {
+    let leads = || seen().primary().held_by_me().renewed_ago(100);
+    let bound = || leads().wish(|wish| wish.failover.ro_max_lag_bytes = Some(400));
+    assert_eq!(leads().replays(1, 0, true).reads(1), None);
+    assert_eq!(bound().replays(1, 600, true).reads(1), None);
+    assert_eq!(bound().replays(1, 599, true).reads(1), Some(false));
+    assert_eq!(bound().replays(1, 799, false).reads(1), None);
+    assert_eq!(bound().replays(1, 800, false).reads(1), Some(true));
+}
+
+#[test]
 fn of_two_that_had_to_confirm_one_is_given_up_in_the_record_first() {
     let two = seen()
         .primary()

@@ -11,7 +11,7 @@ use super::ActError;
 use crate::agent::Agent;
 use crate::boottime::now_ms;
 use crate::postgres::session::{Local, Session, SessionError};
-use crate::postgres::sql;
+use crate::postgres::{conf, sql};
 
 const SQL_DEADLINE: Duration = Duration::from_secs(1);
 /// The walreceiver ends on SIGTERM at once, unless its machine is in trouble.
@@ -132,9 +132,16 @@ impl Agent {
                 }
             }
         }
+        if self.me.postgres_major >= conf::KEEPS_LOGICAL_SLOTS {
+            session.query(DROP_OWN_LOGICAL_SLOTS, &[], SQL_DEADLINE).await?;
+        }
         Ok(())
     }
 }
+
+/// Slots that an old primary brought along: they keep the new primary's of the same names from being copied here.
+const DROP_OWN_LOGICAL_SLOTS: &str = "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+     where pg_is_in_recovery() and slot_type = 'logical' and failover and not synced and not active";
 
 /// A17: a new connection shows the names, a checkpoint returns if asked for, each walsender's reply advances twice; then
 /// the position.

@@ -33,6 +33,17 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("tcp_keepalives_count", "3"),
 ];
 
+/// The same where logical slots are wanted and standbys can keep them: those that are made with `failover` outlive one.
+const LOGICAL_DEFAULTS: [(&str, &str); 2] =
+    [("sync_replication_slots", "on"), ("hot_standby_feedback", "on")];
+/// The first version whose standbys can.
+pub const KEEPS_LOGICAL_SLOTS: u32 = 17;
+
+fn keeps_logical_slots(desired: &Desired) -> bool {
+    desired.postgres_major >= KEEPS_LOGICAL_SLOTS
+        && desired.parameters.get("wal_level").is_some_and(|level| level.trim() == "logical")
+}
+
 /// Settings that only the agent sets; a value given by a user, or by ALTER SYSTEM, does not stand (A19, A28).
 pub const OWNED: [&str; 31] = [
     "listen_addresses",
@@ -93,6 +104,11 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
         DEFAULTS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     // The wal_level that failover needs; `logical` is more and may be asked for.
     settings.insert("wal_level".to_owned(), "replica".to_owned());
+    if keeps_logical_slots(inputs.desired) {
+        for (name, value) in LOGICAL_DEFAULTS {
+            settings.insert(name.to_owned(), value.to_owned());
+        }
+    }
     for (name, value) in &inputs.desired.parameters {
         if !OWNED.contains(&name.as_str()) {
             settings.insert(name.clone(), value.clone());
@@ -301,6 +317,18 @@ mod tests {
         assert_eq!(value_of(&text, "port"), ["'5432'"]);
         assert_eq!(value_of(&text, "work_mem"), ["'8MB'"]);
         assert_eq!(document_of(&text), Some(Acknowledged { generation: 7, sha256: "abc".into() }));
+    }
+
+    #[test]
+    fn standbys_keep_logical_slots_where_they_are_wanted_and_can_be() {
+        let on = |desired: &Desired| value_of(&rendered(desired, None).0, "sync_replication_slots").len();
+        let logical = desired(&[("wal_level", "logical")]);
+        assert_eq!(on(&logical), 1);
+        assert_eq!(on(&desired(&[])), 0);
+        assert_eq!(on(&Desired { postgres_major: 16, ..logical }), 0);
+        let (text, _) =
+            rendered(&desired(&[("wal_level", "logical"), ("hot_standby_feedback", "off")]), None);
+        assert_eq!(value_of(&text, "hot_standby_feedback"), ["'off'"]);
     }
 
     #[test]

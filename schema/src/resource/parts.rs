@@ -258,6 +258,9 @@ pub struct Failover {
     /// In async mode: how far behind, as a size such as `16Mi`, a standby may be and still take over. Without it,
     /// however far.
     pub max_lag: Option<Quantity>,
+    /// How far replay on a standby may be behind, as a size such as `16Mi`, before it leaves the ro Service; it is back once
+    /// it is within half of that. When all are further behind, ro has nobody. Without it, however far.
+    pub ro_max_lag: Option<Quantity>,
     /// What follows when PostgreSQL dies and its pod lives.
     pub on_postgres_crash: OnPostgresCrash,
 }
@@ -270,6 +273,7 @@ impl Default for Failover {
             lease_duration: Duration::from_millis(10_000),
             degrade_after: Duration::from_millis(3_000),
             max_lag: None,
+            ro_max_lag: None,
             on_postgres_crash: OnPostgresCrash::Auto,
         }
     }

@@ -84,11 +84,12 @@ fn what_is_no_specification_is_refused() {
 fn the_desired_document_carries_the_whole_wish() {
     let mut value = minimal();
     value["postgres_version"] = json!("16.9");
-    value["failover"] = json!({ "max_lag": "16Mi", "lease_duration": "1m" });
+    value["failover"] = json!({ "max_lag": "16Mi", "ro_max_lag": "1Mi", "lease_duration": "1m" });
     let spec = ClusterSpec::from_value(&value).unwrap();
     let desired = spec.desired(7, "uid", "hash", RunState::Running);
     assert_eq!((desired.generation, desired.postgres_major, desired.replicas), (7, 16, 2));
     assert_eq!(desired.failover.max_lag_bytes, Some(16 * 1024 * 1024));
+    assert_eq!(desired.failover.ro_max_lag_bytes, Some(1024 * 1024));
     assert_eq!(desired.failover.lease_duration_ms, 60_000);
     assert_eq!(desired.pg_hba, ["host all all all scram-sha-256"]);
     assert_eq!(serde_json::from_str::<Desired>(&desired.to_text()).unwrap(), desired);

@@ -14,6 +14,7 @@ use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
+use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_REPLICA};
 use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::{Bootstrap, EraEntry, Holder, MemberEntry, Record, Release};
 use pgha_schema::status::{Acknowledged, AgentReport, Role};
@@ -483,6 +484,33 @@ impl Seen {
         let told = acknowledges(&self.observation, &decision)?;
         let when = if told.only_when_asked { ", when asked" } else { "" };
         Some(format!("{} in era {}{when}", told.nonce, told.era))
+    }
+
+    /// Another member has replayed so far, and is in the ro Service or not.
+    pub fn replays(mut self, number: u32, position: u64, reads: bool) -> Self {
+        self = self.told_by(number, |report| {
+            report.role = Role::Standby;
+            report.replayed = Some(Lsn(position));
+        });
+        self = self.terminated(number);
+        if let Some(pod) = self.observation.pods.get_mut(&format!("db-{number}")) {
+            pod.labels = BTreeMap::from([(LABEL_ROLE.to_owned(), ROLE_REPLICA.to_owned())]);
+            if reads {
+                pod.labels.insert(LABEL_READ_ONLY.to_owned(), "true".to_owned());
+            }
+        }
+        self
+    }
+
+    /// What becomes of a pod's part in the ro Service; `None`: nothing.
+    pub fn reads(&self, number: u32) -> Option<bool> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.iter().find_map(|action| match action {
+            Action::LabelPod { pod, labels, .. } if *pod == format!("db-{number}") => {
+                labels.get(LABEL_READ_ONLY).map(Option::is_some)
+            }
+            _ => None,
+        })
     }
 
     /// The orders that go to the volume.
