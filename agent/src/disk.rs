@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::sys::statvfs::statvfs;
 use pgha_agent_core::observation::DiskSeen;
 
 use crate::boottime::now_ms;
@@ -14,6 +15,9 @@ use crate::boottime::now_ms;
 const PAUSE: Duration = Duration::from_secs(1);
 /// A probe that has not come back after this hangs.
 const DEADLINE_MS: u64 = 3_000;
+
+/// A segment of WAL. PostgreSQL stops itself when the next one finds no room, and what it had of it is free again then.
+const LEAST_ROOM_BYTES: u64 = 16 << 20;
 
 /// A thread that probes; a hung write blocks only itself.
 #[derive(Debug)]
@@ -32,10 +36,10 @@ impl DiskProbe {
             loop {
                 since.store(now_ms(), Ordering::Release);
                 let result = write_and_sync(&path);
-                full.store(
-                    matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull),
-                    Ordering::Release,
-                );
+                let refused = matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull);
+                // A volume that doesn't say how much room it has counts as one with room.
+                let small = free_bytes(&path).is_ok_and(|free| free < LEAST_ROOM_BYTES);
+                full.store(refused || small, Ordering::Release);
                 since.store(0, Ordering::Release);
                 std::thread::sleep(PAUSE);
             }
@@ -64,6 +68,12 @@ fn write_and_sync(path: &PathBuf) -> io::Result<()> {
     // A block of its own, so that a full disk shows.
     file.write_all(&[0; 4096])?;
     file.sync_all()
+}
+
+/// What a user that is not root may still write where this file lies.
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let seen = statvfs(path.parent().unwrap_or(path))?;
+    Ok(seen.blocks_available() * seen.fragment_size())
 }
 
 #[cfg(test)]

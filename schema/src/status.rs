@@ -186,7 +186,7 @@ pub struct AgentReport {
     /// Told to stop: never chosen as a target (A21).
     #[serde(default)]
     pub stopping: bool,
-    /// Its volume has no room left: it is no way out of the same trouble (A26).
+    /// Its volume has no room for another segment of WAL: it is no way out of the same trouble (A26).
     #[serde(default)]
     pub disk_full: bool,
     /// The newest desired document that is in force here.

@@ -17,7 +17,7 @@ use crate::runner::Case;
 use crate::scene::{Reign, Scene, once};
 
 /// Several leases long.
-const AWAY: Duration = Duration::from_secs(45);
+const AWAY: Duration = Duration::from_secs(35);
 /// Longer than the lease.
 const HALF_ALIVE: Duration = Duration::from_secs(12);
 /// A request takes two of these, which is longer than a renewal may.

@@ -72,17 +72,22 @@ async fn outrun_a_slot(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
     scene.signal(&scene.other, Target::All, Signal::SIGSTOP)?;
     let outcome = async {
+        begin_segment(scene).await?;
+        let beyond = scene.cluster.sql(&scene.primary, "postgres", "SELECT pg_current_wal_lsn()").await?;
         for _ in 0..SEGMENTS {
             begin_segment(scene).await?;
         }
-        until("the standby's slot to be lost", WRITES, || async {
+        let slot = format!("pgha_{}", scene.cluster.names.ordinal(&scene.other).context("no ordinal")?);
+        until("the standby's slot to be given up", WRITES, || async {
             // Slots are looked at when a checkpoint wants to remove WAL; it waits for the stream that stands still.
             scene.cluster.sql(&scene.primary, "postgres", "CHECKPOINT").await?;
-            let slots = "SELECT slot_name, wal_status FROM pg_replication_slots ORDER BY 1";
-            let slots = scene.cluster.sql(&scene.primary, "postgres", slots).await?;
-            // Lost, or already made again without what it held.
-            let kept = slots.lines().filter(|line| line.ends_with("|reserved")).count();
-            Ok(Seen::when(kept < 2, slots))
+            // Lost, or made again: a standby that stands still moves nothing.
+            let seen = format!(
+                "SELECT coalesce(restart_lsn > '{beyond}', true), wal_status, restart_lsn \
+                 FROM pg_replication_slots WHERE slot_name = '{slot}'"
+            );
+            let seen = scene.cluster.sql(&scene.primary, "postgres", &seen).await?;
+            Ok(Seen::when(seen.is_empty() || seen.starts_with('t'), format!("{slot}: {seen}")))
         })
         .await
     };

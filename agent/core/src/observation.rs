@@ -544,7 +544,7 @@ pub enum DiskSeen {
         /// Since when it has not come back.
         since_ms: u64,
     },
-    /// No space is left.
+    /// There is no room for another segment of WAL.
     Full,
 }
 

@@ -80,6 +80,6 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
 
 /// In plain words, newest last (A32).
 fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
-    let full = (seen.disk == DiskSeen::Full).then(|| "the volume is full".to_owned());
+    let full = (seen.disk == DiskSeen::Full).then(|| "the volume has no room for more WAL".to_owned());
     full.into_iter().chain([decision.reason.to_string()]).collect()
 }

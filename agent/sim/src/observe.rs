@@ -204,6 +204,8 @@ impl World {
             signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
             disk: if self.now < at.disk_hung_until {
                 DiskSeen::Hung { since_ms: clock }
+            } else if at.disk_full {
+                DiskSeen::Full
             } else {
                 DiskSeen::Healthy
             },

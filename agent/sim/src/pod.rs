@@ -67,6 +67,8 @@ pub struct Pod {
     pub postgres_frozen_until: u64,
     /// The probe of the disk hangs until then, and postgres with it.
     pub disk_hung_until: u64,
+    /// The probe finds no room for more WAL; stories crash postgres themselves.
+    pub disk_full: bool,
     /// The guard's deadline, by the node's clock.
     pub guard_deadline: Option<u64>,
     /// The volume.

@@ -121,6 +121,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["resume"] => world.api.wish(|desired| desired.state = RunState::Running),
         ["destroy"] => destroy(world),
         ["create"] => create(world)?,
+        ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
+        ["make-room", pod] => world.pods[index(pod)?].disk_full = false,
         ["api", "away"] => world.api.down = true,
         ["api", "back"] => world.api.down = false,
         ["api", "slow", ms] => world.api.slow_ms = number(ms)?,

@@ -493,6 +493,7 @@ fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str) -> Pod {
         frozen_until: 0,
         postgres_frozen_until: 0,
         disk_hung_until: 0,
+        disk_full: false,
         guard_deadline: None,
         volume: Volume::default(),
         heartbeat_came: None,
