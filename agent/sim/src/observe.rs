@@ -207,6 +207,7 @@ impl World {
             } else {
                 DiskSeen::Healthy
             },
+            agent: self.see_agent(pod),
         }
     }
 
