@@ -200,8 +200,7 @@ impl World {
                 went(answers, quick)
             }
             Action::EmitEvent { message, .. } => {
-                let text = format!("{} event: {message}", self.pods[pod].name);
-                self.say(text);
+                self.say(format!("{} event: {message}", self.pods[pod].name));
                 went(true, 0)
             }
             Action::SetSlots { .. } => went(true, quick),
