@@ -92,6 +92,10 @@ pub struct Agent {
     pub status_failed: Arc<std::sync::atomic::AtomicBool>,
     /// The action that failed last and why, so that it is logged once.
     pub last_failure: Option<(String, String)>,
+    /// SHA-256 of the binary that runs.
+    pub own_sha256: String,
+    /// SHA-256 of the binary that was fetched, or is being fetched.
+    pub wanted_agent: Option<String>,
     /// Cycles so far.
     pub cycles: u64,
 }

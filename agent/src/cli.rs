@@ -194,6 +194,9 @@ mod tests {
             template_hash: String::new(),
             activity: vec!["Leading".into()],
             agent_version: "1".into(),
+            agent_sha256: String::new(),
+            agent_refused: None,
+            reads_record: 1,
         };
         let text = in_words(&report, Some(&record));
         assert!(text.starts_with("orders-0: primary, serving\n"), "{text}");

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Mutex, watch};
 
-use crate::guard::message::{Command, Lines, PROTOCOL, Request, State, to_line};
+use crate::guard::message::{Command, Lines, Request, State, to_line};
 
 /// The guard does nothing that takes longer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ impl GuardLink {
     pub async fn beat(&self) {
         let mut writer = self.writer.lock().await;
         writer.1 += 1;
-        let line = to_line(&Request { v: PROTOCOL, id: writer.1, command: Command::Beat });
+        let line = to_line(&Request::new(writer.1, Command::Beat));
         let _ = writer.0.write_all(&line).await;
     }
 
@@ -87,7 +87,7 @@ impl GuardLink {
         let mut writer = self.writer.lock().await;
         writer.1 += 1;
         let id = writer.1;
-        let line = to_line(&Request { v: PROTOCOL, id, command });
+        let line = to_line(&Request::new(id, command));
         writer.0.write_all(&line).await.map_err(|_| GuardError::Silent)?;
         let mut state = self.state.clone();
         let answered = tokio::time::timeout(ANSWER_DEADLINE, state.wait_for(|state| state.answered >= id));

@@ -194,6 +194,7 @@ impl Agent {
             promises: Promises { given: self.data.promise.clone(), asked: self.hearing.asked() },
             signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
             disk: self.disk.seen(),
+            agent: self.agent_seen(&guard),
         }
     }
 }

@@ -128,6 +128,8 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         terminate_ms: None,
         status_written: None,
         events: std::collections::BTreeMap::new(),
+        own_sha256: crate::upgrade::own_sha256()?,
+        wanted_agent: None,
         cycles: 0,
         settings,
         me,

@@ -17,6 +17,8 @@ pub struct Layout {
     pub secrets: PathBuf,
     /// Directory of postgres, initdb and the others; empty: as PATH finds them.
     pub binaries: PathBuf,
+    /// Directory of the agent's binary, and of a newer one on its way.
+    pub agents: PathBuf,
 }
 
 /// What the guard needs.
@@ -105,6 +107,13 @@ fn port(name: &'static str, default: u16) -> Result<u16, SettingsError> {
     if env::var_os(name).is_none() { Ok(default) } else { parsed(name, "a port") }
 }
 
+/// The binary of guard and agent. By the name that it was started by: once another one has taken that name, the kernel calls
+/// this one deleted.
+fn agent_path() -> PathBuf {
+    let own = || env::current_exe().unwrap_or_else(|_| PathBuf::from(names::AGENT_PATH));
+    env::var_os("PGHA_AGENT").map_or_else(own, PathBuf::from)
+}
+
 impl Layout {
     /// As the environment says, else as the pod template has it.
     pub fn from_env() -> Self {
@@ -113,6 +122,7 @@ impl Layout {
             sockets: or("PGHA_SOCKET_DIR", names::SOCKET_DIR),
             secrets: or("PGHA_SECRETS_DIR", names::SECRETS_DIR),
             binaries: or("PGHA_BIN_DIR", ""),
+            agents: agent_path().parent().map_or_else(|| PathBuf::from(names::AGENT_DIR), Path::to_owned),
         }
     }
 
@@ -131,8 +141,6 @@ impl Layout {
 impl GuardSettings {
     /// From the environment.
     pub fn from_env() -> Result<Self, SettingsError> {
-        let own = env::current_exe()
-            .map_or_else(|_| names::AGENT_PATH.to_owned(), |path| path.to_string_lossy().into_owned());
         // The family of the pod's own address: where that is IPv6, IPv4 may not exist, and the other way round.
         let unspecified = match parsed::<IpAddr>(names::env::POD_IP, "an address")? {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -142,7 +150,7 @@ impl GuardSettings {
             volume: Layout::from_env().volume,
             termination_log: or("PGHA_TERMINATION_LOG", "/dev/termination-log"),
             listen: SocketAddr::new(unspecified, port("PGHA_REST_PORT", names::REST_PORT)?),
-            agent: vec![own, "agent".to_owned()],
+            agent: vec![agent_path().to_string_lossy().into_owned(), "agent".to_owned()],
         })
     }
 }

@@ -78,8 +78,12 @@ pub struct Desired {
     pub durability: Durability,
     /// PostgreSQL's major version; PG_VERSION and the binaries must match it (A26).
     pub postgres_major: u32,
-    /// Hash of the pod template; pods whose annotation differs are rolled by the holder (P23).
+    /// Hash of the pod template without the agent; pods whose annotation differs are rolled by the holder (P23).
     pub template_hash: String,
+    /// The agent that every pod is to run, put in the running one's place under a running postgres (A8). `None` in a
+    /// document of before there was such an exchange: whatever runs stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentBinary>,
     /// PostgreSQL settings of the user; those that the cluster owns are not among them.
     pub parameters: BTreeMap<String, String>,
     /// pg_hba lines of the user, after the agent's own part.
@@ -88,6 +92,17 @@ pub struct Desired {
     pub bootstrap: BootstrapSpec,
     /// Timings and choices of the failover.
     pub failover: FailoverSpec,
+}
+
+/// An agent, and where its binary is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentBinary {
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the binary, in lower-case hexadecimal.
+    pub sha256: String,
+    /// ConfigMaps that hold the gzipped binary, cut in this order.
+    pub chunks: Vec<String>,
 }
 
 /// How the database is made.

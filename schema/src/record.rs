@@ -10,7 +10,8 @@ use crate::desired::SyncMode;
 use crate::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use crate::lsn::{Lsn, TimelineId};
 
-/// Format of the record that this build writes; a reader refuses a higher one.
+/// Highest format of the record that this build reads and can write; a reader refuses a higher one. A holder writes it
+/// only once every recorded member's agent says that it reads it (A8).
 pub const RECORD_FORMAT: u32 = 1;
 /// How many eras the record keeps; a member of an older one is re-cloned (A3).
 pub const ERAS_KEPT: usize = 32;
@@ -18,7 +19,7 @@ pub const ERAS_KEPT: usize = 32;
 /// The record of who leads, who may follow, and which positions count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Format number, [`RECORD_FORMAT`].
+    /// Format number, at most [`RECORD_FORMAT`].
     pub format: u32,
     /// Uid of the cluster's anchor: which cluster this record belongs to.
     pub anchor_uid: String,
@@ -53,6 +54,9 @@ pub struct Record {
     /// The one member that may restart its postgres now, for a parameter that needs it (P23).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPermit>,
+    /// The one pod whose agent may be exchanged now (A8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangePermit>,
     /// Every member that the holder knows, by identity of its data.
     pub members: BTreeMap<MemberId, MemberEntry>,
     /// What the holder keeps to (A6): a candidate waits this long; 0 in a record that nobody ever held.
@@ -145,6 +149,15 @@ pub struct RestartPermit {
     pub generation: u64,
 }
 
+/// Permission to exchange one pod's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangePermit {
+    /// Whose.
+    pub pod: String,
+    /// SHA-256 of the binary that it shall run.
+    pub sha256: String,
+}
+
 /// What the holder knows of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberEntry {
@@ -174,6 +187,7 @@ impl Record {
             degraded: false,
             switchover: None,
             restart: None,
+            exchange: None,
             members: BTreeMap::new(),
             lease_duration_ms: 0,
             fence_after_ms: 0,

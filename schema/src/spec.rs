@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::desired::{BootstrapSpec, DESIRED_FORMAT, Desired, FailoverSpec, RunState};
+use crate::desired::{AgentBinary, BootstrapSpec, DESIRED_FORMAT, Desired, FailoverSpec, RunState};
 use crate::duration::Duration;
 use crate::resource::{ClusterSpec, Failover, schema};
 use crate::tf::{Attribute, Nesting, Shape};
@@ -48,6 +48,7 @@ impl ClusterSpec {
         generation: u64,
         anchor_uid: &str,
         template_hash: &str,
+        agent: Option<AgentBinary>,
         state: RunState,
     ) -> Desired {
         Desired {
@@ -61,6 +62,7 @@ impl ClusterSpec {
             durability: self.durability,
             postgres_major: self.postgres_version.major,
             template_hash: template_hash.to_owned(),
+            agent,
             parameters: self.parameters.clone(),
             pg_hba: self.pg_hba.clone(),
             bootstrap: BootstrapSpec {

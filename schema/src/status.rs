@@ -51,6 +51,30 @@ pub struct ClusterStatus {
     pub instances: BTreeMap<String, InstanceStatus>,
     /// Version of the holder's agent.
     pub agent_version: String,
+    /// A newer agent that did not come up healthy in one of the pods, so that no further one gets it (A8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_refused: Option<PodRefusal>,
+}
+
+/// An agent's binary that was tried in a container and taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRefusal {
+    /// SHA-256 of the binary.
+    pub sha256: String,
+    /// Generation of the desired document that asked for it: the same binary is tried again only for a newer one.
+    pub generation: u64,
+    /// What was wrong with it, for people.
+    pub why: String,
+}
+
+/// The same with its pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRefusal {
+    /// Where it was tried.
+    pub pod: String,
+    /// What.
+    #[serde(flatten)]
+    pub refusal: AgentRefusal,
 }
 
 impl ClusterStatus {
@@ -96,6 +120,12 @@ pub struct InstanceStatus {
     /// Its node.
     #[serde(default)]
     pub node: String,
+    /// Version of its agent; empty while nothing is heard from it.
+    #[serde(default)]
+    pub agent_version: String,
+    /// SHA-256 of that agent's binary.
+    #[serde(default)]
+    pub agent_sha256: String,
 }
 
 /// PostgreSQL's role of an instance.
@@ -203,6 +233,19 @@ pub struct AgentReport {
     pub activity: Vec<String>,
     /// Version of the agent.
     pub agent_version: String,
+    /// SHA-256 of the agent's binary.
+    #[serde(default)]
+    pub agent_sha256: String,
+    /// The newer agent that was tried here and taken back, for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_refused: Option<AgentRefusal>,
+    /// Highest format of the record that this agent reads; one that does not say reads the first (A8).
+    #[serde(default = "first_format")]
+    pub reads_record: u32,
+}
+
+fn first_format() -> u32 {
+    1
 }
 
 #[cfg(test)]
@@ -226,6 +269,7 @@ mod tests {
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),
+            agent_refused: None,
         }
     }
 

@@ -24,6 +24,7 @@ mod report;
 mod runner;
 mod scene;
 mod storage;
+mod upgrade;
 mod versions;
 mod workloads;
 
@@ -56,6 +57,7 @@ fn main() {
         plan("create", create::cases()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),
+        plan("upgrade", upgrade::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

@@ -12,6 +12,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Reason};
 use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSeen, ordinal_of};
 use crate::sync_names::Pair;
+use crate::upgrade;
 
 /// The identity of a desired document.
 pub(crate) fn identity(desired: &DesiredSeen) -> Acknowledged {
@@ -45,6 +46,7 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
         activity: activity(reason),
         instances: instances(seen, record, primary),
         agent_version: seen.me.agent_version.clone(),
+        agent_refused: seen.wish().and_then(|wish| upgrade::refused_anywhere(seen, wish)),
     };
     cycle.push(Action::WriteStatus { status: Box::new(status) });
 }
@@ -68,6 +70,7 @@ pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
         activity: Vec::new(),
         instances: BTreeMap::new(),
         agent_version: seen.me.agent_version.clone(),
+        agent_refused: None,
     };
     cycle.push(Action::WriteStatus { status: Box::new(status) });
 }
@@ -107,6 +110,7 @@ fn in_force(seen: &Observation, record: &Record, primary: &PrimarySeen, wish: &D
         && members
         && rolled
         && record.restart.is_none()
+        && upgrade::in_force(seen, record, wish)
         && sync_in_force(record, primary, wish)
 }
 
@@ -136,6 +140,8 @@ fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
         synchronous: false,
         lag_bytes: None,
         node: seen.me.node.clone(),
+        agent_version: seen.me.agent_version.clone(),
+        agent_sha256: seen.agent.sha256.clone(),
     }
 }
 
@@ -157,5 +163,7 @@ fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) 
         state,
         lag_bytes: sender.map(|sender| sender.flushed_lsn.behind(primary.current_lsn).0),
         node: seen.pods.get(pod).and_then(|at| at.node.clone()).unwrap_or_default(),
+        agent_version: report.map(|report| report.agent_version.clone()).unwrap_or_default(),
+        agent_sha256: report.map(|report| report.agent_sha256.clone()).unwrap_or_default(),
     }
 }

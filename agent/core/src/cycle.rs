@@ -7,6 +7,7 @@ use crate::failsafe::Rivals;
 use crate::lease;
 use crate::observation::{LeaseRead, Observation, WriteOutcome};
 use crate::timing::Timing;
+use crate::upgrade;
 
 /// When nothing else is due, look again after this.
 const IDLE_WAKE_MS: u64 = 1_000;
@@ -92,7 +93,8 @@ impl<'a> Cycle<'a> {
         true
     }
 
-    pub fn finish(self, reason: Reason) -> Decision {
+    pub fn finish(mut self, reason: Reason) -> Decision {
+        upgrade::after_trial(&mut self);
         let fence_at_ms = if self.guarded { lease::fence_at_ms(self.timing, &self.memory) } else { None };
         Decision {
             actions: self.actions,

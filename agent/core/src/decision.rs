@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgha_schema::desired::AgentBinary;
 use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -199,6 +200,25 @@ pub enum Action {
         /// The text.
         message: String,
     },
+    /// Fetch this binary through the API, check its hash, leave it beside the running one. A job.
+    FetchAgent {
+        /// Which.
+        binary: AgentBinary,
+    },
+    /// Have the guard start the fetched binary in this process's place: it ends this process at once, and goes back to it
+    /// unless the new one says within this time that it is well (A8).
+    ExchangeAgent {
+        /// SHA-256 of the binary.
+        sha256: String,
+        /// The desired document that asks for it.
+        generation: u64,
+        /// The time, in milliseconds.
+        within_ms: u64,
+        /// How often it may fail to say so in time before it is refused for good.
+        tries: u32,
+    },
+    /// Tell the guard that this agent, on trial, is well: it stays.
+    StayAgent,
     /// End this process and, by the guard, the container: postgres is down.
     Exit,
 }
@@ -339,6 +359,8 @@ pub enum Settling {
     SyncSet,
     /// Pods are rolled or restarted.
     Rolling,
+    /// Agents are exchanged, one after the other (A8).
+    Agents,
 }
 
 /// Why a member may not lead.
@@ -413,6 +435,8 @@ pub struct Memory {
     pub started_ms: Option<u64>,
     /// Starts in a row that never came to answer.
     pub failed_starts: u32,
+    /// The taking back of an agent at this time was told of by an event.
+    pub told_taken_back_ms: Option<u64>,
     /// Standby slots were last advanced then.
     pub slots_set_ms: Option<u64>,
 }

@@ -8,7 +8,7 @@ use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
 use crate::divergence::{self, Course};
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
 use crate::sync_names::Names;
-use crate::{bootstrap, decide, failover, promise, slots};
+use crate::{bootstrap, decide, failover, promise, slots, upgrade};
 
 /// How long a standby that was told to stop waits to be out of V (A21).
 const LEAVE_VOTERS_MS: u64 = 2_000;
@@ -60,6 +60,9 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
         }
         reason => reason,
     };
+    if grounds.is_empty() {
+        upgrade::obey(&mut cycle, &read.record);
+    }
     cycle.finish(reason)
 }
 

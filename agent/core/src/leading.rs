@@ -11,7 +11,9 @@ use crate::observation::{
     StandbySeen, StreamSeen, Unfinished,
 };
 use crate::sync_names::Names;
-use crate::{acknowledge, following, labels, lease, record, rolling, slots, switchover, sync_standbys};
+use crate::{
+    acknowledge, following, labels, lease, record, rolling, slots, switchover, sync_standbys, upgrade,
+};
 
 /// A crashed primary with more WAL than this to replay hands over rather than restart in place (A25).
 const REPLAY_IN_PLACE_BYTES: u64 = 1 << 30;
@@ -26,6 +28,7 @@ pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
     let seen = cycle.seen;
     cycle.memory.candidate_since_ms = None;
     let mut next = record::held_by(&read.record, seen, cycle.timing);
+    next.format = record::format_to_write(seen, &read.record);
     let holder_member = read.record.holder.as_ref().and_then(|holder| holder.member.as_ref());
     let reason = match &seen.data {
         DataSeen::Unknown => Reason::DataUnknown,
@@ -254,6 +257,9 @@ fn serve(
     }
     if rolling::advance(cycle, record, primary, next) {
         return Reason::LeadingSettling(Settling::Rolling);
+    }
+    if upgrade::advance(cycle, record, primary, next, settled) {
+        return Reason::LeadingSettling(Settling::Agents);
     }
     if settled { Reason::Leading } else { Reason::LeadingSettling(Settling::SyncSet) }
 }

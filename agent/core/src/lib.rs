@@ -34,6 +34,7 @@ mod switchover;
 mod sync_names;
 mod sync_standbys;
 pub mod timing;
+pub mod upgrade;
 mod words;
 
 pub use decide::decide;

@@ -13,6 +13,7 @@ use pgha_schema::status::{Acknowledged, AgentReport};
 pub use crate::failsafe::{AckSeen, Acks};
 pub use crate::heartbeat::{HeartbeatSeen, HolderHeard, RefusedSeen};
 pub use crate::promise::{AskedSeen, Promises};
+pub use crate::upgrade::{AgentSeen, RefusedAgent};
 
 /// One snapshot of the world, as one agent sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,8 @@ pub struct Observation {
     pub signals: Signals,
     /// The disk's health.
     pub disk: DiskSeen,
+    /// The agent's own binary.
+    pub agent: AgentSeen,
 }
 
 /// Who this agent is.

@@ -19,7 +19,7 @@ use crate::observation::{LeaseRead, LeaseVersion, Observation, StreamSeen};
 /// A request for a promise older than this is over: its sender asks again.
 const ASKED_COUNTS_MS: u64 = 1_000;
 /// How much longer than a renewal interval a record has to be unchanged before its silent holder is pre-empted.
-const UNRENEWED_MARGIN_MS: u64 = 500;
+pub(crate) const UNRENEWED_MARGIN_MS: u64 = 500;
 
 /// Promises, as far as this member has to do with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! The agent's report of itself, at `GET /status` (A11, A32).
 
+use pgha_schema::record::RECORD_FORMAT;
 use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
 use crate::decision::Decision;
 use crate::observation::{
     DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished,
 };
-use crate::{acknowledge, promise};
+use crate::{acknowledge, promise, upgrade};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -75,6 +76,9 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         template_hash: seen.me.template_hash.clone(),
         activity: activity(seen, decision),
         agent_version: seen.me.agent_version.clone(),
+        agent_sha256: seen.agent.sha256.clone(),
+        agent_refused: upgrade::refused_here(seen),
+        reads_record: RECORD_FORMAT,
     }
 }
 

@@ -51,13 +51,13 @@ fn wanted<'a>(seen: &'a Observation, wish: &'a Desired) -> impl Iterator<Item = 
 }
 
 /// The pod answers and streams.
-fn is_healthy(seen: &Observation, primary: &PrimarySeen, pod: &str) -> bool {
+pub(crate) fn is_healthy(seen: &Observation, primary: &PrimarySeen, pod: &str) -> bool {
     let Some(member) = seen.heard(pod).and_then(|report| report.member.as_ref()) else { return false };
     primary.walsenders.iter().any(|sender| sender.streaming && sender.application_name == member.as_str())
 }
 
 /// Every wanted standby is there, answers and streams.
-fn all_healthy(seen: &Observation, primary: &PrimarySeen, wish: &Desired) -> bool {
+pub(crate) fn all_healthy(seen: &Observation, primary: &PrimarySeen, wish: &Desired) -> bool {
     let mut standbys = 0;
     for (name, pod) in wanted(seen, wish).filter(|(name, _)| **name != seen.me.pod) {
         if pod.deleting || !is_healthy(seen, primary, name) {
@@ -68,7 +68,7 @@ fn all_healthy(seen: &Observation, primary: &PrimarySeen, wish: &Desired) -> boo
     standbys >= wish.replicas
 }
 
-fn votes(seen: &Observation, record: &Record, pod: &str) -> bool {
+pub(crate) fn votes(seen: &Observation, record: &Record, pod: &str) -> bool {
     seen.heard(pod)
         .and_then(|report| report.member.as_ref())
         .is_some_and(|member| record.voters.contains(member))

@@ -62,6 +62,7 @@ impl fmt::Display for Settling {
             Self::Gate => "clients are let in after the next renewal of the Lease",
             Self::SyncSet => "the set of synchronous standbys is changing, or not enough of them stream",
             Self::Rolling => "instances are being restarted in order",
+            Self::Agents => "agents are being exchanged under the running postgres, one after the other",
         })
     }
 }

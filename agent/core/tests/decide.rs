@@ -364,3 +364,93 @@ fn a_primary_that_crashed_on_a_full_disk_gives_way_to_a_voter_with_room() {
     check(&crashed.clone().disk_full().streamed_by(1, true), restarts);
     check(&crashed.disk_full().streamed_by(2, false), restarts);
 }
+
+/// The holder in the middle of an upgrade: it has renewed a moment ago, and nothing else is to be done.
+fn holder_upgrades() -> builders::Seen {
+    seen().primary().held_by_me().renewed_ago(100).new_agent_wished()
+}
+
+const AGENTS: &str = "LeadingSettling(Agents)";
+
+#[test]
+fn agents_are_exchanged_one_by_one_standbys_first_who_votes_later() {
+    let old = holder_upgrades().agent_of(1, "old").agent_of(2, "old");
+    check(&old, &format!("WriteRecord(db-0 era 1 V=[m1] exchange db-2): {AGENTS}"));
+    // Until that one runs it: nothing.
+    check(&old.clone().permitted("db-2"), &format!(": {AGENTS}"));
+    let second = old.agent_of(2, "new");
+    check(&second.clone().permitted("db-2"), &format!("WriteRecord(db-0 era 1 V=[m1]): {AGENTS}"));
+    check(&second, &format!("WriteRecord(db-0 era 1 V=[m1] exchange db-1): {AGENTS}"));
+}
+
+#[test]
+fn a_voter_gives_up_its_agent_only_while_every_standby_streams() {
+    let waits = holder_upgrades().agent_of(1, "old").agent_of(2, "new").streams(&["m1"]);
+    check(&waits, &format!(": {AGENTS}"));
+    // One that does not stream and does not vote loses nothing.
+    let broken = holder_upgrades().agent_of(1, "old").agent_of(2, "old").streams(&["m1"]);
+    check(&broken, &format!("WriteRecord(db-0 era 1 V=[m1] exchange db-2): {AGENTS}"));
+}
+
+#[test]
+fn the_holder_goes_last_right_after_a_renewal_and_before_its_voters_would_miss_it() {
+    let last = holder_upgrades().agent_of(1, "new").agent_of(2, "new");
+    check(&last, &format!("ExchangeAgent(new within 1600, 3 tries): {AGENTS}"));
+    check(&last.clone().renewed_ago(600), &format!(": {AGENTS}"));
+    check(&last.clone().streams(&["m1"]), &format!(": {AGENTS}"));
+    check(&last.clone().not_fetched(), &format!("FetchAgent(new): {AGENTS}"));
+    check(&last.agent_of(1, "old"), &format!("WriteRecord(db-0 era 1 V=[m1] exchange db-1): {AGENTS}"));
+}
+
+#[test]
+fn a_standby_exchanges_its_agent_when_the_holder_permits_it() {
+    let standby = seen().standby().held_by("db-1", "m1").new_agent_wished();
+    check(&standby, ": Following");
+    check(&standby.clone().permitted("db-2"), ": Following");
+    let permitted = standby.permitted("db-0");
+    check(&permitted, "ExchangeAgent(new within 15000, 1 tries): Following");
+    check(&permitted.clone().not_fetched(), "FetchAgent(new): Following");
+    check(&permitted.clone().refused_here(false, 9_000), ": Following");
+    check(&permitted.clone().refused_here(true, 99_000), ": Following");
+    check(
+        &permitted.clone().refused_here(false, 11_000),
+        "ExchangeAgent(new within 15000, 1 tries): Following",
+    );
+    // A newer document asks anew.
+    let again = permitted.refused_here(true, 99_000).wish(|desired| desired.generation = 2);
+    check(&again, "ApplySettings: Following");
+}
+
+#[test]
+fn what_one_pod_has_refused_no_other_gets() {
+    let refused = holder_upgrades().agent_of(1, "old").refused_by(2);
+    check(&refused.clone().permitted("db-2"), &format!("WriteRecord(db-0 era 1 V=[m1]): {AGENTS}"));
+    check(&refused, ": Leading");
+    let last = holder_upgrades().agent_of(1, "new").agent_of(2, "new");
+    check(&last.clone().refused_here(false, 1_000), &format!(": {AGENTS}"));
+    check(&last.refused_here(true, 1_000), ": Leading");
+}
+
+#[test]
+fn a_new_agent_takes_a_running_primary_over_as_it_is_and_stays_once_it_has_renewed() {
+    let new = seen().primary().held_by_me().new_agent_wished().on_trial();
+    let new = new.agent_of(1, "new").agent_of(2, "new");
+    check(&new, "WriteRecord(db-0 era 1 V=[m1]): Leading");
+    check(&new.renewed_ago(50), "StayAgent: Leading");
+}
+
+#[test]
+fn a_new_agent_takes_a_running_standby_over_as_it_is_and_stays_once_it_has_read_the_record() {
+    let new = seen().standby().held_by("db-1", "m1").new_agent_wished().on_trial();
+    check(&new.clone().cached(), "ReadLease, SetSlots { slots: {1: None, 2: None} }: Following");
+    check(&new, "SetSlots { slots: {1: None, 2: None} }, StayAgent: Following");
+}
+
+#[test]
+fn a_new_agent_obeys_the_promise_of_the_one_before() {
+    let promised = seen().standby().held_by("db-1", "m1").voters(&["m0"]).new_agent_wished().on_trial();
+    check(
+        &promised.promised("5").detached(),
+        "SetSlots { slots: {1: None, 2: None} }, StayAgent: HoldsPromise",
+    );
+}

@@ -176,10 +176,11 @@ impl World {
                 self.label(pod, &name, &uid, &resource_version, labels)
             }
             Action::DeletePod { pod: name, uid } => {
-                let target = self.pods.iter().position(|at| at.name == name && at.uid() == uid && at.exists);
-                if let (Some(target), true) = (target, self.api_answers(pod)) {
-                    self.delete_pod(target);
-                }
+                self.delete_pod_of(pod, &name, &uid);
+                went(true, quick)
+            }
+            Action::FetchAgent { .. } | Action::ExchangeAgent { .. } | Action::StayAgent => {
+                self.see_to_agent(pod, action);
                 went(true, quick)
             }
             Action::WriteStatus { status } => {
@@ -199,8 +200,7 @@ impl World {
                 went(answers, quick)
             }
             Action::EmitEvent { message, .. } => {
-                let text = format!("{} event: {message}", self.pods[pod].name);
-                self.say(text);
+                self.say(format!("{} event: {message}", self.pods[pod].name));
                 went(true, 0)
             }
             Action::SetSlots { .. } => went(true, quick),

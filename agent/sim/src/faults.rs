@@ -6,6 +6,7 @@ use pgha_schema::record::Bootstrap;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::exchange::binary;
 use crate::network::End;
 use crate::postgres::{Postgres, Volume};
 use crate::world::{PODS, World};
@@ -87,6 +88,8 @@ pub enum Wish {
     Restart(u64),
     /// Another pod template.
     Template(u64),
+    /// Another agent; the flag: it is broken.
+    Agent(u64, bool),
 }
 
 /// Chooses the next fault.
@@ -203,6 +206,7 @@ impl World {
                     desired.parameters.insert("max_connections".to_owned(), value.to_string());
                 }
                 Wish::Template(value) => desired.template_hash = format!("template-{value}"),
+                Wish::Agent(value, broken) => desired.agent = Some(binary(value, broken)),
             }),
             Fault::DeleteLease => self.api.lease = None,
         }
@@ -255,10 +259,20 @@ impl World {
         self.say("* all faults are over".to_owned());
     }
 
-    fn kill_agent(&mut self, pod: usize) {
+    /// An agent asks for a pod's deletion.
+    pub fn delete_pod_of(&mut self, asking: usize, name: &str, uid: &str) {
+        let target = self.pods.iter().position(|at| at.name == name && at.uid() == uid && at.exists);
+        if let (Some(target), true) = (target, self.api_answers(asking)) {
+            self.delete_pod(target);
+        }
+    }
+
+    /// The guard starts it again, or the one before when it was on trial.
+    pub fn kill_agent(&mut self, pod: usize) {
         if !self.pods[pod].up {
             return;
         }
+        self.take_back(pod, self.api.desired.generation);
         let again = self.now + self.pick(100, 1_500);
         let terminate_ms = self.pods[pod].agent.terminate_ms;
         let fence_at = self.pods[pod].guard_deadline;

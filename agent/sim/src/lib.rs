@@ -12,7 +12,8 @@
 
 pub mod agent;
 pub mod client_oracle;
-pub mod faults;
+pub mod exchange;
+mod faults;
 pub mod invariants;
 pub mod kube_api;
 pub mod mutation;

@@ -209,6 +209,7 @@ impl World {
             } else {
                 DiskSeen::Healthy
             },
+            agent: self.see_agent(pod),
         }
     }
 

@@ -12,6 +12,7 @@ use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
 use pgha_schema::status::AgentReport;
 
+pub use crate::exchange::Binaries;
 use crate::postgres::{Postgres, Volume};
 
 /// A node.
@@ -51,6 +52,8 @@ pub struct Pod {
     pub deleting_until: Option<u64>,
     /// Hash of its template.
     pub template_hash: String,
+    /// Its agents.
+    pub binaries: Binaries,
     /// Nonces that its status shows as ended.
     pub terminated: BTreeSet<ContainerNonce>,
     /// Such a nonce that the kubelet has not reported yet.

@@ -8,6 +8,7 @@ use pgha_schema::desired::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::exchange::binary;
 use crate::faults::{self, Fault};
 use crate::invariants::{Violation, acked_commits_survive, heals};
 use crate::mutation::Mutation;
@@ -45,6 +46,7 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
         durability,
         postgres_major: 18,
         template_hash: "template-0".to_owned(),
+        agent: Some(binary(0, false)),
         parameters: BTreeMap::new(),
         pg_hba: Vec::new(),
         bootstrap: BootstrapSpec {

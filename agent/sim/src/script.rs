@@ -179,6 +179,8 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["freeze-agent", pod, seconds] => Fault::FreezeAgent(index(pod)?, number(seconds)? * 1_000),
         ["delete-lease"] => Fault::DeleteLease,
         ["restart-setting", value] => Fault::Wish(Wish::Restart(number(value)?)),
+        ["agent", value] => Fault::Wish(Wish::Agent(number(value)?, false)),
+        ["broken-agent", value] => Fault::Wish(Wish::Agent(number(value)?, true)),
         ["template", value] => Fault::Wish(Wish::Template(number(value)?)),
         _ => return Err("no such step".to_owned()),
     })
@@ -198,6 +200,12 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
                 .is_some_and(|member| voters.len() == 1 && voters.contains(&member))
                 .then_some(())
                 .ok_or(format!("V is {voters:?}"))
+        }
+        ["agents", number] => {
+            let wanted = crate::exchange::binary(self::number(number)?, false).sha256;
+            let kept = world.api.set_replicas as usize;
+            let others = world.pods.iter().take(kept).find(|pod| pod.binaries.runs != wanted);
+            others.map_or(Ok(()), |pod| Err(format!("{} runs {}", pod.name, pod.binaries.runs)))
         }
         ["no", "voters"] => {
             record.is_some_and(|record| record.voters.is_empty()).then_some(()).ok_or("there are".to_owned())
@@ -225,6 +233,14 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
             let acknowledged = world.api.status.as_ref().and_then(|status| status.acknowledged.as_ref());
             let at = acknowledged.map(|acknowledged| acknowledged.generation);
             (at == Some(world.api.desired.generation)).then_some(()).ok_or(format!("{at:?} is"))
+        }
+        ["refused", number] => {
+            let wanted = crate::exchange::binary(self::number(number)?, true).sha256;
+            let refused = world.api.status.as_ref().and_then(|status| status.agent_refused.as_ref());
+            refused
+                .is_some_and(|refused| refused.refusal.sha256 == wanted)
+                .then_some(())
+                .ok_or(format!("{refused:?}"))
         }
         _ => return Err("no such expectation".to_owned()),
     };

@@ -17,7 +17,7 @@ use crate::invariants::{Violation, acked_commits_survive, unable_to_acknowledge_
 use crate::kube_api::KubeApi;
 use crate::mutation::Mutation;
 use crate::network::{End, Network};
-use crate::pod::{Agent, Node, Pod};
+use crate::pod::{Agent, Binaries, Node, Pod};
 use crate::postgres::{Postgres, Process, Volume};
 
 /// Milliseconds of one step.
@@ -67,6 +67,7 @@ impl World {
         let names = Names::new("db");
         let kept = desired.replicas as usize + 1;
         let hash = desired.template_hash.clone();
+        let binaries = Binaries::new(desired.agent.as_ref().map_or("", |binary| binary.sha256.as_str()));
         let nodes = (0..PODS)
             .map(|_| Node {
                 boot: 1,
@@ -76,7 +77,7 @@ impl World {
             })
             .collect();
         let pods = (0..PODS)
-            .map(|ordinal| new_pod(ordinal, names.pod(ordinal as u32), ordinal < kept, &hash))
+            .map(|at| new_pod(at, names.pod(at as u32), at < kept, &hash, binaries.clone()))
             .collect();
         Self {
             now: 0,
@@ -312,6 +313,7 @@ impl World {
     pub fn new_pod_object(&mut self, pod: usize) {
         let start = self.now + self.rng.random_range(200..1_500);
         let hash = self.api.desired.template_hash.clone();
+        let newest = self.newest_agent();
         let at = &mut self.pods[pod];
         at.exists = true;
         at.incarnation += 1;
@@ -320,6 +322,7 @@ impl World {
         at.terminated.clear();
         at.ended = None;
         at.template_hash = hash;
+        at.binaries = Binaries::new(&newest);
         at.start_at = Some(start);
     }
 
@@ -347,6 +350,7 @@ impl World {
             (self.now + self.rng.random_range(20..800), self.now + self.rng.random_range(900..3_000));
         let at = &mut self.pods[pod];
         at.up = false;
+        at.binaries.container_ends();
         at.postgres = Postgres::Down;
         at.agent = Agent::new(u64::MAX);
         at.guard_deadline = None;
@@ -475,7 +479,7 @@ fn differs(before: &Record, after: &Record) -> bool {
         || before.release != after.release
 }
 
-fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str) -> Pod {
+fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str, binaries: Binaries) -> Pod {
     Pod {
         ordinal,
         name,
@@ -485,6 +489,7 @@ fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str) -> Pod {
         labels: BTreeMap::new(),
         deleting_until: None,
         template_hash: hash.to_owned(),
+        binaries,
         terminated: std::collections::BTreeSet::new(),
         ended: None,
         up: false,

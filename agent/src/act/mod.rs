@@ -136,6 +136,17 @@ impl Agent {
                 self.emit_event(*warning, reason, message);
                 Ok(())
             }
+            Action::FetchAgent { binary } => {
+                self.fetch_agent(binary);
+                Ok(())
+            }
+            Action::ExchangeAgent { sha256, generation, within_ms, tries } => {
+                self.exchange_agent(sha256, *generation, *within_ms, *tries).await
+            }
+            Action::StayAgent => {
+                self.guard.ask(crate::guard::message::Command::Healthy).await?;
+                Ok(())
+            }
             Action::Exit => {
                 self.guard.ask(crate::guard::message::Command::Exit).await?;
                 Ok(())

@@ -4,18 +4,20 @@
 //! pieces together, and a restarted agent knows all from the first line.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Number of the format; the guard of a container stays while agents come and go, so a reader refuses a higher one.
-pub const PROTOCOL: u32 = 1;
+/// Highest number of the format that this build speaks. The guard of a container stays while agents come and go (A8), so a
+/// request carries the number with which its command came: an older guard then refuses only what it can't do.
+pub const PROTOCOL: u32 = 2;
 /// No message is longer: a guard must not be made to hold more.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// Agent to guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// [`PROTOCOL`].
+    /// With which format its command came: [`Command::format`].
     pub v: u32,
     /// Counts the requests of one agent; comes back in [`State::answered`].
     pub id: u64,
@@ -51,6 +53,43 @@ pub enum Command {
     Fence,
     /// Everything is done: kill what is left and end the container.
     Exit,
+    /// Start this program in the asking agent's place, and go back unless it sends `Healthy` in time (format 2).
+    Exchange {
+        /// Its path, beside the running agent's.
+        program: PathBuf,
+        /// SHA-256 of it: what is refused is known by it.
+        sha256: String,
+        /// Generation of the desired document that asks: another one may ask for a refused program again.
+        generation: u64,
+        /// So long it has, in milliseconds.
+        within_ms: u64,
+        /// So often it may fail to be healthy in time until it is refused for good; a crash is for good at once.
+        tries: u32,
+    },
+    /// The agent on trial has looked at the world, and its loop turns: it stays (format 2).
+    Healthy,
+}
+
+impl Command {
+    /// The format with which this command came.
+    pub fn format(&self) -> u32 {
+        match self {
+            Self::Beat
+            | Self::Start { .. }
+            | Self::Signal { .. }
+            | Self::Deadline { .. }
+            | Self::Fence
+            | Self::Exit => 1,
+            Self::Exchange { .. } | Self::Healthy => 2,
+        }
+    }
+}
+
+impl Request {
+    /// The request with this number.
+    pub fn new(id: u64, command: Command) -> Self {
+        Self { v: command.format(), id, command }
+    }
 }
 
 /// Signals that a postmaster understands.
@@ -92,6 +131,29 @@ pub struct State {
     pub fences: u64,
     /// SIGTERM came: hand over, stop, and send `Exit`.
     pub terminating: bool,
+    /// The agent that is told this is on trial.
+    #[serde(default)]
+    pub on_trial: bool,
+    /// The last agent that was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
+}
+
+/// An agent that did not become healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// SHA-256 of its program.
+    pub sha256: String,
+    /// Generation of the desired document that asked for it.
+    pub generation: u64,
+    /// What was wrong, for people.
+    pub why: String,
+    /// When, in milliseconds since boot.
+    pub at_ms: u64,
+    /// How often by now.
+    pub tries: u32,
+    /// It is not tried again for this document.
+    pub for_good: bool,
 }
 
 /// How a postmaster ended.
@@ -163,9 +225,17 @@ mod tests {
             Command::Deadline { at_ms: None },
             Command::Fence,
             Command::Exit,
+            Command::Exchange {
+                program: "/x/new".into(),
+                sha256: "ab".into(),
+                generation: 3,
+                within_ms: 1_500,
+                tries: 3,
+            },
+            Command::Healthy,
         ];
         for (id, command) in commands.into_iter().enumerate() {
-            let request = Request { v: PROTOCOL, id: id as u64, command };
+            let request = Request::new(id as u64, command);
             let line = String::from_utf8(to_line(&request)).unwrap();
             assert!(line.ends_with('\n') && !line.trim_end().contains('\n'));
             assert_eq!(parse_request(line.trim_end()), Ok(request));
@@ -174,8 +244,27 @@ mod tests {
 
     #[test]
     fn a_request_of_a_newer_format_is_refused() {
-        let error = parse_request(r#"{"v":2,"id":1,"do":"beat"}"#).unwrap_err();
+        let error = parse_request(r#"{"v":3,"id":1,"do":"beat"}"#).unwrap_err();
         assert!(error.contains("newer"), "{error}");
+    }
+
+    /// A guard of format 1 understands these of a newer agent, and refuses the rest by their number.
+    #[test]
+    fn what_older_guards_can_do_is_asked_for_in_their_format() {
+        let of = |command: Command| Request::new(1, command).v;
+        assert_eq!(of(Command::Beat), 1);
+        assert_eq!(of(Command::Start { argv: Vec::new(), writable: true }), 1);
+        assert_eq!(of(Command::Deadline { at_ms: None }), 1);
+        assert_eq!(of(Command::Healthy), 2);
+    }
+
+    #[test]
+    fn a_state_of_an_older_or_newer_guard_is_understood() {
+        let older = r#"{"v":1,"answered":0,"nonce":"n","clearing":false,"fences":0,"terminating":false}"#;
+        let state: State = serde_json::from_str(older).unwrap();
+        assert_eq!((state.v, state.on_trial, state.taken_back), (1, false, None));
+        let newer = older.replace("\"v\":1", "\"v\":9,\"unheard_of\":[1]");
+        assert_eq!(serde_json::from_str::<State>(&newer).unwrap().v, 9);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //!                            └── postgres (straight to the container's stderr)
 //! ```
 //! It is small and has one thread, so that it can fence when the agent can't: at the deadline that the agent has
-//! not moved, everything in the container but guard and agent is killed (A7).
+//! not moved, everything in the container but guard and agent is killed (A7). It also puts another agent in the running
+//! one's place, and goes back when that does not come up healthy (`exchange.rs`).
 
+mod exchange;
 pub mod kill;
 pub mod message;
 mod spawn;
@@ -26,6 +28,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::boottime::now_ms;
 use crate::settings::GuardSettings;
+use exchange::Trial;
 use message::{Command, Exit, Lines, PROTOCOL, Request, State};
 
 /// Between SIGQUIT and SIGKILL of a fence: a backend that is healthy leaves in less, and none gets more (A7).
@@ -54,6 +57,10 @@ struct Guard {
     agent: Option<Agent>,
     restart_at_ms: u64,
     restart_delay_ms: u64,
+    /// Another agent is being tried.
+    trial: Option<Trial>,
+    /// The next start of an agent belongs to an exchange: it does not wait.
+    start_at_once: bool,
     /// A fence is under way: SIGKILL is due then.
     kill_at_ms: Option<u64>,
     /// Everything below the guard must go before the next start.
@@ -87,6 +94,8 @@ pub fn run(settings: GuardSettings) -> io::Result<i32> {
         agent: None,
         restart_at_ms: 0,
         restart_delay_ms: RESTART_FIRST_MS,
+        trial: None,
+        start_at_once: false,
         kill_at_ms: None,
         clear_at_ms: None,
         exiting: false,
@@ -141,6 +150,7 @@ impl Guard {
             self.agent
                 .as_ref()
                 .map_or(Some(self.restart_at_ms), |agent| Some(agent.beat_ms + AGENT_SILENCE_MS)),
+            self.trial.as_ref().map(Trial::until_ms),
         ]
         .into_iter()
         .flatten()
@@ -179,6 +189,7 @@ impl Guard {
             log("the agent's loop has stood still: it is started again");
             self.kill_agent();
         }
+        self.end_trial_in_time(now);
         if self.agent.is_none() && self.restart_at_ms <= now && !self.exiting {
             self.start_agent(now);
         }
@@ -236,13 +247,13 @@ impl Guard {
                 self.tell();
             } else if self.agent_pid() == Some(pid) {
                 log(&format!("the agent {pid} ended: code {code:?}, signal {signal:?}"));
-                self.lost_agent(now);
+                self.lost_agent(now, &ended(code, signal));
             }
         }
     }
 
     /// The agent is dead: what it ran itself dies with it, postgres goes on.
-    fn lost_agent(&mut self, now: u64) {
+    fn lost_agent(&mut self, now: u64, how: &str) {
         let Some(agent) = self.agent.take() else { return };
         let parents = kill::parents();
         let mut strays = kill::tree(&parents, self.own_pid);
@@ -256,6 +267,7 @@ impl Guard {
         }
         self.restart_at_ms = now + self.restart_delay_ms;
         self.restart_delay_ms = (self.restart_delay_ms * 2).min(RESTART_MOST_MS);
+        self.exchange_after(now, how);
     }
 
     fn kill_agent(&mut self) {
@@ -266,7 +278,8 @@ impl Guard {
     }
 
     fn start_agent(&mut self, now: u64) {
-        match spawn::agent(&self.settings.agent, &self.listener) {
+        let argv = self.agent_to_start();
+        match spawn::agent(&argv, &self.listener) {
             Ok((pid, socket)) => {
                 self.agent =
                     Some(Agent { pid, socket, lines: Lines::default(), started_ms: now, beat_ms: now });
@@ -277,6 +290,7 @@ impl Guard {
             Err(error) => {
                 log(&format!("the agent can't be started: {error}"));
                 self.restart_at_ms = now + RESTART_MOST_MS;
+                self.exchange_after(now, &format!("it can't be started: {error}"));
             }
         }
     }
@@ -342,6 +356,14 @@ impl Guard {
                 self.fence(now);
                 Ok(())
             }
+            Command::Exchange { program, sha256, generation, within_ms, tries } => {
+                let until_ms = now.saturating_add(within_ms);
+                self.exchange(Trial::new(program, sha256, generation, until_ms, tries))
+            }
+            Command::Healthy => {
+                self.keep_new_agent();
+                Ok(())
+            }
         };
         self.state.answered = request.id;
         self.state.refused = result.err();
@@ -390,5 +412,14 @@ impl Guard {
         if let Some(agent) = &mut self.agent {
             let _ = agent.socket.write_all(&line);
         }
+    }
+}
+
+/// How a process ended, for people.
+fn ended(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("it ended with exit code {code}"),
+        (None, Some(signal)) => format!("it ended by signal {signal}"),
+        (None, None) => "it ended".to_owned(),
     }
 }

@@ -280,6 +280,7 @@ mod tests {
             durability: Durability::Preferred,
             postgres_major: 18,
             template_hash: "t".into(),
+            agent: None,
             parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             pg_hba: Vec::new(),
             bootstrap: BootstrapSpec {

@@ -18,9 +18,11 @@ pub enum Kind {
     Rewind,
     /// CHECKPOINT.
     Checkpoint,
+    /// Another agent's binary on its way.
+    FetchAgent,
 }
 
-const KINDS: [Kind; 4] = [Kind::Initdb, Kind::Clone, Kind::Rewind, Kind::Checkpoint];
+const KINDS: [Kind; 5] = [Kind::Initdb, Kind::Clone, Kind::Rewind, Kind::Checkpoint, Kind::FetchAgent];
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -32,7 +34,7 @@ struct Slot {
 /// The running and the last finished ones.
 #[derive(Debug, Default)]
 pub struct JobTable {
-    slots: [Slot; 4],
+    slots: [Slot; 5],
 }
 
 impl JobTable {
@@ -91,9 +93,14 @@ impl JobTable {
         [Kind::Initdb, Kind::Clone, Kind::Rewind].iter().any(|kind| self.slots[*kind as usize].task.is_some())
     }
 
-    /// As decisions see them.
+    /// State of one.
+    pub fn state(&self, kind: Kind) -> Job {
+        self.slots[kind as usize].state.clone()
+    }
+
+    /// As decisions see those of the data.
     pub fn seen(&self) -> Jobs {
-        let state = |kind: Kind| self.slots[kind as usize].state.clone();
+        let state = |kind: Kind| self.state(kind);
         Jobs {
             initdb: state(Kind::Initdb),
             clone: state(Kind::Clone),

@@ -154,6 +154,9 @@ mod tests {
             template_hash: String::new(),
             activity: Vec::new(),
             agent_version: "1".into(),
+            agent_sha256: String::new(),
+            agent_refused: None,
+            reads_record: 1,
         }
     }
 

@@ -155,6 +155,16 @@ pub fn annotation<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
 
+/// A pod in which nothing runs: it has not come so far, or a container of it ends again and again.
+pub fn runs_nothing(pod: &Json) -> bool {
+    let statuses = pod.pointer("/status/containerStatuses").and_then(Json::as_array);
+    let loops = |status: &Json| {
+        status.pointer("/state/waiting/reason").and_then(Json::as_str) == Some("CrashLoopBackOff")
+    };
+    pod.pointer("/status/phase").and_then(Json::as_str) == Some("Pending")
+        || statuses.is_some_and(|all| all.iter().any(loops))
+}
+
 /// A text inside a ConfigMap.
 pub fn data<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
     object.get("data")?.get(key)?.as_str()

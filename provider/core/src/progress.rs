@@ -24,6 +24,9 @@ pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: 
         return Progress::Done;
     }
     let troubles = trouble::troubles(start, now);
+    if let Some(refused) = status.as_ref().and_then(|status| refused_agent(wish, status)) {
+        return Progress::Failed(refused);
+    }
     let fatal = match wish {
         // Any one pod is enough for a primary.
         Wish::Primary => {
@@ -64,6 +67,19 @@ fn told_by_status(wish: &Wish, status: &ClusterStatus) -> bool {
             false
         }
     }
+}
+
+/// Agents that refuse the wished one do not change their mind: waiting would be in vain (A8).
+fn refused_agent(wish: &Wish, status: &ClusterStatus) -> Option<String> {
+    let Wish::Acknowledged { generation, .. } = wish else { return None };
+    let refused =
+        status.agent_refused.as_ref().filter(|refused| refused.refusal.generation >= *generation)?;
+    Some(format!(
+        "the new agent did not become healthy in pod {} and was taken back: {}. PostgreSQL was not touched, and agent {} \
+         goes on there; no further pod was given the new one. `kubectl logs` of that pod tells more. The next apply tries once \
+         more; so does one with another version of the provider",
+        refused.pod, refused.refusal.why, status.agent_version
+    ))
 }
 
 /// The document of this generation, or a later one, is in force.

@@ -111,3 +111,42 @@ fn the_agent_is_cut_into_chunks_that_fit_a_config_map() {
     assert_eq!(lengths, [1_000_000, 1_000_000, 500_000]);
     assert!(typed.iter().all(|chunk| chunk.immutable == Some(true)));
 }
+
+/// What a newer provider does to running pods hangs on this: with another agent alone it rolls none (A8).
+#[test]
+fn another_agent_rolls_no_pod_and_stands_in_template_document_and_role() {
+    let spec = spec(minimal());
+    let (old, new) = (agent(), render::Agent::new("9.9.9", &"f".repeat(64), 1, &["amd64"]));
+    let inputs = |agent| Inputs::new(&spec, "6f1c0000-0000-0000-0000-000000000001", agent, 1);
+    assert_eq!(render::template_hash(&inputs(&old)), render::template_hash(&inputs(&new)));
+    let elsewhere = render::Agent::new("9.9.9", &"f".repeat(64), 1, &["arm64"]);
+    assert_ne!(
+        render::template_hash(&inputs(&old)),
+        render::template_hash(&inputs(&elsewhere)),
+        "a binary for other machines can't be exchanged in place"
+    );
+    let chunk = format!("pgha-agent-{}-0", "f".repeat(16));
+    let wished = render::document(&inputs(&new)).agent.expect("an agent");
+    assert_eq!((wished.version.as_str(), wished.chunks), ("9.9.9", vec![chunk.clone()]));
+    let objects = render::objects(&inputs(&new));
+    let text = |kind: &str| {
+        let object = objects.iter().find(|object| object["kind"] == kind).expect("rendered");
+        object.to_string()
+    };
+    assert!(text("StatefulSet").contains(&chunk) && text("Role").contains(&chunk));
+}
+
+/// A build without an agent names no ConfigMap, and a rule without names would be one for all.
+#[test]
+fn a_role_without_chunks_reads_no_other_config_map() {
+    let spec = spec(minimal());
+    let none = render::Agent::new("0.1.0", "", 0, &["amd64"]);
+    let role = render::objects(&Inputs::new(&spec, "u", &none, 1))
+        .into_iter()
+        .find(|object| object["kind"] == "Role")
+        .expect("rendered");
+    let of_config_maps = role["rules"].as_array().expect("rules").iter().filter(|rule| {
+        rule["resources"] == serde_json::json!(["configmaps"]) && rule.get("resourceNames").is_none()
+    });
+    assert_eq!(of_config_maps.count(), 0);
+}

@@ -579,7 +579,12 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
         json!({"metadata": {"name": format!("orders-{ordinal}"), "uid": format!("pod-{ordinal}"),
                "annotations": {"pgha/template-hash": "older"}}, "status": {"phase": phase}})
     };
-    world.fake.live.pods = Seen::Known(vec![pod(0, "Running"), pod(1, "Pending")]);
+    // Its template would do, but its agent ends again and again.
+    let mut looping = pod(2, "Running");
+    looping["metadata"]["annotations"] = json!({"pgha/agent-hash": "broken"});
+    looping["status"]["containerStatuses"] =
+        json!([{"name": "postgres", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]);
+    world.fake.live.pods = Seen::Known(vec![pod(0, "Running"), pod(1, "Pending"), looping]);
     let mut json = common::minimal();
     json["postgres_version"] = json!("18.1");
     let config = config(&json);
@@ -601,5 +606,6 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
             _ => None,
         })
         .collect();
-    assert_eq!(deleted, [("Pod orders-1".to_owned(), Some("pod-1".to_owned()))]);
+    let pod = |ordinal: u32| (format!("Pod orders-{ordinal}"), Some(format!("pod-{ordinal}")));
+    assert_eq!(deleted, [pod(1), pod(2)]);
 }

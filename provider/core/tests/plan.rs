@@ -192,7 +192,11 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     let state = state(&common::minimal());
     let plan = made_with(&config, &state, &Facts::default(), "0.2.0");
     assert_eq!(plan.planned.get("agent_version"), &Value::from("0.2.0"));
-    assert!(last_change(&plan).ends_with("agent 0.2.0"));
+    assert_eq!(
+        last_change(&plan),
+        "agent 0.2.0 under the running PostgreSQL, standbys one by one, the primary last: no restart, no switchover"
+    );
+    assert!(plan.diagnostics.is_empty(), "nothing is interrupted: {:?}", plan.diagnostics);
     let older = made_with(&config, &state, &Facts::default(), "0.0.9");
     assert_eq!(older.planned, state, "an older provider leaves a newer agent alone");
     let mut json = common::minimal();

@@ -132,3 +132,39 @@ fn growth_is_done_when_every_bound_claim_has_it_and_fails_when_it_was_refused() 
         matches!(progress(&wish, &now.clone(), &now, 0), Progress::Failed(why) if why.contains("no space"))
     );
 }
+
+#[test]
+fn a_refused_agent_fails_the_wait_for_its_document_at_once_and_no_later_ones() {
+    let mut now = live(3, vec![]);
+    let status = json!({"format": 1, "accepts_writes": true, "primary": "orders-0", "era": 1, "mode": "sync",
+        "degraded": false, "instances": {}, "agent_version": "0.1.0",
+        "agent_refused": {"pod": "orders-2", "sha256": "ab", "generation": 4, "why": "it ended with exit code 3"}});
+    let status = json!({"data": {"status.json": status.to_string()}});
+    now.objects.insert(ObjectKey::new(Kind::ConfigMap, "orders-status"), Seen::Known(status));
+    let wish = |generation| Wish::Acknowledged { generation, sha256: "s".to_owned() };
+    let cause = failed(&wish(4), &now, 0).expect("a failure");
+    assert!(
+        cause.contains("orders-2") && cause.contains("exit code 3") && cause.contains("0.1.0"),
+        "{cause}"
+    );
+    assert_eq!(failed(&wish(5), &now, 0), None, "that was an earlier document's");
+    assert_eq!(failed(&Wish::Streaming { standbys: 2 }, &now, 0), None);
+}
+
+#[test]
+fn a_pod_that_a_broken_agent_keeps_down_is_no_trouble_of_the_agent_that_comes_after_it() {
+    let looping = json!({"phase": "Running", "containerStatuses": [{"name": "postgres", "restartCount": 5,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
+    let made_with = |agent: &str| {
+        let mut pod = pod(0, looping.clone());
+        pod["metadata"]["annotations"]["pgha/agent-hash"] = json!(agent);
+        let mut now = live(1, vec![pod]);
+        let key = ObjectKey::new(Kind::StatefulSet, "orders");
+        if let Some(Seen::Known(set)) = now.objects.get_mut(&key) {
+            set["spec"]["template"]["metadata"]["annotations"]["pgha/agent-hash"] = json!("new");
+        }
+        now
+    };
+    assert!(failed(&Wish::Primary, &made_with("new"), LONG_MS).is_some());
+    assert_eq!(failed(&Wish::Primary, &made_with("old"), LONG_MS), None);
+}

@@ -1,14 +1,12 @@
 //! Applying: create, change, destroy (P16–P21). The core says what to do with each snapshot; here it is done, and a failure
 //! becomes the state that is really in force.
 
-use pgha_agent_bundle::AGENT_GZIP;
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::facts::Facts;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
-use pgha_provider_core::render::Agent;
 use pgha_provider_core::steps::{
     self, Job, Leaving, Steps, build, change, config_for_anchor, copy_record, create_anchor, remake_anchor,
     remove,
@@ -17,7 +15,7 @@ use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
 use serde_json::Value as Json;
 
-use super::carried::{agent, facts, private};
+use super::carried::{Carried, carried, facts, private};
 use super::failure::describe;
 use super::work::Work;
 use crate::engine::{Answer, Apply};
@@ -44,7 +42,7 @@ struct Plan {
     prior: Value,
     config: Json,
     facts: Facts,
-    agent: Agent,
+    carried: &'static Carried,
 }
 
 impl Plan {
@@ -55,7 +53,7 @@ impl Plan {
             config: config_for_anchor(&request.config),
             // The mark of a plan is none of the state's facts.
             facts: Facts { protected: false, ..facts(&request.private) },
-            agent: agent(),
+            carried: carried(),
         })
     }
 
@@ -65,8 +63,8 @@ impl Plan {
             prior: &self.prior,
             config: &self.config,
             facts: &self.facts,
-            agent: &self.agent,
-            gzipped: AGENT_GZIP,
+            agent: &self.carried.agent,
+            gzipped: &self.carried.gzipped,
         }
     }
 }

@@ -4,7 +4,7 @@ use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::import::{import as core_import, parse_id};
 use pgha_schema::resource::Timeouts;
 
-use super::carried::{agent, private};
+use super::carried::{carried, private};
 use super::work::Work;
 use crate::engine::{Answer, Import};
 use crate::live::config::Connector;
@@ -20,6 +20,6 @@ async fn find(request: Import, connector: &Connector) -> Result<Answer, Diagnost
     let (namespace, name) = parse_id(&request.id)?;
     let timeout = Timeouts::default().read();
     let work = Work::new(connector, &namespace, &name, timeout, request.stop).await?;
-    let (state, facts) = core_import(&work.objects().await?, &agent().version)?;
+    let (state, facts) = core_import(&work.objects().await?, &carried().agent.version)?;
     Ok(Answer { state, private: private(&facts), ..Answer::default() })
 }

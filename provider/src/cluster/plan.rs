@@ -6,7 +6,7 @@ use pgha_provider_core::render::{Inputs, objects};
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, schema};
 
-use super::carried::{agent, facts, private};
+use super::carried::{carried, facts, private};
 use crate::engine::{Plan, Planned};
 use crate::live::api::Api;
 use crate::live::config::Connector;
@@ -16,12 +16,12 @@ use crate::live::dry_run::{Extent, refusals};
 const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
 
 pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planned {
-    let agent_version = agent().version;
+    let agent_version = &carried().agent.version;
     let core::Plan { planned, requires_replace, facts, mut diagnostics } = core::plan(&core::Request {
         config: &request.config,
         prior: &request.prior,
         facts: &facts(&request.prior_private),
-        agent_version: &agent_version,
+        agent_version,
     });
     let writes = !planned.is_null() && planned != request.prior && requires_replace.is_empty();
     if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors()) {
@@ -42,9 +42,8 @@ async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Exte
             return None;
         }
     };
-    let agent = agent();
     // An immutable field would be refused whatever its generation, so any number does.
-    let inputs = Inputs::new(&spec, uid, &agent, 1);
+    let inputs = Inputs::new(&spec, uid, &carried().agent, 1);
     let api = Api::new(connection, &spec.namespace);
     refusals(&api, &objects(&inputs), extent).await
 }

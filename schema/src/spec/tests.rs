@@ -86,7 +86,7 @@ fn the_desired_document_carries_the_whole_wish() {
     value["postgres_version"] = json!("16.9");
     value["failover"] = json!({ "max_lag": "16Mi", "ro_max_lag": "1Mi", "lease_duration": "1m" });
     let spec = ClusterSpec::from_value(&value).unwrap();
-    let desired = spec.desired(7, "uid", "hash", RunState::Running);
+    let desired = spec.desired(7, "uid", "hash", None, RunState::Running);
     assert_eq!((desired.generation, desired.postgres_major, desired.replicas), (7, 16, 2));
     assert_eq!(desired.failover.max_lag_bytes, Some(16 * 1024 * 1024));
     assert_eq!(desired.failover.ro_max_lag_bytes, Some(1024 * 1024));

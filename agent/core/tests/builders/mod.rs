@@ -5,19 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_agent_core::decision::{Attempt, Lack, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
-    AckSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen, HolderHeard,
-    Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen,
-    PrimarySeen, Promises, RefusedSeen, SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, Upstream,
-    VolumeSeen, Walsender,
+    AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
+    HolderHeard, Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
+    PostgresSeen, PrimarySeen, Promises, RefusedAgent, RefusedSeen, SettingsSeen, Signals, SlotSeen,
+    StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
-use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode};
+use pgha_schema::desired::{
+    AgentBinary, BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode,
+};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_REPLICA};
 use pgha_schema::peer::RecordVersion;
-use pgha_schema::record::{Bootstrap, EraEntry, Holder, MemberEntry, Record, Release};
-use pgha_schema::status::{Acknowledged, AgentReport, Role};
+use pgha_schema::record::{Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Record, Release};
+use pgha_schema::status::{Acknowledged, AgentRefusal, AgentReport, Role};
 
 const NOW: u64 = 1_000_000;
 const SYSTEM: SystemIdentifier = SystemIdentifier(7);
@@ -41,6 +43,7 @@ pub fn seen() -> Seen {
         durability: Durability::Preferred,
         postgres_major: 18,
         template_hash: "t".into(),
+        agent: None,
         parameters: BTreeMap::new(),
         pg_hba: Vec::new(),
         bootstrap: BootstrapSpec {
@@ -102,6 +105,7 @@ pub fn seen() -> Seen {
         promises: Promises::default(),
         signals: Signals::default(),
         disk: DiskSeen::Healthy,
+        agent: AgentSeen { sha256: "old".into(), exchangeable: true, ..AgentSeen::default() },
     };
     Seen { observation, memory: Memory { names_never_empty: true, ..Memory::default() } }
 }
@@ -524,6 +528,62 @@ impl Seen {
         decision.actions.iter().filter_map(word).collect()
     }
 
+    /// The new agent is wished for, and all three pods are there; this one knows that it is fetched.
+    pub fn new_agent_wished(mut self) -> Self {
+        let binary = AgentBinary { version: "2".into(), sha256: "new".into(), chunks: vec!["c".into()] };
+        self.observation.agent.fetched = Some("new".into());
+        for number in 0..3 {
+            self = self.terminated(number);
+        }
+        for pod in self.observation.pods.values_mut() {
+            pod.terminated.clear();
+        }
+        self.wish(|desired| desired.agent = Some(binary))
+    }
+
+    pub fn not_fetched(mut self) -> Self {
+        self.observation.agent.fetched = None;
+        self
+    }
+
+    /// Another member is heard, with this agent.
+    pub fn agent_of(self, number: u32, sha256: &str) -> Self {
+        self.told_by(number, |report| {
+            report.role = Role::Standby;
+            report.node = format!("node-{number}");
+            report.agent_sha256 = sha256.into();
+        })
+    }
+
+    /// Another member has taken the new agent back.
+    pub fn refused_by(self, number: u32) -> Self {
+        let refusal = AgentRefusal { sha256: "new".into(), generation: 1, why: "it crashed".into() };
+        self.told_by(number, |report| {
+            report.node = format!("node-{number}");
+            report.agent_refused = Some(refusal);
+        })
+    }
+
+    /// The guard here took the new agent back.
+    pub fn refused_here(mut self, for_good: bool, ago_ms: u64) -> Self {
+        let refusal = AgentRefusal { sha256: "new".into(), generation: 1, why: "it hung".into() };
+        self.observation.agent.refused = Some(RefusedAgent { refusal, at_ms: NOW - ago_ms, for_good });
+        self
+    }
+
+    /// The new agent runs here, and is not trusted yet; it has only just started.
+    pub fn on_trial(mut self) -> Self {
+        self.observation.agent.sha256 = "new".into();
+        self.observation.agent.on_trial = true;
+        self.memory = Memory::default();
+        self
+    }
+
+    pub fn permitted(mut self, pod: &str) -> Self {
+        self.read().record.exchange = Some(ExchangePermit { pod: pod.into(), sha256: "new".into() });
+        self
+    }
+
     pub fn told_to_stop(mut self) -> Self {
         self.observation.signals.terminate_ms = Some(NOW);
         self
@@ -574,8 +634,12 @@ fn text(action: &Action) -> String {
             let quorum = if record.quorum > 1 { format!(" q={}", record.quorum) } else { String::new() };
             let degraded = if record.degraded { " degraded" } else { "" };
             let released = if record.release.is_some() { " released" } else { "" };
+            let exchange =
+                record.exchange.as_ref().map_or(String::new(), |at| format!(" exchange {}", at.pod));
             let (era, voters) = (record.era(), voters.join(","));
-            format!("WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released})")
+            format!(
+                "WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released}{exchange})"
+            )
         }
         Action::StartPostgres { role: StartAs::Primary, names } => format!("StartPostgres(primary, {names})"),
         Action::StartPostgres { role: StartAs::Standby { upstream }, names } => {
@@ -590,6 +654,10 @@ fn text(action: &Action) -> String {
             let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
             format!("CreateLease({})", voters.join(","))
         }
+        Action::ExchangeAgent { sha256, within_ms, tries, .. } => {
+            format!("ExchangeAgent({sha256} within {within_ms}, {tries} tries)")
+        }
+        Action::FetchAgent { binary } => format!("FetchAgent({})", binary.sha256),
         other => format!("{other:?}"),
     }
 }

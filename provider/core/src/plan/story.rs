@@ -43,7 +43,8 @@ pub(super) fn tell(
     sentences.online(changes);
     sentences.parameters(prior, planned, changes);
     sentences.growth(changes);
-    sentences.rolling(changes, agent);
+    sentences.rolling(changes);
+    sentences.agent(agent);
     sentences.repair(prior);
     if sentences.all.is_empty() {
         sentences.all.push("finish: the configuration is put in force everywhere".to_owned());
@@ -142,14 +143,21 @@ impl Sentences {
         }
     }
 
-    fn rolling(&mut self, changes: &[Changed], agent: Option<&str>) {
+    fn rolling(&mut self, changes: &[Changed]) {
         let rolls = |one: &&Changed| matches!(one.change, Change::Rolling | Change::RollingMinor);
-        let mut names: Vec<String> = changes.iter().filter(rolls).map(|one| one.path.to_string()).collect();
-        names.extend(agent.map(|version| format!("agent {version}")));
+        let names: Vec<String> = changes.iter().filter(rolls).map(|one| one.path.to_string()).collect();
         if !names.is_empty() {
             self.disruptive(format!(
                 "rolling restart, standbys one by one, a switchover, the old primary last: {}",
                 names.join(", ")
+            ));
+        }
+    }
+
+    fn agent(&mut self, version: Option<&str>) {
+        if let Some(version) = version {
+            self.all.push(format!(
+                "agent {version} under the running PostgreSQL, standbys one by one, the primary last: no restart, no switchover"
             ));
         }
     }

@@ -1,6 +1,6 @@
 //! What keeps pods from running, as the kubelet, the scheduler and the StatefulSet controller tell it.
 
-use pgha_schema::names::ANNOTATION_TEMPLATE_HASH;
+use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH};
 use serde_json::Value as Json;
 
 use crate::live::LiveCluster;
@@ -63,16 +63,19 @@ pub(super) fn troubles(start: &LiveCluster, now: &LiveCluster) -> Vec<Trouble> {
     found
 }
 
-/// A pod of an older template is to be made anew anyway: its trouble may be what the new template mends.
+/// A pod of an older template, or one made with another agent in which nothing runs, is to be made anew anyway: its trouble may be
+/// what the new template mends.
 fn is_current(now: &LiveCluster, pod: &Json) -> bool {
     let set = now.stateful_set();
-    let wanted = set
-        .known()
-        .and_then(|set| object::annotation(set.pointer("/spec/template")?, ANNOTATION_TEMPLATE_HASH));
-    match (wanted, object::annotation(pod, ANNOTATION_TEMPLATE_HASH)) {
-        (Some(wanted), Some(made_from)) => wanted == made_from,
-        _ => true,
-    }
+    let same = |annotation: &str| {
+        let wanted =
+            set.known().and_then(|set| object::annotation(set.pointer("/spec/template")?, annotation));
+        match (wanted, object::annotation(pod, annotation)) {
+            (Some(wanted), Some(made_from)) => wanted == made_from,
+            _ => true,
+        }
+    };
+    same(ANNOTATION_TEMPLATE_HASH) && (same(ANNOTATION_AGENT_HASH) || !object::runs_nothing(pod))
 }
 
 fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {

@@ -30,7 +30,7 @@ fn role(inputs: &Inputs<'_>) -> Json {
     let own = [cluster.to_owned()];
     let pods: Vec<String> = (0..=MAX_ORDINAL).map(|ordinal| names.pod(ordinal)).collect();
     let claims: Vec<String> = (0..=MAX_ORDINAL).map(|ordinal| names.claim(ordinal)).collect();
-    let rules = [
+    let mut rules = vec![
         // A lost Lease is made again by its holder (A4); `create` can't be bound to a name.
         rule(Kind::Lease, &[], &["create", "get", "list", "watch"]),
         rule(Kind::Lease, &own, &["patch", "update"]),
@@ -43,6 +43,11 @@ fn role(inputs: &Inputs<'_>) -> Json {
         rule(Kind::StatefulSet, &own, &["get", "patch"]),
         rule(Kind::Event, &[], &["create", "patch"]),
     ];
+    // The wished agent, which a running one fetches to be exchanged for it (A8). No name would mean every ConfigMap.
+    let chunks = inputs.agent.chunk_names();
+    if !chunks.is_empty() {
+        rules.push(rule(Kind::ConfigMap, &chunks, &["get"]));
+    }
     object(Kind::Role, inputs.metadata(cluster, Component::Agent), json!({"rules": rules}))
 }
 

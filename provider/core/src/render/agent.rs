@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pgha_schema::desired::AgentBinary;
 use pgha_schema::names::{
     APP_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, PREFIX, agent_chunk,
 };
@@ -42,6 +43,16 @@ impl Agent {
     /// The part of the hash that names the chunks.
     pub fn short_hash(&self) -> &str {
         self.sha256.get(..16).unwrap_or(&self.sha256)
+    }
+
+    /// As the desired document names it.
+    pub(super) fn binary(&self) -> AgentBinary {
+        AgentBinary { version: self.version.clone(), sha256: self.sha256.clone(), chunks: self.chunk_names() }
+    }
+
+    /// Nothing of it but where it can run: what remains of a pod template when the agent is exchanged in place.
+    pub(super) fn any(&self) -> Self {
+        Self { architectures: self.architectures.clone(), ..Self::new("", "", 0, &[]) }
     }
 
     /// The names of the chunks' ConfigMaps, in order.

@@ -10,7 +10,8 @@ use crate::object::Kind;
 /// The desired document.
 pub fn document(inputs: &Inputs<'_>) -> Desired {
     let hash = pod::template_hash(inputs);
-    inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, inputs.state)
+    let agent = Some(inputs.agent.binary());
+    inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, agent, inputs.state)
 }
 
 pub(super) fn config_map(inputs: &Inputs<'_>) -> Json {

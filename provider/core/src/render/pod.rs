@@ -20,9 +20,11 @@ const CHUNKS_DIR: &str = "/etc/pgha/agent";
 /// Time for a hand-over and a clean stop; past it the kubelet kills.
 const GRACE_SECONDS: u32 = 60;
 
-/// The hash of the template, the agent included: other pods than those made from it are rolled by the holder.
+/// The hash of the template without the agent: other pods than those made from such a template are rolled by the holder.
+/// The template itself names the newest agent, for pods to come; in those that run the agent is exchanged in place (A8).
 pub fn template_hash(inputs: &Inputs<'_>) -> String {
-    let text = canonical(&unhashed(inputs, ""));
+    let any = inputs.agent.any();
+    let text = canonical(&unhashed(&Inputs { agent: &any, ..inputs.clone() }, ""));
     let mut hash = hex::encode(Sha256::digest(text.as_bytes()));
     hash.truncate(16);
     hash

@@ -1,7 +1,7 @@
 //! A change of a cluster that exists (P6, P16, P17, P18, P23).
 
 use pgha_schema::desired::document_sha256;
-use pgha_schema::names::{ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
+use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
 use pgha_schema::quantity::Quantity;
 use pgha_schema::record::Record;
 use serde_json::Value as Json;
@@ -72,7 +72,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
         let (forced, uid) = (fields(&object), uid_of(live, &object));
         apply(object, forced, uid)
     }));
-    steps.extend(stuck_pods(live, &render::template_hash(&inputs)));
+    steps.extend(stuck_pods(live, &inputs));
     steps.extend(no_budget(job, live));
     steps.push(Step::SaveAnchor);
     let sha256 = document_sha256(&render::document(&inputs).to_text());
@@ -189,13 +189,20 @@ fn is_desired(live: &LiveCluster, object: &Json) -> bool {
     ObjectKey::of(object) == Some(ObjectKey::new(Kind::ConfigMap, live.names.desired()))
 }
 
-/// Pods of an older template in which nothing runs yet: an image that can't be pulled, no node, no Secret. Nobody else
-/// makes them anew while no holder leads, and with `OnDelete` a mended template never reaches them.
-fn stuck_pods(live: &LiveCluster, hash: &str) -> Vec<Step> {
+/// Pods of an older template, or made with another agent, in which nothing runs: an image that can't be pulled, no node, no
+/// Secret, an agent that ends at once. Nobody else makes them anew while no holder leads, and with `OnDelete` a mended
+/// template never reaches them.
+fn stuck_pods(live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Step> {
+    let hash = render::template_hash(inputs);
+    let differs = |pod: &Json, annotation: &str, wanted: &str| {
+        object::annotation(pod, annotation).is_some_and(|other| other != wanted)
+    };
     let pods = live.pods_by_ordinal().into_values();
     let stuck = pods.filter(|pod| {
-        pod.pointer("/status/phase").and_then(Json::as_str) == Some("Pending")
-            && object::annotation(pod, ANNOTATION_TEMPLATE_HASH).is_some_and(|other| other != hash)
+        let pending = pod.pointer("/status/phase").and_then(Json::as_str) == Some("Pending");
+        let other_agent = differs(pod, ANNOTATION_AGENT_HASH, &inputs.agent.sha256);
+        (pending && differs(pod, ANNOTATION_TEMPLATE_HASH, &hash))
+            || (other_agent && object::runs_nothing(pod))
     });
     stuck
         .map(|pod| Step::Delete {

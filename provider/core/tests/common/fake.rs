@@ -229,6 +229,7 @@ impl Fake {
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),
+            agent_refused: None,
         });
         change(&mut status);
         let text = serde_json::to_string(&status).expect("JSON");
@@ -291,6 +292,8 @@ fn streaming() -> InstanceStatus {
         synchronous: false,
         lag_bytes: None,
         node: String::new(),
+        agent_version: String::new(),
+        agent_sha256: String::new(),
     }
 }
 
