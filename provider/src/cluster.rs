@@ -6,14 +6,17 @@ mod failure;
 mod import;
 mod plan;
 mod read;
+mod view;
 mod work;
 
-use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
+use crate::engine::{
+    Answer, Apply, Configure, Deferred, Engine, Import, Looked, Plan, Planned, Read, ReadData, Schemas,
+};
 use crate::live::config::{self, Connector, unknown_attributes};
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::validate;
 use pgha_provider_core::value::Value;
-use pgha_schema::tf::Type;
+use pgha_schema::tf::{Schema, Type};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The provider behind the wire.
@@ -42,6 +45,7 @@ impl ClusterEngine {
         let schemas = Schemas {
             provider: pgha_schema::provider_block::schema(),
             cluster: pgha_schema::resource::schema(),
+            view: pgha_schema::data_source::schema(),
         };
         Self { schemas, cluster_type: schemas.cluster.ty(), link: RwLock::default() }
     }
@@ -159,4 +163,42 @@ impl Engine for ClusterEngine {
             Err(problem) => Answer { diagnostics: problem.into(), ..Answer::default() },
         }
     }
+
+    async fn validate_data(&self, config: Value) -> Diagnostics {
+        validate::attributes(&self.schemas.view.attributes, &config)
+    }
+
+    async fn read_data(&self, request: ReadData) -> Looked {
+        let config_known = request.config.is_wholly_known();
+        let missing = match self.link() {
+            Link::Unknown(_) => Some(Deferred::ProviderUnknown),
+            _ if !config_known => Some(Deferred::ConfigUnknown),
+            Link::Ready(_) | Link::NotConfigured => None,
+        };
+        if let Some(missing) = missing.filter(|_| request.deferral_allowed) {
+            let state = with_unknown_outputs(self.schemas.view, &request.config);
+            return Looked { state, deferred: Some(missing), ..Looked::default() };
+        }
+        match self.connector() {
+            Ok(_) if !config_known => {
+                let detail =
+                    "The host asked to read with arguments that are not known yet. Please report this.";
+                Looked {
+                    diagnostics: Diagnostic::error("Arguments are not known", detail).into(),
+                    ..Looked::default()
+                }
+            }
+            Ok(connector) => view::read(request, &connector).await,
+            Err(problem) => Looked { diagnostics: problem.into(), ..Looked::default() },
+        }
+    }
+}
+
+/// The arguments, and what only a later look can tell.
+fn with_unknown_outputs(schema: &Schema, config: &Value) -> Value {
+    let mut state = config.clone();
+    for attribute in schema.attributes.iter().filter(|attribute| attribute.is_output()) {
+        state.set_at(&attribute.name, Value::Unknown);
+    }
+    state
 }

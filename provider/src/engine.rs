@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 /// The resource type served.
 pub const RESOURCE_TYPE: &str = pgha_schema::resource::TYPE_NAME;
 
+/// The data source served.
+pub const DATA_SOURCE_TYPE: &str = pgha_schema::data_source::TYPE_NAME;
+
 /// The schemas served.
 #[derive(Debug, Clone, Copy)]
 pub struct Schemas {
@@ -17,6 +20,8 @@ pub struct Schemas {
     pub provider: &'static Schema,
     /// [`RESOURCE_TYPE`].
     pub cluster: &'static Schema,
+    /// [`DATA_SOURCE_TYPE`].
+    pub view: &'static Schema,
 }
 
 /// ConfigureProvider.
@@ -100,6 +105,37 @@ pub struct Import {
     pub stop: CancellationToken,
 }
 
+/// ReadDataSource.
+#[derive(Debug)]
+pub struct ReadData {
+    /// What the user wrote.
+    pub config: Value,
+    /// The host can go on without an answer.
+    pub deferral_allowed: bool,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// What a data source tells.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Config with the outputs filled in; null when there is nothing to tell.
+    pub state: Value,
+    /// What the user must hear.
+    pub diagnostics: Diagnostics,
+    /// The answer comes later; the outputs are unknown.
+    pub deferred: Option<Deferred>,
+}
+
+/// What an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// The block's own arguments.
+    ConfigUnknown,
+    /// The provider's configuration.
+    ProviderUnknown,
+}
+
 /// The provider. Calls come concurrently, and every one but `configure` also before or without `configure`.
 #[tonic::async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -129,4 +165,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Finds an existing cluster.
     async fn import(&self, request: Import) -> Answer;
+
+    /// Checks a data source's block, unknowns included, without a network.
+    async fn validate_data(&self, config: Value) -> Diagnostics;
+
+    /// Looks what there is to tell.
+    async fn read_data(&self, request: ReadData) -> Looked;
 }

@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod data_source;
 pub mod desired;
 pub mod docs;
 pub mod duration;
 pub mod extension;
+pub mod functions;
 pub mod ids;
 pub mod lsn;
 pub mod names;

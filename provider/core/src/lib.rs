@@ -24,10 +24,12 @@
 pub mod anchor;
 pub mod check;
 pub mod conflict;
+pub mod connection;
 pub mod defaults;
 pub mod diagnostic;
 pub mod drift;
 pub mod facts;
+pub mod functions;
 pub mod import;
 pub mod live;
 pub mod object;
@@ -42,3 +44,4 @@ pub mod step;
 pub mod steps;
 pub mod validate;
 pub mod value;
+pub mod view;

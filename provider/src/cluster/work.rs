@@ -58,6 +58,11 @@ impl Work {
         self.look(Depth::Troubles).await
     }
 
+    /// A snapshot of what the data source tells of.
+    pub(super) async fn overview(&self) -> Result<LiveCluster, Diagnostic> {
+        self.look(Depth::Overview).await
+    }
+
     async fn look(&self, depth: Depth) -> Result<LiveCluster, Diagnostic> {
         tokio::select! {
             taken = snapshot(&self.api, &self.names, depth) => taken.map_err(|error| error.diagnostic()),

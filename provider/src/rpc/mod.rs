@@ -6,6 +6,8 @@
 mod absent;
 mod answers;
 mod change;
+mod data_source;
+mod functions;
 mod import;
 mod provider_block;
 mod resource;

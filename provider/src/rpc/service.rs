@@ -141,28 +141,33 @@ impl Service for Provider {
         &self,
         request: Request<pb::validate_data_resource_config::Request>,
     ) -> Reply<pb::validate_data_resource_config::Response> {
-        absent::answer("data source", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ValidateDataResourceConfig", &subject, self.validate_data(request)).await
     }
 
     async fn read_data_source(
         &self,
         request: Request<pb::read_data_source::Request>,
     ) -> Reply<pb::read_data_source::Response> {
-        absent::answer("data source", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ReadDataSource", &subject, self.read_data(request)).await
     }
 
     async fn get_functions(
         &self,
         _request: Request<pb::get_functions::Request>,
     ) -> Reply<pb::get_functions::Response> {
-        Ok(Response::new(Default::default()))
+        self.answer("GetFunctions", "", async { Ok(Self::functions()) }).await
     }
 
     async fn call_function(
         &self,
         request: Request<pb::call_function::Request>,
     ) -> Reply<pb::call_function::Response> {
-        absent::answer("function", &request.get_ref().name)
+        let request = request.get_ref();
+        self.answer("CallFunction", &request.name, async { Self::call(request) }).await
     }
 
     async fn validate_ephemeral_resource_config(

@@ -1,7 +1,9 @@
 //! The service around an engine that misbehaves.
 
 use super::Provider;
-use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, RESOURCE_TYPE, Read, Schemas};
+use crate::engine::{
+    Answer, Apply, Configure, Engine, Import, Looked, Plan, Planned, RESOURCE_TYPE, Read, ReadData, Schemas,
+};
 use crate::proto::tfplugin6 as pb;
 use crate::proto::tfplugin6::provider_server::Provider as _;
 use crate::wire;
@@ -20,7 +22,11 @@ struct Awkward {
 #[tonic::async_trait]
 impl Engine for Awkward {
     fn schemas(&self) -> Schemas {
-        Schemas { provider: pgha_schema::provider_block::schema(), cluster: pgha_schema::resource::schema() }
+        Schemas {
+            provider: pgha_schema::provider_block::schema(),
+            cluster: pgha_schema::resource::schema(),
+            view: pgha_schema::data_source::schema(),
+        }
     }
 
     async fn validate_provider(&self, _config: Value) -> Diagnostics {
@@ -56,6 +62,14 @@ impl Engine for Awkward {
 
     async fn import(&self, _request: Import) -> Answer {
         Answer::default()
+    }
+
+    async fn validate_data(&self, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn read_data(&self, _request: ReadData) -> Looked {
+        Looked::default()
     }
 }
 
