@@ -82,8 +82,8 @@ async fn metadata_and_capabilities() -> Result<()> {
     let expected = pb::ServerCapabilities {
         plan_destroy: true,
         get_provider_schema_optional: true,
-        move_resource_state: false,
-        generate_resource_config: false,
+        move_resource_state: true,
+        generate_resource_config: true,
     };
     assert_eq!(metadata.server_capabilities, Some(expected));
     assert_eq!(schemas.server_capabilities, Some(expected));

@@ -39,6 +39,8 @@ async fn the_schema_is_the_golden_one() -> Result<()> {
     for (kind, them) in [
         ("resource_schemas", &schemas.resource_schemas),
         ("data_source_schemas", &schemas.data_source_schemas),
+        ("ephemeral_resource_schemas", &schemas.ephemeral_resource_schemas),
+        ("list_resource_schemas", &schemas.list_resource_schemas),
     ] {
         let them = them.iter().map(|(name, one)| Ok((name.clone(), schema(one)?)));
         printed.insert(kind.to_owned(), Json::Object(them.collect::<Result<_>>()?));

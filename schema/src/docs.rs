@@ -3,8 +3,10 @@
 mod attributes;
 mod function;
 
+use crate::credentials;
 use crate::data_source;
 use crate::functions;
+use crate::list;
 use crate::provider_block;
 use crate::resource;
 use crate::tf::Schema;
@@ -15,6 +17,8 @@ pub fn pages() -> Vec<(String, String)> {
         ("docs/index.md".to_owned(), provider_page()),
         ("docs/resources/ha_cluster.md".to_owned(), resource_page()),
         ("docs/data-sources/ha_cluster.md".to_owned(), data_source_page()),
+        ("docs/ephemeral-resources/ha_credentials.md".to_owned(), credentials_page()),
+        ("docs/list-resources/ha_cluster.md".to_owned(), list_page()),
     ];
     pages.extend(
         functions::functions()
@@ -37,6 +41,10 @@ fn resource_page() -> String {
                     .trim_end(),
             ),
             ("import", include_str!("../../examples/resources/postgres_ha_cluster/import.sh").trim_end()),
+            (
+                "import_by_identity",
+                include_str!("../../examples/resources/postgres_ha_cluster/import-by-identity.tf").trim_end(),
+            ),
         ],
     )
 }
@@ -44,6 +52,21 @@ fn resource_page() -> String {
 fn data_source_page() -> String {
     let example = include_str!("../../examples/data-sources/postgres_ha_cluster/data-source.tf").trim_end();
     page(include_str!("docs/data_source.md"), data_source::schema(), false, &[("example", example)])
+}
+
+fn credentials_page() -> String {
+    let example =
+        include_str!("../../examples/ephemeral-resources/postgres_ha_credentials/ephemeral-resource.tf")
+            .trim_end();
+    let role = include_str!("../../examples/rbac/credentials.yaml").trim_end();
+    let texts = [("example", example), ("role", role)];
+    page(include_str!("docs/ephemeral_resource.md"), credentials::schema(), false, &texts)
+}
+
+fn list_page() -> String {
+    let example = include_str!("../../examples/list-resources/postgres_ha_cluster/list-resource.tfquery.hcl")
+        .trim_end();
+    page(include_str!("docs/list_resource.md"), list::schema(), false, &[("example", example)])
 }
 
 /// The provider block changes no cluster: its attributes have variables instead.

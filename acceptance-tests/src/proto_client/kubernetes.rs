@@ -27,6 +27,8 @@ struct Held {
     forbidden: BTreeSet<String>,
     /// `GET /api/...`, as they came.
     requests: Vec<String>,
+    /// Bearer tokens that came with them.
+    tokens: BTreeSet<String>,
 }
 
 impl FakeApi {
@@ -83,12 +85,21 @@ impl FakeApi {
         self.held().requests.clone()
     }
 
+    /// The bearer tokens that were shown to it.
+    #[must_use]
+    pub fn tokens(&self) -> BTreeSet<String> {
+        self.held().tokens.clone()
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let token = shown.and_then(|text| text.strip_prefix("Bearer ")).map(str::to_owned);
+        self.held().tokens.extend(token);
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
         let (code, json) = self.held().answer(&method, uri.path(), uri.query().unwrap_or_default(), &body);

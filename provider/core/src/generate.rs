@@ -26,7 +26,9 @@ fn attribute(schema: &Attribute, value: &Value) -> Value {
         return Value::Null;
     }
     match (&schema.shape, value) {
-        (Shape::Nested { nesting: Nesting::Single, attributes }, Value::Object(_)) => object(attributes, value),
+        (Shape::Nested { nesting: Nesting::Single, attributes }, Value::Object(_)) => {
+            object(attributes, value)
+        }
         (Shape::Nested { attributes, .. }, Value::List(items)) => {
             Value::List(items.iter().map(|item| object(attributes, item)).collect())
         }

@@ -58,7 +58,11 @@ mod tests {
 
     #[test]
     fn a_state_has_the_identity_of_its_cluster() {
-        let state = Value::object([("name", "db".into()), ("namespace", Value::Unknown), ("replicas", Value::int(2))]);
+        let state = Value::object([
+            ("name", "db".into()),
+            ("namespace", Value::Unknown),
+            ("replicas", Value::int(2)),
+        ]);
         assert_eq!(of(&state), Some(identity(Value::Unknown, "db".into())));
         assert_eq!(of(&Value::Null), None);
     }

@@ -45,10 +45,14 @@ mod tests {
 
     #[test]
     fn a_lease_of_ours_is_a_cluster() {
-        let lease = |namespace: &str, name: &str, label: &str| {
-            json!({"metadata": {"namespace": namespace, "name": name, "labels": {LABEL_INSTANCE: label}}})
-        };
-        let leases = [lease("b", "x", "x"), lease("a", "z", "z"), lease("a", "y", "another"), json!({}), lease("a", "b", "b")];
+        let lease = |namespace: &str, name: &str, label: &str| json!({"metadata": {"namespace": namespace, "name": name, "labels": {LABEL_INSTANCE: label}}});
+        let leases = [
+            lease("b", "x", "x"),
+            lease("a", "z", "z"),
+            lease("a", "y", "another"),
+            json!({}),
+            lease("a", "b", "b"),
+        ];
         let found: Vec<_> = clusters(&leases).iter().map(display_name).collect();
         assert_eq!(found, ["a/b", "a/z", "b/x"]);
     }

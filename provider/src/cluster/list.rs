@@ -7,12 +7,13 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::listing;
+use pgha_provider_core::object::Kind;
 use pgha_schema::identity::ClusterIdentity;
 use tokio_util::sync::CancellationToken;
 
 use super::import;
 use crate::engine::{Answer, Import, List, Listed};
-use crate::live::api::list_leases;
+use crate::live::api::Api;
 use crate::live::config::Connector;
 
 /// How many clusters are read at once.
@@ -36,8 +37,8 @@ async fn find(request: &List, connector: &Connector) -> Result<Vec<ClusterIdenti
     let namespace = request.config.get("namespace").as_str();
     let asked = async {
         let connection = connector.connection().await?;
-        let selector = listing::selector();
-        list_leases(connection, namespace, &selector).await.map_err(|error| match namespace {
+        let api = namespace.map_or_else(|| Api::everywhere(connection), |name| Api::new(connection, name));
+        api.list(Kind::Lease, Some(&listing::selector()), None).await.map_err(|error| match namespace {
             None if error.is_forbidden() => everywhere_forbidden(&error.to_string()),
             _ => error.diagnostic(),
         })
@@ -61,7 +62,12 @@ fn everywhere_forbidden(tried: &str) -> Diagnostic {
     )
 }
 
-async fn one(cluster: ClusterIdentity, whole: bool, connector: Arc<Connector>, stop: CancellationToken) -> Listed {
+async fn one(
+    cluster: ClusterIdentity,
+    whole: bool,
+    connector: Arc<Connector>,
+    stop: CancellationToken,
+) -> Listed {
     let mut listed = Listed {
         identity: Some(listing::identity(&cluster)),
         display_name: listing::display_name(&cluster),
@@ -81,8 +87,10 @@ async fn one(cluster: ClusterIdentity, whole: bool, connector: Arc<Connector>, s
 /// One cluster that can't be read is no reason to list no other.
 fn as_warnings(cluster: &str, problems: &Diagnostics) -> Diagnostics {
     let warning = |problem: &Diagnostic| {
-        Diagnostic::warning(format!("Cluster {cluster} is listed without its configuration"), problem.to_string())
+        Diagnostic::warning(
+            format!("Cluster {cluster} is listed without its configuration"),
+            problem.to_string(),
+        )
     };
     problems.iter().map(warning).collect()
 }
-

@@ -12,7 +12,10 @@ use pgha_schema::identity::{ClusterIdentity, schema as identity_schema};
 impl Provider {
     pub(super) fn identity_schemas() -> pb::get_resource_identity_schemas::Response {
         let schemas = [(RESOURCE_TYPE.to_owned(), schema::identity(identity_schema()))];
-        pb::get_resource_identity_schemas::Response { identity_schemas: schemas.into(), diagnostics: Vec::new() }
+        pb::get_resource_identity_schemas::Response {
+            identity_schemas: schemas.into(),
+            diagnostics: Vec::new(),
+        }
     }
 
     pub(super) fn upgrade_identity(
@@ -37,7 +40,9 @@ pub(super) fn of(state: &Value) -> Result<Option<pb::ResourceIdentityData>, Diag
 
 /// An identity in the protocol's form.
 pub(super) fn to_wire(identity: &Value) -> Result<pb::ResourceIdentityData, Diagnostic> {
-    Ok(pb::ResourceIdentityData { identity_data: Some(encode(identity, &identity_schema().ty(), "identity")?) })
+    Ok(pb::ResourceIdentityData {
+        identity_data: Some(encode(identity, &identity_schema().ty(), "identity")?),
+    })
 }
 
 /// The cluster that the host means.

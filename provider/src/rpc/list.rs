@@ -1,11 +1,12 @@
 //! The list resource: a stream with one event a cluster.
 
-use super::absent::{self, Answers};
-use super::{Provider, broken, decode, encode, identity};
+use super::answers::FromDiagnostics;
+use super::{Provider, absent, broken, decode, encode, identity};
 use crate::engine::{LIST_TYPE, List, Listed};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::to_proto;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::value::Value;
@@ -21,22 +22,18 @@ impl Provider {
         let mut found = self.engine.validate_list(config).await;
         let limit = decode(request.limit.as_ref(), &Type::Number, "limit")?;
         if matches!(&limit, Value::Number(number) if number.as_f64() < 0.0) {
-            found.push(Diagnostic::error("The limit is below zero", "Leave it out, or write how many are wanted at most."));
+            found.push(Diagnostic::error(
+                "The limit is below zero",
+                "Leave it out, or write how many are wanted at most.",
+            ));
         }
         Ok(pb::validate_list_resource_config::Response { diagnostics: to_proto(&found) })
     }
 
-    pub(super) async fn list(&self, request: pb::list_resource::Request) -> Answers<pb::list_resource::Event> {
-        match self.listed(request).await {
-            Ok(events) => events,
-            Err(problems) => absent::one_event(&problems),
-        }
-    }
-
-    async fn listed(
+    pub(super) async fn list(
         &self,
         request: pb::list_resource::Request,
-    ) -> Result<Answers<pb::list_resource::Event>, Diagnostics> {
+    ) -> Result<BoxStream<'static, pb::list_resource::Event>, Diagnostics> {
         known_type(&request.type_name)?;
         let list = List {
             config: decode(request.config.as_ref(), &self.schemas.list.ty(), "configuration")?,
@@ -49,7 +46,7 @@ impl Provider {
             if let Some(state) = &listed.state {
                 listed.diagnostics.extend(broken("state", &check::apply(schema, state, state)));
             }
-            Ok(event(listed, &ty).unwrap_or_else(|problem| failed(&problem)))
+            event(listed, &ty).unwrap_or_else(failed)
         });
         Ok(listed.boxed())
     }
@@ -71,7 +68,6 @@ fn event(listed: Listed, ty: &Type) -> Result<pb::list_resource::Event, Diagnost
     })
 }
 
-fn failed(problem: &Diagnostic) -> pb::list_resource::Event {
-    let diagnostic = to_proto(&problem.clone().into());
-    pb::list_resource::Event { diagnostic, ..Default::default() }
+fn failed(problem: Diagnostic) -> pb::list_resource::Event {
+    FromDiagnostics::from_diagnostics(to_proto(&problem.into()))
 }

@@ -19,6 +19,22 @@ pub fn to_proto(schema: &Schema) -> pb::Schema {
     }
 }
 
+/// The schema of a resource's identity.
+#[must_use]
+pub fn identity(schema: &Schema) -> pb::ResourceIdentitySchema {
+    let part = |part: &Attribute| pb::resource_identity_schema::IdentityAttribute {
+        name: part.name.clone(),
+        r#type: ty(&part.ty()),
+        required_for_import: part.required,
+        optional_for_import: part.optional,
+        description: part.description.clone(),
+    };
+    pb::ResourceIdentitySchema {
+        version: schema.version,
+        identity_attributes: schema.attributes.iter().map(part).collect(),
+    }
+}
+
 /// A function's declaration.
 #[must_use]
 pub fn function(function: &Function) -> pb::Function {

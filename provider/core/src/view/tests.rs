@@ -3,7 +3,7 @@ use pgha_schema::ids::Era;
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::names::{ANNOTATION_RECORD, KEY_STATUS};
 use pgha_schema::record::{EraEntry, Release};
-use pgha_schema::status::{InstanceStatus, Role, STATUS_FORMAT};
+use pgha_schema::status::STATUS_FORMAT;
 use serde_json::json;
 
 use super::*;
@@ -20,35 +20,18 @@ fn record(era: u64) -> Record {
 }
 
 fn status(era: u64) -> ClusterStatus {
-    let instance = |role, state, lag_bytes| InstanceStatus {
-        member: None,
-        role,
-        state,
-        synchronous: role == Role::Standby,
-        lag_bytes,
-        node: "node-as-told".to_owned(),
-    };
-    ClusterStatus {
-        format: STATUS_FORMAT,
-        acknowledged: None,
-        system_identifier: None,
-        accepts_writes: true,
-        stopped: false,
-        primary: Some("orders-1".to_owned()),
-        era: Era(era),
-        timeline: Some(TimelineId(3)),
-        mode: SyncMode::Sync,
-        synchronous_standby_names: String::new(),
-        degraded: false,
-        activity: vec!["waits for orders-2".to_owned()],
-        instances: [
-            ("orders-0".to_owned(), instance(Role::Standby, InstanceState::Streaming, Some(16))),
-            ("orders-1".to_owned(), instance(Role::Primary, InstanceState::Serving, None)),
-            ("orders-10".to_owned(), instance(Role::Standby, InstanceState::Building, None)),
-        ]
-        .into(),
-        agent_version: "0.1.0".to_owned(),
-    }
+    let status = json!({
+        "format": STATUS_FORMAT, "accepts_writes": true, "primary": "orders-1", "era": era, "timeline": 3, "mode": "sync",
+        "degraded": false, "activity": ["waits for orders-2"], "agent_version": "0.1.0",
+        "instances": {
+            "orders-0": {
+                "role": "standby", "state": "streaming", "synchronous": true, "lag_bytes": 16, "node": "node-as-told",
+            },
+            "orders-1": {"role": "primary", "state": "serving", "node": "node-as-told"},
+            "orders-10": {"role": "standby", "state": "building", "node": "node-as-told"},
+        },
+    });
+    serde_json::from_value(status).expect("a status")
 }
 
 fn pod(name: &str, node: &str, ready: &str) -> Json {
