@@ -18,6 +18,7 @@ struct Host {
     connection: Connection,
     provider: pb::Schema,
     cluster: pb::Schema,
+    view: pb::Schema,
 }
 
 impl Host {
@@ -31,6 +32,7 @@ impl Host {
             connection,
             provider: schemas.provider.take().context("no provider schema")?,
             cluster: schemas.resource_schemas.remove(TYPE).context("no resource schema")?,
+            view: schemas.data_source_schemas.remove(TYPE).context("no data source schema")?,
         })
     }
 
@@ -80,15 +82,16 @@ async fn metadata_and_capabilities() -> Result<()> {
     let expected = pb::ServerCapabilities {
         plan_destroy: true,
         get_provider_schema_optional: true,
-        move_resource_state: false,
-        generate_resource_config: false,
+        move_resource_state: true,
+        generate_resource_config: true,
     };
     assert_eq!(metadata.server_capabilities, Some(expected));
     assert_eq!(schemas.server_capabilities, Some(expected));
     let types: Vec<_> = metadata.resources.into_iter().map(|resource| resource.type_name).collect();
     assert_eq!(types, schemas.resource_schemas.keys().cloned().collect::<Vec<_>>());
     assert_eq!(types, [TYPE]);
-    assert!(schemas.data_source_schemas.is_empty() && schemas.functions.is_empty());
+    let views: Vec<_> = metadata.data_sources.into_iter().map(|one| one.type_name).collect();
+    assert_eq!(views, schemas.data_source_schemas.keys().cloned().collect::<Vec<_>>());
     Ok(())
 }
 
@@ -122,7 +125,7 @@ fn sane(path: &str, attributes: &[pb::schema::Attribute]) -> Result<()> {
 #[tokio::test]
 async fn hosts_accept_the_schemas() -> Result<()> {
     let host = Host::start().await?;
-    for schema in [&host.provider, &host.cluster] {
+    for schema in [&host.provider, &host.cluster, &host.view] {
         let block = schema.block.as_ref().context("no block")?;
         assert!(!block.attributes.is_empty());
         sane("", &block.attributes)?;

@@ -2,18 +2,27 @@
 
 mod apply;
 mod carried;
+mod credentials;
 mod failure;
 mod import;
+mod list;
 mod plan;
 mod read;
+mod view;
 mod work;
 
-use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, Read, Schemas};
+use crate::engine::{
+    Answer, Apply, Configure, Deferred, Engine, Import, List, Listed, Looked, Plan, Planned, Read, ReadData,
+    Schemas,
+};
 use crate::live::config::{self, Connector, unknown_attributes};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::generate;
 use pgha_provider_core::validate;
 use pgha_provider_core::value::Value;
-use pgha_schema::tf::Type;
+use pgha_schema::tf::{Schema, Type};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The provider behind the wire.
@@ -42,6 +51,9 @@ impl ClusterEngine {
         let schemas = Schemas {
             provider: pgha_schema::provider_block::schema(),
             cluster: pgha_schema::resource::schema(),
+            view: pgha_schema::data_source::schema(),
+            credentials: pgha_schema::credentials::schema(),
+            list: pgha_schema::list::schema(),
         };
         Self { schemas, cluster_type: schemas.cluster.ty(), link: RwLock::default() }
     }
@@ -67,6 +79,29 @@ impl ClusterEngine {
                 "The host asked for work without ConfigureProvider. Please report this.",
             )),
         }
+    }
+}
+
+impl ClusterEngine {
+    /// What to connect with, or the answer when something is not known yet: later, where the host can wait.
+    fn ready_to_read(&self, schema: &Schema, request: &ReadData) -> Result<Arc<Connector>, Box<Looked>> {
+        let config_known = request.config.is_wholly_known();
+        let missing = match self.link() {
+            Link::Unknown(_) => Some(Deferred::ProviderUnknown),
+            Link::Ready(_) | Link::NotConfigured => (!config_known).then_some(Deferred::ConfigUnknown),
+        };
+        if let Some(missing) = missing.filter(|_| request.deferral_allowed) {
+            let state = with_unknown_outputs(schema, &request.config);
+            return Err(Box::new(Looked { state, deferred: Some(missing), ..Looked::default() }));
+        }
+        let connector = self.connector().and_then(|connector| {
+            if config_known {
+                return Ok(connector);
+            }
+            let detail = "The host asked to read with arguments that are not known yet. Please report this.";
+            Err(Diagnostic::error("Arguments are not known", detail))
+        });
+        connector.map_err(|problem| Box::new(Looked { diagnostics: problem.into(), ..Looked::default() }))
     }
 }
 
@@ -159,4 +194,55 @@ impl Engine for ClusterEngine {
             Err(problem) => Answer { diagnostics: problem.into(), ..Answer::default() },
         }
     }
+
+    async fn validate_data(&self, config: Value) -> Diagnostics {
+        validate::attributes(&self.schemas.view.attributes, &config)
+    }
+
+    async fn read_data(&self, request: ReadData) -> Looked {
+        match self.ready_to_read(self.schemas.view, &request) {
+            Ok(connector) => view::read(request, &connector).await,
+            Err(answer) => *answer,
+        }
+    }
+
+    async fn validate_credentials(&self, config: Value) -> Diagnostics {
+        validate::attributes(&self.schemas.credentials.attributes, &config)
+    }
+
+    async fn open_credentials(&self, request: ReadData) -> Looked {
+        match self.ready_to_read(self.schemas.credentials, &request) {
+            Ok(connector) => credentials::open(request, &connector).await,
+            Err(answer) => *answer,
+        }
+    }
+
+    async fn validate_list(&self, config: Value) -> Diagnostics {
+        validate::attributes(&self.schemas.list.attributes, &config)
+    }
+
+    async fn list(&self, request: List) -> BoxStream<'static, Listed> {
+        match self.connector() {
+            Ok(connector) => list::list(request, connector).await,
+            Err(problem) => only(problem),
+        }
+    }
+
+    fn generate(&self, state: &Value) -> Value {
+        generate::config(state)
+    }
+}
+
+/// A list in which nothing is found.
+fn only(problem: Diagnostic) -> BoxStream<'static, Listed> {
+    stream::iter([Listed { diagnostics: problem.into(), ..Listed::default() }]).boxed()
+}
+
+/// The arguments, and what only a later look can tell.
+fn with_unknown_outputs(schema: &Schema, config: &Value) -> Value {
+    let mut state = config.clone();
+    for attribute in schema.attributes.iter().filter(|attribute| attribute.is_output()) {
+        state.set_at(&attribute.name, Value::Unknown);
+    }
+    state
 }

@@ -1,14 +1,25 @@
 //! What the wire asks of the provider behind it, in the core's words. The protocol's types end before this line.
 
 use crate::private::Private;
+use futures::stream::BoxStream;
 use pgha_provider_core::diagnostic::Diagnostics;
 use pgha_provider_core::path::Path;
 use pgha_provider_core::value::Value;
+use pgha_schema::identity::ClusterIdentity;
 use pgha_schema::tf::Schema;
 use tokio_util::sync::CancellationToken;
 
 /// The resource type served.
 pub const RESOURCE_TYPE: &str = pgha_schema::resource::TYPE_NAME;
+
+/// The data source served.
+pub const DATA_SOURCE_TYPE: &str = pgha_schema::data_source::TYPE_NAME;
+
+/// The ephemeral resource served.
+pub const EPHEMERAL_TYPE: &str = pgha_schema::credentials::TYPE_NAME;
+
+/// The list resource served.
+pub const LIST_TYPE: &str = pgha_schema::list::TYPE_NAME;
 
 /// The schemas served.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +28,12 @@ pub struct Schemas {
     pub provider: &'static Schema,
     /// [`RESOURCE_TYPE`].
     pub cluster: &'static Schema,
+    /// [`DATA_SOURCE_TYPE`].
+    pub view: &'static Schema,
+    /// [`EPHEMERAL_TYPE`].
+    pub credentials: &'static Schema,
+    /// The `config` block of [`LIST_TYPE`].
+    pub list: &'static Schema,
 }
 
 /// ConfigureProvider.
@@ -94,10 +111,67 @@ pub struct Apply {
 /// ImportResourceState.
 #[derive(Debug)]
 pub struct Import {
-    /// What the user gave: `namespace/name`.
-    pub id: String,
+    /// Which cluster.
+    pub cluster: ClusterIdentity,
     /// Cancelled by StopProvider.
     pub stop: CancellationToken,
+}
+
+/// ReadDataSource and OpenEphemeralResource.
+#[derive(Debug)]
+pub struct ReadData {
+    /// What the user wrote.
+    pub config: Value,
+    /// The host can go on without an answer.
+    pub deferral_allowed: bool,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// What a data source or an ephemeral resource tells.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Config with the outputs filled in; null when there is nothing to tell.
+    pub state: Value,
+    /// What the user must hear.
+    pub diagnostics: Diagnostics,
+    /// The answer comes later; the outputs are unknown.
+    pub deferred: Option<Deferred>,
+}
+
+/// What an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// The block's own arguments.
+    ConfigUnknown,
+    /// The provider's configuration.
+    ProviderUnknown,
+}
+
+/// ListResource.
+#[derive(Debug)]
+pub struct List {
+    /// The `config` block.
+    pub config: Value,
+    /// Each cluster's state is wanted too.
+    pub include_resource: bool,
+    /// How many are wanted at most; 0: all.
+    pub limit: i64,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// One cluster that was found; without an identity only what went wrong.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// What it is imported by.
+    pub identity: Option<Value>,
+    /// For people.
+    pub display_name: String,
+    /// Its state, when it is wanted and could be read.
+    pub state: Option<Value>,
+    /// What the user must hear.
+    pub diagnostics: Diagnostics,
 }
 
 /// The provider. Calls come concurrently, and every one but `configure` also before or without `configure`.
@@ -129,4 +203,25 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Finds an existing cluster.
     async fn import(&self, request: Import) -> Answer;
+
+    /// Checks a data source's block, unknowns included, without a network.
+    async fn validate_data(&self, config: Value) -> Diagnostics;
+
+    /// Looks what there is to tell.
+    async fn read_data(&self, request: ReadData) -> Looked;
+
+    /// Checks an ephemeral resource's block, unknowns included, without a network.
+    async fn validate_credentials(&self, config: Value) -> Diagnostics;
+
+    /// Reads credentials.
+    async fn open_credentials(&self, request: ReadData) -> Looked;
+
+    /// Checks a list's `config` block, unknowns included, without a network.
+    async fn validate_list(&self, config: Value) -> Diagnostics;
+
+    /// Finds clusters, each told as soon as it is known.
+    async fn list(&self, request: List) -> BoxStream<'static, Listed>;
+
+    /// What a user would write to get this state.
+    fn generate(&self, state: &Value) -> Value;
 }

@@ -1,18 +1,38 @@
 //! The registry's pages, rendered from the schemas and a template each; a test fails when those in docs/ are stale.
 
-use std::fmt::Write;
+mod attributes;
+mod function;
 
-use serde_json::Value;
-
+use crate::credentials;
+use crate::data_source;
+use crate::functions;
+use crate::list;
 use crate::provider_block;
 use crate::resource;
-use crate::tf::{Attribute, Change, Nesting, Schema, Shape, Type};
+use crate::tf::Schema;
 
-/// docs/resources/ha_cluster.md.
-pub fn resource_page() -> String {
+/// Every page that is rendered: its path in the repository, and its text.
+pub fn pages() -> Vec<(String, String)> {
+    let mut pages = vec![
+        ("docs/index.md".to_owned(), provider_page()),
+        ("docs/resources/ha_cluster.md".to_owned(), resource_page()),
+        ("docs/data-sources/ha_cluster.md".to_owned(), data_source_page()),
+        ("docs/ephemeral-resources/ha_credentials.md".to_owned(), credentials_page()),
+        ("docs/list-resources/ha_cluster.md".to_owned(), list_page()),
+    ];
+    pages.extend(
+        functions::functions()
+            .iter()
+            .map(|one| (format!("docs/functions/{}.md", one.name), function::page(one))),
+    );
+    pages
+}
+
+fn resource_page() -> String {
     page(
         include_str!("docs/resource.md"),
         resource::schema(),
+        true,
         &[
             ("example", include_str!("../../examples/resources/postgres_ha_cluster/resource.tf").trim_end()),
             (
@@ -21,158 +41,56 @@ pub fn resource_page() -> String {
                     .trim_end(),
             ),
             ("import", include_str!("../../examples/resources/postgres_ha_cluster/import.sh").trim_end()),
+            (
+                "import_by_identity",
+                include_str!("../../examples/resources/postgres_ha_cluster/import-by-identity.tf").trim_end(),
+            ),
         ],
     )
 }
 
-/// docs/index.md.
-pub fn provider_page() -> String {
-    let example = include_str!("../../examples/provider/provider.tf").trim_end();
-    page(include_str!("docs/provider.md"), provider_block::schema(), &[("example", example)])
+fn data_source_page() -> String {
+    let example = include_str!("../../examples/data-sources/postgres_ha_cluster/data-source.tf").trim_end();
+    page(include_str!("docs/data_source.md"), data_source::schema(), false, &[("example", example)])
 }
 
-fn page(template: &str, schema: &Schema, texts: &[(&str, &str)]) -> String {
-    let summary = schema.description.split_inclusive(". ").next().unwrap_or_default().trim();
-    let mut page = template
-        .replace("{{ summary }}", summary)
+fn credentials_page() -> String {
+    let example =
+        include_str!("../../examples/ephemeral-resources/postgres_ha_credentials/ephemeral-resource.tf")
+            .trim_end();
+    let role = include_str!("../../examples/rbac/credentials.yaml").trim_end();
+    let texts = [("example", example), ("role", role)];
+    page(include_str!("docs/ephemeral_resource.md"), credentials::schema(), false, &texts)
+}
+
+fn list_page() -> String {
+    let example = include_str!("../../examples/list-resources/postgres_ha_cluster/list-resource.tfquery.hcl")
+        .trim_end();
+    page(include_str!("docs/list_resource.md"), list::schema(), false, &[("example", example)])
+}
+
+/// The provider block changes no cluster: its attributes have variables instead.
+fn provider_page() -> String {
+    let example = include_str!("../../examples/provider/provider.tf").trim_end();
+    page(include_str!("docs/provider.md"), provider_block::schema(), false, &[("example", example)])
+}
+
+fn page(template: &str, schema: &Schema, says_change: bool, texts: &[(&str, &str)]) -> String {
+    let page = template
+        .replace("{{ summary }}", summary(&schema.description))
         .replace("{{ description }}", &schema.description)
-        .replace("{{ schema }}", schema_section(schema).trim_end());
+        .replace("{{ schema }}", attributes::section(schema, says_change).trim_end());
+    filled(page, texts)
+}
+
+/// The first sentence.
+fn summary(description: &str) -> &str {
+    description.split_inclusive(". ").next().unwrap_or_default().trim()
+}
+
+fn filled(mut page: String, texts: &[(&str, &str)]) -> String {
     for (name, text) in texts {
         page = page.replace(&format!("{{{{ {name} }}}}"), text);
     }
     page
-}
-
-fn schema_section(schema: &Schema) -> String {
-    let mut text = String::from("## Schema\n");
-    let says_change = schema.attributes.iter().any(Attribute::is_output);
-    groups(&mut text, "", &schema.attributes, says_change);
-    for (path, attribute) in schema.walk() {
-        if !attribute.attributes().is_empty() {
-            write!(
-                text,
-                "\n<a id=\"nestedatt--{}\"></a>\n### Nested Schema for `{path}`\n",
-                path.replace('.', "--")
-            )
-            .unwrap_or_default();
-            groups(&mut text, &path, attribute.attributes(), says_change);
-        }
-    }
-    text
-}
-
-/// The attributes of one object in the registry's three groups.
-fn groups(text: &mut String, path: &str, attributes: &[Attribute], says_change: bool) {
-    let level = if path.is_empty() { "###" } else { "####" };
-    let required = |attribute: &&Attribute| attribute.required;
-    let optional = |attribute: &&Attribute| attribute.optional;
-    let read_only = |attribute: &&Attribute| attribute.is_output();
-    let mut group = |title: &str, members: Vec<&Attribute>| {
-        if !members.is_empty() {
-            text.push_str(&format!("\n{level} {title}\n\n"));
-            for attribute in members {
-                text.push_str(&line(path, attribute, says_change));
-            }
-        }
-    };
-    group("Required", attributes.iter().filter(required).collect());
-    group("Optional", attributes.iter().filter(optional).collect());
-    group("Read-Only", attributes.iter().filter(read_only).collect());
-}
-
-fn line(path: &str, attribute: &Attribute, says_change: bool) -> String {
-    let mut kind = type_words(&attribute.shape);
-    if attribute.sensitive {
-        kind.push_str(", Sensitive");
-    }
-    if attribute.write_only {
-        kind.push_str(", Write-only");
-    }
-    // The list of choices, if there is one, comes last.
-    let (about, choices) = attribute
-        .description
-        .split_once("\n  - ")
-        .map_or((&*attribute.description, None), |(a, b)| (a, Some(b)));
-    let mut line = format!("- `{}` ({kind}) {about}", attribute.name);
-    if attribute.deprecated.is_some() {
-        line.push_str(" **Deprecated.**");
-    }
-    if let Some(default) = &attribute.default {
-        line.push_str(&format!(" Default: `{}`.", literal(default)));
-    }
-    if !attribute.env.is_empty() {
-        line.push_str(&format!(" Environment: `{}`.", attribute.env.join("`, `")));
-    }
-    // The provider block changes no cluster: its attributes have variables instead.
-    if !attribute.is_output() && !is_object(attribute) && says_change {
-        line.push_str(&format!(" Change: {}.", change_words(attribute.change)));
-    }
-    if !attribute.attributes().is_empty() {
-        let anchor =
-            if path.is_empty() { attribute.name.clone() } else { format!("{path}.{}", attribute.name) };
-        line.push_str(&format!(" (see [below](#nestedatt--{}))", anchor.replace('.', "--")));
-    }
-    if let Some(choices) = choices {
-        line.push_str(&format!("\n  - {choices}"));
-    }
-    line + "\n"
-}
-
-/// What a change of a nested object does is said at its attributes.
-fn is_object(attribute: &Attribute) -> bool {
-    matches!(attribute.shape, Shape::Nested { nesting: Nesting::Single, .. })
-}
-
-fn type_words(shape: &Shape) -> String {
-    match shape {
-        Shape::Leaf(ty) => leaf_words(ty),
-        Shape::Nested { nesting: Nesting::Single, .. } => "Attributes".to_owned(),
-        Shape::Nested { nesting: Nesting::List, .. } => "Attributes List".to_owned(),
-        Shape::Nested { nesting: Nesting::Set, .. } => "Attributes Set".to_owned(),
-        Shape::Nested { nesting: Nesting::Map, .. } => "Attributes Map".to_owned(),
-    }
-}
-
-fn leaf_words(ty: &Type) -> String {
-    match ty {
-        Type::String => "String".to_owned(),
-        Type::Number => "Number".to_owned(),
-        Type::Bool => "Boolean".to_owned(),
-        Type::Dynamic => "Dynamic".to_owned(),
-        Type::List(element) => format!("List of {}", leaf_words(element)),
-        Type::Set(element) => format!("Set of {}", leaf_words(element)),
-        Type::Map(element) => format!("Map of {}", leaf_words(element)),
-        Type::Object { .. } => "Object".to_owned(),
-        Type::Tuple(_) => "Tuple".to_owned(),
-    }
-}
-
-/// A default in the words of Terraform's language.
-fn literal(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(literal).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(items) => {
-            let items: Vec<_> =
-                items.iter().map(|(key, item)| format!("{key} = {}", literal(item))).collect();
-            format!("{{ {} }}", items.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-fn change_words(change: Change) -> &'static str {
-    match change {
-        Change::Nothing => "no cluster is touched",
-        Change::InPlace => "in place",
-        Change::Reload => "reload",
-        Change::ReloadOrRestart => "reload, or ordered restart where PostgreSQL needs it",
-        Change::Rolling => "rolling restart",
-        Change::RollingMinor => "a minor version by rolling restart; another major version is refused",
-        Change::Grow => "grows in place; shrinking is refused",
-        Change::Refused => "refused",
-        Change::Replace => "replaces the cluster",
-    }
 }

@@ -12,11 +12,16 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod credentials;
+pub mod data_source;
 pub mod desired;
 pub mod docs;
 pub mod duration;
 pub mod extension;
+pub mod functions;
+pub mod identity;
 pub mod ids;
+pub mod list;
 pub mod lsn;
 pub mod names;
 pub mod parameters;

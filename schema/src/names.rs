@@ -173,6 +173,11 @@ impl Names {
         digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 
+    /// The name by which the pod with this ordinal is found inside the Kubernetes cluster, whether it is ready or not.
+    pub fn pod_host(&self, ordinal: u32, namespace: &str) -> String {
+        format!("{}.{}.{namespace}.svc", self.pod(ordinal), self.service_pods())
+    }
+
     /// Host of the rw Service inside the Kubernetes cluster.
     pub fn rw_host(&self, namespace: &str) -> String {
         format!("{}.{namespace}.svc", self.service_rw())

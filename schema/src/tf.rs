@@ -271,6 +271,34 @@ impl Schema {
     }
 }
 
+/// A function of the provider: pure, called by position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// Its name, behind `provider::postgres::`.
+    pub name: &'static str,
+    /// What it gives, in a few words.
+    pub summary: &'static str,
+    /// More of it, in Markdown.
+    pub description: &'static str,
+    /// Its arguments in order.
+    pub parameters: Vec<Parameter>,
+    /// Arguments after those, however many.
+    pub variadic: Option<Parameter>,
+    /// What it gives.
+    pub returns: Type,
+}
+
+/// An argument of a [`Function`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub ty: Type,
+    /// What it is for, in Markdown.
+    pub description: &'static str,
+}
+
 fn walk_into<'a>(prefix: &str, attributes: &'a [Attribute], all: &mut Vec<(String, &'a Attribute)>) {
     for attribute in attributes {
         let path =

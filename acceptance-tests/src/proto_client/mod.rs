@@ -5,7 +5,9 @@
 //! provider's codec can't hide behind the same mistake here.
 
 pub mod binary;
+pub mod host;
 pub mod identity;
+pub mod kubernetes;
 pub mod pb;
 pub mod process;
 pub mod values;

@@ -20,6 +20,14 @@ pub fn config(schema: &pb::Schema, given: &Json) -> Result<pb::DynamicValue> {
     dynamic(&object(&block.attributes, given)?)
 }
 
+/// A value as a function gets it: objects and maps are written alike.
+///
+/// # Errors
+/// Never in practice.
+pub fn argument(given: &Json) -> Result<pb::DynamicValue> {
+    dynamic(&plain(given))
+}
+
 /// The null value.
 ///
 /// # Errors

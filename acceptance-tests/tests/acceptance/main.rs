@@ -19,6 +19,7 @@ mod package;
 mod processes;
 mod protection;
 mod quickstart;
+mod reading;
 mod replicas;
 mod report;
 mod runner;
@@ -46,7 +47,7 @@ fn main() {
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", [drift::cases(), report::cases()].concat()),
+        plan("drift", [drift::cases(), report::cases(), reading::cases()].concat()),
         plan("postgres15", versions::cases_15()),
         plan("faults", matrix()),
     ];

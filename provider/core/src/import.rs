@@ -1,5 +1,6 @@
 //! Import: the anchor holds every attribute as the user wrote it, so that the plan after it is empty (P22).
 
+use pgha_schema::identity::ClusterIdentity;
 use pgha_schema::resource::schema;
 
 use crate::anchor::Anchor;
@@ -12,12 +13,15 @@ use crate::plan::{Request, plan};
 use crate::refresh::ready;
 use crate::value::Value;
 
-/// Namespace and name from `namespace/name`.
-pub fn parse_id(id: &str) -> Result<(String, String), Diagnostic> {
+/// Which cluster `namespace/name` means.
+///
+/// # Errors
+/// When it has another form.
+pub fn parse_id(id: &str) -> Result<ClusterIdentity, Diagnostic> {
     let parts: Vec<&str> = id.trim().split('/').collect();
     match parts.as_slice() {
         [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-            Ok(((*namespace).to_owned(), (*name).to_owned()))
+            Ok(ClusterIdentity { namespace: (*namespace).to_owned(), name: (*name).to_owned() })
         }
         _ => Err(Diagnostic::error(
             "The import id has another form",

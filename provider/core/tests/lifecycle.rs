@@ -175,7 +175,8 @@ fn an_imported_cluster_needs_nothing_more() {
     }
     let nothing = import(&LiveCluster::nothing("orders"), "0.1.0").unwrap_err();
     assert!(nothing.summary.contains("There is no cluster called orders"));
-    assert_eq!(parse_id("shop/orders").unwrap(), ("shop".to_owned(), "orders".to_owned()));
+    let parsed = parse_id("shop/orders").unwrap();
+    assert_eq!((&*parsed.namespace, &*parsed.name), ("shop", "orders"));
     for id in ["orders", "a/b/c", "/x", "x/"] {
         assert!(parse_id(id).unwrap_err().detail.contains("namespace/name"), "{id}");
     }

@@ -1,7 +1,7 @@
-//! Import: by `namespace/name`, from what the anchor remembers (P22).
+//! Import: from what the anchor remembers (P22).
 
 use pgha_provider_core::diagnostic::Diagnostic;
-use pgha_provider_core::import::{import as core_import, parse_id};
+use pgha_provider_core::import::import as core_import;
 use pgha_schema::resource::Timeouts;
 
 use super::carried::{carried, private};
@@ -17,9 +17,9 @@ pub(super) async fn import(request: Import, connector: &Connector) -> Answer {
 }
 
 async fn find(request: Import, connector: &Connector) -> Result<Answer, Diagnostic> {
-    let (namespace, name) = parse_id(&request.id)?;
     let timeout = Timeouts::default().read();
-    let work = Work::new(connector, &namespace, &name, timeout, request.stop).await?;
+    let work = Work::new(connector, &request.cluster.namespace, &request.cluster.name, timeout, request.stop)
+        .await?;
     let (state, facts) = core_import(&work.objects().await?, &carried().agent.version)?;
     Ok(Answer { state, private: private(&facts), ..Answer::default() })
 }

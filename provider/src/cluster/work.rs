@@ -58,9 +58,20 @@ impl Work {
         self.look(Depth::Troubles).await
     }
 
+    /// A snapshot of what the data source tells of.
+    pub(super) async fn overview(&self) -> Result<LiveCluster, Diagnostic> {
+        self.look(Depth::Overview).await
+    }
+
     async fn look(&self, depth: Depth) -> Result<LiveCluster, Diagnostic> {
+        let taken = self.within(Box::pin(snapshot(&self.api, &self.names, depth))).await?;
+        taken.map_err(|error| error.diagnostic())
+    }
+
+    /// What a request gives, unless the user or the deadline ends it before.
+    pub(super) async fn within<T>(&self, request: impl Future<Output = T>) -> Result<T, Diagnostic> {
         tokio::select! {
-            taken = snapshot(&self.api, &self.names, depth) => taken.map_err(|error| error.diagnostic()),
+            answer = request => Ok(answer),
             () = self.frame.stop.cancelled() => Err(stopped()),
             () = tokio::time::sleep_until(self.frame.deadline) => Err(too_slow(self.frame.timeout)),
         }

@@ -9,7 +9,7 @@ use pgha_schema::names::MANAGER;
 use serde_json::Value as Json;
 
 use super::config::Connection;
-use super::errors::{LiveError, Verb};
+use super::errors::{EVERYWHERE, LiveError, Verb};
 
 /// How often a request is sent again that the server was too busy for, or that found no server.
 const ATTEMPTS: u32 = 4;
@@ -26,7 +26,7 @@ pub enum Mode {
     DryRun,
 }
 
-/// One namespace of one Kubernetes cluster.
+/// One namespace of one Kubernetes cluster, or all of them, where objects can only be listed.
 #[derive(Clone)]
 pub struct Api {
     connection: Connection,
@@ -39,6 +39,11 @@ impl Api {
     /// The namespace `namespace` through `connection`.
     pub fn new(connection: &Connection, namespace: &str) -> Self {
         Self { connection: connection.clone(), namespace: namespace.to_owned() }
+    }
+
+    /// All namespaces through `connection`.
+    pub fn everywhere(connection: &Connection) -> Self {
+        Self::new(connection, EVERYWHERE)
     }
 
     /// Its name.
@@ -155,12 +160,11 @@ impl Api {
             "" => "/api".to_owned(),
             _ => "/apis".to_owned(),
         };
-        Request::new(format!(
-            "{prefix}/{}/namespaces/{}/{}",
-            kind.api_version(),
-            self.namespace,
-            kind.plural()
-        ))
+        let place = match self.namespace.as_str() {
+            EVERYWHERE => String::new(),
+            namespace => format!("namespaces/{namespace}/"),
+        };
+        Request::new(format!("{prefix}/{}/{place}{}", kind.api_version(), kind.plural()))
     }
 
     /// Sends a request that may be repeated.

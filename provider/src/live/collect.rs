@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use futures::future::{join_all, try_join_all};
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
+use pgha_provider_core::view;
 use pgha_schema::names::{CONTAINER_POSTGRES, Names};
 use serde_json::Value as Json;
 
@@ -20,6 +21,8 @@ const LOG_LINES: i64 = 20;
 /// How much a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
+    /// What the data source tells of: a few objects and the pods.
+    Overview,
     /// The objects, pods and claims.
     Objects,
     /// Events and the logs of crashing containers too: why a wait takes long.
@@ -28,26 +31,42 @@ pub enum Depth {
 
 /// Takes a snapshot. What is missing or forbidden stands in it as such; any other failure is an error, and no snapshot.
 pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveCluster, LiveError> {
-    let keys = LiveCluster::keys(names);
+    let keys = match depth {
+        Depth::Overview => view::keys(names),
+        Depth::Objects | Depth::Troubles => LiveCluster::keys(names),
+    };
     let selector = LiveCluster::selector(names);
     let objects = try_join_all(keys.into_iter().map(|key| async move {
         let seen = seen(api.get(&key).await)?;
         Ok::<_, LiveError>((key, seen))
     }));
     let pods = async { seen(api.list(Kind::Pod, Some(&selector), None).await) };
-    let claims = async { seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await) };
+    let claims = async {
+        match depth {
+            Depth::Overview => Ok(Seen::Known(Vec::new())),
+            Depth::Objects | Depth::Troubles => {
+                seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await)
+            }
+        }
+    };
     let events = async {
         match depth {
-            Depth::Objects => Ok(Vec::new()),
+            Depth::Overview | Depth::Objects => Ok(Vec::new()),
             Depth::Troubles => {
                 Ok(seen(api.list(Kind::Event, None, None).await)?.known().cloned().unwrap_or_default())
             }
         }
     };
+    let identity = async {
+        match depth {
+            Depth::Overview => Ok(None),
+            Depth::Objects | Depth::Troubles => cluster_identity(api).await,
+        }
+    };
     let (objects, pods, claims, events, cluster_id) =
-        futures::try_join!(objects, pods, claims, events, cluster_identity(api))?;
+        futures::try_join!(objects, pods, claims, events, identity)?;
     let logs = match depth {
-        Depth::Objects => BTreeMap::new(),
+        Depth::Overview | Depth::Objects => BTreeMap::new(),
         Depth::Troubles => crash_logs(api, pods.known().map(Vec::as_slice).unwrap_or_default()).await,
     };
     Ok(LiveCluster {

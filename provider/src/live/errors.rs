@@ -47,9 +47,12 @@ impl Verb {
     }
 }
 
+/// Stands for all namespaces, as no name can.
+pub const EVERYWHERE: &str = "";
+
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("can't {} {} in namespace {namespace}", verb.word(), self.what())]
+#[error("can't {} {} in {}", verb.word(), self.what(), self.place())]
 pub struct LiveError {
     /// What was asked.
     pub verb: Verb,
@@ -57,7 +60,7 @@ pub struct LiveError {
     pub kind: Kind,
     /// Which object; empty for a list.
     pub name: String,
-    /// In which namespace.
+    /// In which namespace; [`EVERYWHERE`]: in all.
     pub namespace: String,
     /// Address of the API server.
     pub server: String,
@@ -78,6 +81,13 @@ pub struct FieldConflict {
 }
 
 impl LiveError {
+    fn place(&self) -> String {
+        match self.namespace.as_str() {
+            EVERYWHERE => "all namespaces".to_owned(),
+            namespace => format!("namespace {namespace}"),
+        }
+    }
+
     fn what(&self) -> String {
         if self.name.is_empty() {
             self.kind.plural().to_owned()

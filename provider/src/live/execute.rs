@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::conflict::{self, Conflict};
+use pgha_provider_core::connection::percent_encoded;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::object::{self, Kind, ObjectKey};
@@ -285,18 +286,6 @@ fn expand(template: &str, texts: &BTreeMap<String, String>) -> String {
     }
     filled.push_str(rest);
     filled
-}
-
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics;
 use futures::Stream;
 use futures::stream;
-use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::diagnostic::Diagnostic;
 use std::pin::Pin;
 use tonic::{Response, Status};
 
@@ -29,34 +29,13 @@ pub(super) fn answer<A: FromDiagnostics>(kind: &str, name: &str) -> Result<Respo
     Ok(Response::new(A::from_diagnostics(messages(kind, name))))
 }
 
-/// The resource is there, but can't do that.
-pub(super) fn unable<A: FromDiagnostics>(
-    summary: &str,
-    detail: impl Into<String>,
-) -> Result<Response<A>, Status> {
-    let problem = Diagnostics::from(Diagnostic::error(summary, detail));
-    Ok(Response::new(A::from_diagnostics(diagnostics::to_proto(&problem))))
-}
-
-pub(super) fn list_events(name: &str) -> Answers<pb::list_resource::Event> {
-    let event =
-        pb::list_resource::Event { diagnostic: messages("list resource", name), ..Default::default() };
-    Box::pin(stream::iter([Ok(event)]))
-}
-
-pub(super) fn action_events(name: &str) -> Answers<pb::invoke_action::Event> {
-    let completed = pb::invoke_action::event::Completed { diagnostics: messages("action", name) };
-    let event =
-        pb::invoke_action::Event { r#type: Some(pb::invoke_action::event::Type::Completed(completed)) };
-    Box::pin(stream::iter([Ok(event)]))
-}
-
-pub(super) fn state_chunks(name: &str) -> Answers<pb::read_state_bytes::ResponseChunk> {
-    let chunk = pb::read_state_bytes::ResponseChunk {
-        diagnostics: messages("state store", name),
-        ..Default::default()
-    };
-    Box::pin(stream::iter([Ok(chunk)]))
+/// The same where the answer is a stream.
+pub(super) fn events<E: FromDiagnostics + Send + 'static>(
+    kind: &str,
+    name: &str,
+) -> Result<Response<Answers<E>>, Status> {
+    let event = E::from_diagnostics(messages(kind, name));
+    Ok(Response::new(Box::pin(stream::iter([Ok(event)]))))
 }
 
 fn messages(kind: &str, name: &str) -> Vec<pb::Diagnostic> {

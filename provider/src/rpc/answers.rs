@@ -62,6 +62,43 @@ has_diagnostics!(
     delete_state,
 );
 
+/// One event of a list.
+impl FromDiagnostics for pb::list_resource::Event {
+    fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { diagnostic: diagnostics, ..Default::default() }
+    }
+
+    fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostic
+    }
+}
+
+/// The last event of an action.
+impl FromDiagnostics for pb::invoke_action::Event {
+    fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {
+        use pb::invoke_action::event::{Completed, Type};
+        Self { r#type: Some(Type::Completed(Completed { diagnostics })) }
+    }
+
+    fn diagnostics(&self) -> &[Diagnostic] {
+        match &self.r#type {
+            Some(pb::invoke_action::event::Type::Completed(completed)) => &completed.diagnostics,
+            Some(pb::invoke_action::event::Type::Progress(_)) | None => &[],
+        }
+    }
+}
+
+/// One piece of a stored state.
+impl FromDiagnostics for pb::read_state_bytes::ResponseChunk {
+    fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { diagnostics, ..Default::default() }
+    }
+
+    fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+}
+
 /// Functions have a form of their own for errors.
 impl FromDiagnostics for pb::call_function::Response {
     fn from_diagnostics(diagnostics: Vec<Diagnostic>) -> Self {

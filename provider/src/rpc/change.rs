@@ -1,7 +1,7 @@
 //! Plan and apply. Before an answer leaves, it is judged by the host's own rules: a violation would show as the host's
 //! accusation without any hint at the cause.
 
-use super::{Provider, broken, decode, decode_private, encode, known_type};
+use super::{Provider, broken, decode, decode_private, encode, identity, known_type};
 use crate::engine::{Answer, Apply, Plan, Planned};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::{path, to_proto};
@@ -27,7 +27,10 @@ impl Provider {
             let found = check::plan(self.schemas.cluster, &config, &prior, &state, &requires_replace);
             diagnostics.extend(broken("plan", &found));
         }
+        // What is destroyed has the identity that it had.
+        let identified = if state.is_null() { &prior } else { &state };
         Ok(pb::plan_resource_change::Response {
+            planned_identity: identity::of(identified)?,
             planned_state: Some(encode(&state, ty, "plan")?),
             requires_replace: requires_replace.iter().map(path).collect(),
             planned_private: private.encode(),
@@ -56,6 +59,7 @@ impl Provider {
         let found = check::apply(self.schemas.cluster, expected, &state);
         diagnostics.extend(broken("state", &found));
         Ok(pb::apply_resource_change::Response {
+            new_identity: identity::of(&state)?,
             new_state: Some(encode(&state, ty, "state")?),
             private: private.encode(),
             diagnostics: to_proto(&diagnostics),

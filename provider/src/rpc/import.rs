@@ -1,11 +1,12 @@
-//! Import by id.
+//! Import, by id or by identity.
 
-use super::{Provider, encode, known_type};
+use super::{Provider, encode, identity, known_type};
 use crate::engine::{Answer, Import, RESOURCE_TYPE};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::to_proto;
 use pb::import_resource_state::ImportedResource;
-use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::diagnostic::Diagnostics;
+use pgha_provider_core::import::parse_id;
 
 impl Provider {
     pub(super) async fn import(
@@ -13,11 +14,11 @@ impl Provider {
         request: pb::import_resource_state::Request,
     ) -> Result<pb::import_resource_state::Response, Diagnostics> {
         known_type(&request.type_name)?;
-        if request.id.is_empty() {
-            let detail = "This version of the provider imports by id only: namespace/name.";
-            return Err(Diagnostic::error("No id to import by", detail).into());
-        }
-        let import = Import { id: request.id, stop: self.stop.token() };
+        let cluster = match &request.identity {
+            Some(identity) if identity.identity_data.is_some() => identity::from_wire(identity)?,
+            _ => parse_id(&request.id)?,
+        };
+        let import = Import { cluster, stop: self.stop.token() };
         let Answer { state, private, diagnostics } = self.engine.import(import).await;
         let mut response =
             pb::import_resource_state::Response { diagnostics: to_proto(&diagnostics), ..Default::default() };
@@ -27,7 +28,7 @@ impl Provider {
                 type_name: RESOURCE_TYPE.to_owned(),
                 state: Some(encode(&state, &self.cluster_type, "state")?),
                 private: private.encode(),
-                identity: None,
+                identity: identity::of(&state)?,
             });
         }
         Ok(response)

@@ -6,7 +6,14 @@
 mod absent;
 mod answers;
 mod change;
+mod data_source;
+mod ephemeral;
+mod functions;
+mod generate;
+mod identity;
 mod import;
+mod list;
+mod moved;
 mod provider_block;
 mod resource;
 mod schemas;
@@ -19,7 +26,10 @@ use crate::private::Private;
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::provider_server::ProviderServer;
 use crate::wire::{self, diagnostics};
+use absent::Answers;
 use answers::FromDiagnostics;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use pgha_provider_core::check::Violation;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::value::Value;
@@ -30,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tonic::service::RoutesBuilder;
 use tonic::{Response, Status};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// Go servers take this much; tonic's own limit of 4 MiB would refuse large states.
 const MESSAGE_MAX_BYTES: usize = 256 << 20;
@@ -79,13 +89,6 @@ impl Provider {
         subject: &str,
         call: impl Future<Output = Result<A, Diagnostics>>,
     ) -> Result<Response<A>, Status> {
-        let span = tracing::info_span!(
-            "rpc",
-            tf_rpc = rpc,
-            tf_req_id = self.requests.fetch_add(1, Ordering::Relaxed),
-            tf_resource_type = Some(subject).filter(|name| !name.is_empty()),
-            tf_provider_addr = PROVIDER_ADDRESS,
-        );
         let logged = async {
             let started = Instant::now();
             tracing::trace!("received request");
@@ -102,7 +105,43 @@ impl Provider {
             tracing::trace!(tf_req_duration_ms = started.elapsed().as_millis() as u64, "served request");
             answer
         };
-        Ok(Response::new(logged.instrument(span).await))
+        Ok(Response::new(logged.instrument(self.span(rpc, subject)).await))
+    }
+
+    /// The same for a call that is answered by a stream of events. A panic ends it with an event that says so.
+    async fn events<E: FromDiagnostics + Send + 'static>(
+        &self,
+        rpc: &'static str,
+        subject: &str,
+        call: impl Future<Output = Result<BoxStream<'static, E>, Diagnostics>>,
+    ) -> Result<Response<Answers<E>>, Status> {
+        let broken = move |panic: &str| E::from_diagnostics(diagnostics::to_proto(&panicked(rpc, panic)));
+        let opened = panics::catch(call.instrument(self.span(rpc, subject))).await;
+        let events = match opened {
+            Ok(Ok(events)) => events,
+            Ok(Err(problems)) => {
+                stream::iter([E::from_diagnostics(diagnostics::to_proto(&problems))]).boxed()
+            }
+            Err(panic) => stream::iter([broken(&panic)]).boxed(),
+        };
+        let guarded = stream::unfold(Some(events), move |events| async move {
+            let mut events = events?;
+            match panics::catch(events.next()).await {
+                Ok(event) => Some((Ok(event?), Some(events))),
+                Err(panic) => Some((Ok(broken(&panic)), None)),
+            }
+        });
+        Ok(Response::new(guarded.boxed()))
+    }
+
+    fn span(&self, rpc: &'static str, subject: &str) -> Span {
+        tracing::info_span!(
+            "rpc",
+            tf_rpc = rpc,
+            tf_req_id = self.requests.fetch_add(1, Ordering::Relaxed),
+            tf_resource_type = Some(subject).filter(|name| !name.is_empty()),
+            tf_provider_addr = PROVIDER_ADDRESS,
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Managed resources: what is there, and what is written about it.
 
-use super::{Provider, broken, decode, decode_private, encode, known_type};
+use super::{Provider, broken, decode, decode_private, encode, identity, known_type};
 use crate::engine::{Answer, Read};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::diagnostics::to_proto;
@@ -47,6 +47,7 @@ impl Provider {
         diagnostics.extend(broken("state", &check::apply(self.schemas.cluster, &state, &state)));
         Ok(pb::read_resource::Response {
             new_state: Some(encode(&in_digits(&state), ty, "state")?),
+            new_identity: identity::of(&state)?,
             private: private.encode(),
             diagnostics: to_proto(&diagnostics),
             ..Default::default()

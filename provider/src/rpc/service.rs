@@ -28,7 +28,7 @@ impl Service for Provider {
         &self,
         _request: Request<pb::get_resource_identity_schemas::Request>,
     ) -> Reply<pb::get_resource_identity_schemas::Response> {
-        Ok(Response::new(Default::default()))
+        self.answer("GetResourceIdentitySchemas", "", async { Ok(Self::identity_schemas()) }).await
     }
 
     async fn validate_provider_config(
@@ -76,7 +76,9 @@ impl Service for Provider {
         &self,
         request: Request<pb::upgrade_resource_identity::Request>,
     ) -> Reply<pb::upgrade_resource_identity::Response> {
-        absent::answer("resource identity", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("UpgradeResourceIdentity", &subject, async { Self::upgrade_identity(request) }).await
     }
 
     async fn read_resource(
@@ -119,85 +121,95 @@ impl Service for Provider {
         &self,
         request: Request<pb::move_resource_state::Request>,
     ) -> Reply<pb::move_resource_state::Response> {
-        let request = request.get_ref();
-        let detail = format!(
-            "The provider can't make a {} of a {}. Import the cluster under its new address instead.",
-            request.target_type_name, request.source_type_name
-        );
-        absent::unable("Resource can't be moved", detail)
+        let request = request.into_inner();
+        let subject = request.target_type_name.clone();
+        self.answer("MoveResourceState", &subject, self.move_state(request)).await
     }
 
     async fn generate_resource_config(
         &self,
-        _request: Request<pb::generate_resource_config::Request>,
+        request: Request<pb::generate_resource_config::Request>,
     ) -> Reply<pb::generate_resource_config::Response> {
-        absent::unable(
-            "No configuration can be generated",
-            "This version of the provider leaves that to the CLI (`plan -generate-config-out`).",
-        )
+        let request = request.get_ref();
+        self.answer("GenerateResourceConfig", &request.type_name, async { self.generate(request) }).await
     }
 
     async fn validate_data_resource_config(
         &self,
         request: Request<pb::validate_data_resource_config::Request>,
     ) -> Reply<pb::validate_data_resource_config::Response> {
-        absent::answer("data source", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ValidateDataResourceConfig", &subject, self.validate_data(request)).await
     }
 
     async fn read_data_source(
         &self,
         request: Request<pb::read_data_source::Request>,
     ) -> Reply<pb::read_data_source::Response> {
-        absent::answer("data source", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ReadDataSource", &subject, self.read_data(request)).await
     }
 
     async fn get_functions(
         &self,
         _request: Request<pb::get_functions::Request>,
     ) -> Reply<pb::get_functions::Response> {
-        Ok(Response::new(Default::default()))
+        self.answer("GetFunctions", "", async { Ok(Self::functions()) }).await
     }
 
     async fn call_function(
         &self,
         request: Request<pb::call_function::Request>,
     ) -> Reply<pb::call_function::Response> {
-        absent::answer("function", &request.get_ref().name)
+        let request = request.get_ref();
+        self.answer("CallFunction", &request.name, async { Self::call(request) }).await
     }
 
     async fn validate_ephemeral_resource_config(
         &self,
         request: Request<pb::validate_ephemeral_resource_config::Request>,
     ) -> Reply<pb::validate_ephemeral_resource_config::Response> {
-        absent::answer("ephemeral resource", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ValidateEphemeralResourceConfig", &subject, self.validate_ephemeral(request)).await
     }
 
     async fn open_ephemeral_resource(
         &self,
         request: Request<pb::open_ephemeral_resource::Request>,
     ) -> Reply<pb::open_ephemeral_resource::Response> {
-        absent::answer("ephemeral resource", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("OpenEphemeralResource", &subject, self.open_ephemeral(request)).await
     }
 
     async fn renew_ephemeral_resource(
         &self,
         request: Request<pb::renew_ephemeral_resource::Request>,
     ) -> Reply<pb::renew_ephemeral_resource::Response> {
-        absent::answer("ephemeral resource", &request.get_ref().type_name)
+        let request = request.get_ref();
+        self.answer("RenewEphemeralResource", &request.type_name, async { Self::renew_ephemeral(request) })
+            .await
     }
 
     async fn close_ephemeral_resource(
         &self,
         request: Request<pb::close_ephemeral_resource::Request>,
     ) -> Reply<pb::close_ephemeral_resource::Response> {
-        absent::answer("ephemeral resource", &request.get_ref().type_name)
+        let request = request.get_ref();
+        self.answer("CloseEphemeralResource", &request.type_name, async { Self::close_ephemeral(request) })
+            .await
     }
 
     async fn validate_list_resource_config(
         &self,
         request: Request<pb::validate_list_resource_config::Request>,
     ) -> Reply<pb::validate_list_resource_config::Response> {
-        absent::answer("list resource", &request.get_ref().type_name)
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.answer("ValidateListResourceConfig", &subject, self.validate_list(request)).await
     }
 
     type ListResourceStream = Answers<pb::list_resource::Event>;
@@ -206,7 +218,9 @@ impl Service for Provider {
         &self,
         request: Request<pb::list_resource::Request>,
     ) -> Reply<Self::ListResourceStream> {
-        Ok(Response::new(absent::list_events(&request.get_ref().type_name)))
+        let request = request.into_inner();
+        let subject = request.type_name.clone();
+        self.events("ListResource", &subject, self.list(request)).await
     }
 
     async fn validate_action_config(
@@ -229,7 +243,7 @@ impl Service for Provider {
         &self,
         request: Request<pb::invoke_action::Request>,
     ) -> Reply<Self::InvokeActionStream> {
-        Ok(Response::new(absent::action_events(&request.get_ref().action_type)))
+        absent::events("action", &request.get_ref().action_type)
     }
 
     async fn validate_state_store_config(
@@ -252,7 +266,7 @@ impl Service for Provider {
         &self,
         request: Request<pb::read_state_bytes::Request>,
     ) -> Reply<Self::ReadStateBytesStream> {
-        Ok(Response::new(absent::state_chunks(&request.get_ref().type_name)))
+        absent::events("state store", &request.get_ref().type_name)
     }
 
     async fn write_state_bytes(

@@ -1,10 +1,15 @@
 //! The service around an engine that misbehaves.
 
 use super::Provider;
-use crate::engine::{Answer, Apply, Configure, Engine, Import, Plan, Planned, RESOURCE_TYPE, Read, Schemas};
+use crate::engine::{
+    Answer, Apply, Configure, Engine, Import, LIST_TYPE, List, Listed, Looked, Plan, Planned, RESOURCE_TYPE,
+    Read, ReadData, Schemas,
+};
 use crate::proto::tfplugin6 as pb;
 use crate::proto::tfplugin6::provider_server::Provider as _;
 use crate::wire;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use pgha_provider_core::diagnostic::Diagnostics;
 use pgha_provider_core::value::Value;
 use std::sync::Arc;
@@ -20,7 +25,13 @@ struct Awkward {
 #[tonic::async_trait]
 impl Engine for Awkward {
     fn schemas(&self) -> Schemas {
-        Schemas { provider: pgha_schema::provider_block::schema(), cluster: pgha_schema::resource::schema() }
+        Schemas {
+            provider: pgha_schema::provider_block::schema(),
+            cluster: pgha_schema::resource::schema(),
+            view: pgha_schema::data_source::schema(),
+            credentials: pgha_schema::credentials::schema(),
+            list: pgha_schema::list::schema(),
+        }
     }
 
     async fn validate_provider(&self, _config: Value) -> Diagnostics {
@@ -57,6 +68,36 @@ impl Engine for Awkward {
     async fn import(&self, _request: Import) -> Answer {
         Answer::default()
     }
+
+    async fn validate_data(&self, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn read_data(&self, _request: ReadData) -> Looked {
+        Looked::default()
+    }
+
+    async fn validate_credentials(&self, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn open_credentials(&self, _request: ReadData) -> Looked {
+        Looked::default()
+    }
+
+    async fn validate_list(&self, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn list(&self, _request: List) -> BoxStream<'static, Listed> {
+        let named = |name: &str| Listed { display_name: name.to_owned(), ..Listed::default() };
+        let second = async { panic!("the list broke") };
+        stream::iter([named("first")]).chain(stream::once(second)).boxed()
+    }
+
+    fn generate(&self, state: &Value) -> Value {
+        state.clone()
+    }
 }
 
 fn texts(diagnostics: &[pb::Diagnostic]) -> Vec<String> {
@@ -76,6 +117,18 @@ async fn a_panic_in_a_call_becomes_a_diagnostic_and_the_next_call_is_served() {
         assert!(texts[0].contains("the engine broke") && texts[0].contains("report"), "{texts:?}");
         assert!(texts[0].contains("ValidateResourceConfig"), "{texts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_stream_ends_it_with_a_diagnostic() {
+    let provider = Provider::new(Arc::new(Awkward::default()));
+    let request = pb::list_resource::Request { type_name: LIST_TYPE.to_owned(), ..Default::default() };
+    let events = provider.list_resource(Request::new(request)).await.unwrap().into_inner();
+    let events: Vec<_> = events.map(Result::unwrap).collect().await;
+    let names: Vec<_> = events.iter().map(|event| event.display_name.as_str()).collect();
+    assert_eq!(names, ["first", ""]);
+    let texts = texts(&events[1].diagnostic);
+    assert!(texts[0].contains("the list broke") && texts[0].contains("ListResource"), "{texts:?}");
 }
 
 #[tokio::test]

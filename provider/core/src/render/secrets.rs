@@ -4,12 +4,9 @@ use pgha_schema::names::{POSTGRES_PORT, secret_key};
 use serde_json::{Value as Json, json};
 
 use super::{Component, Inputs, object};
+use crate::connection::{LIBPQ_SETTINGS, query};
 use crate::object::Kind;
 use crate::step::{Random, Step};
-
-/// What libpq needs to notice a server that vanished (A28).
-const URI_OPTIONS: &str = "connect_timeout=10&keepalives=1&keepalives_idle=5&keepalives_interval=2\
-    &keepalives_count=3&tcp_user_timeout=10000";
 
 /// Steps that make them.
 pub fn secrets(inputs: &Inputs<'_>) -> Vec<Step> {
@@ -18,10 +15,11 @@ pub fn secrets(inputs: &Inputs<'_>) -> Vec<Step> {
     let host = names.rw_host(&inputs.spec.namespace);
     let password = || vec![(secret_key::PASSWORD.to_owned(), Random::Password)];
     let uri = format!(
-        "postgresql://{{{}}}:{{{}}}@{host}:{POSTGRES_PORT}/{{{}}}?{URI_OPTIONS}",
+        "postgresql://{{{}}}:{{{}}}@{host}:{POSTGRES_PORT}/{{{}}}{}",
         secret_key::USERNAME,
         secret_key::PASSWORD,
-        secret_key::DBNAME
+        secret_key::DBNAME,
+        query(LIBPQ_SETTINGS.into_iter())
     );
     vec![
         Step::CreateSecret {

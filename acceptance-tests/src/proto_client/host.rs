@@ -1,0 +1,70 @@
+//! A host as tests want it: a process, a connection, the schemas, and a configured provider.
+
+use super::Connection;
+use super::pb::tfplugin6 as pb;
+use super::pb::tfplugin6::provider_client::ProviderClient;
+use super::process::Plugin;
+use super::values::{config, messages};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value as Json;
+use tonic::transport::Channel;
+
+/// A provider at work.
+pub struct Host {
+    _plugin: Plugin,
+    connection: Connection,
+    /// What it serves.
+    pub schemas: pb::get_provider_schema::Response,
+}
+
+impl Host {
+    /// Starts a provider that nobody configured.
+    ///
+    /// # Errors
+    /// When it doesn't start.
+    pub async fn start() -> Result<Self> {
+        let plugin = Plugin::start().await?;
+        let connection = plugin.connect().await?;
+        let answer = connection.provider().get_provider_schema(pb::get_provider_schema::Request {}).await?;
+        Ok(Self { _plugin: plugin, connection, schemas: answer.into_inner() })
+    }
+
+    /// Starts one with this provider block.
+    ///
+    /// # Errors
+    /// When it doesn't start or refuses the block.
+    pub async fn configured(given: &Json) -> Result<Self> {
+        let host = Self::start().await?;
+        let schema = host.schemas.provider.as_ref().context("no provider schema")?;
+        let request = pb::configure_provider::Request {
+            terraform_version: "1.14.0".to_owned(),
+            config: Some(config(schema, given)?),
+            client_capabilities: None,
+        };
+        let answer = host.rpc().configure_provider(request).await?.into_inner();
+        ensure!(answer.diagnostics.is_empty(), "{:?}", messages(&answer.diagnostics));
+        Ok(host)
+    }
+
+    /// The provider service.
+    #[must_use]
+    pub fn rpc(&self) -> ProviderClient<Channel> {
+        self.connection.provider()
+    }
+
+    /// The one resource.
+    ///
+    /// # Errors
+    /// When it is not served.
+    pub fn resource(&self) -> Result<&pb::Schema> {
+        self.schemas.resource_schemas.values().next().context("no resource")
+    }
+
+    /// The one data source.
+    ///
+    /// # Errors
+    /// When it is not served.
+    pub fn data_source(&self) -> Result<&pb::Schema> {
+        self.schemas.data_source_schemas.values().next().context("no data source")
+    }
+}

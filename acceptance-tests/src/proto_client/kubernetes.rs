@@ -1,0 +1,201 @@
+//! A Kubernetes API server that holds objects and no cluster: enough for calls that read or patch, and it keeps what was asked.
+
+use anyhow::Result;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+
+/// An API server on a port of its own; it ends with the test's runtime.
+#[derive(Clone, Default)]
+pub struct FakeApi {
+    address: String,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Objects by path, as `/api/v1/namespaces/shop/configmaps/orders-status`.
+    objects: BTreeMap<String, Json>,
+    /// Plural names that RBAC refuses.
+    forbidden: BTreeSet<String>,
+    /// `GET /api/...`, as they came.
+    requests: Vec<String>,
+    /// Bearer tokens that came with them.
+    tokens: BTreeSet<String>,
+}
+
+impl FakeApi {
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// When no port is to be had.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = format!("http://{}", listener.local_addr()?);
+        let api = Self { address, ..Self::default() };
+        let serving = api.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let api = serving.clone();
+                let service = service_fn(move |request| {
+                    let api = api.clone();
+                    async move { Ok::<_, Infallible>(api.answer(request).await) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Ok(api)
+    }
+
+    /// Where it is, for the provider's `host`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Puts an object in place. `group` is `api/v1` or `apis/apps/v1`.
+    pub fn put(&self, group: &str, namespace: &str, plural: &str, object: Json) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("/{group}/namespaces/{namespace}/{plural}/{name}");
+        self.held().objects.insert(path, object);
+    }
+
+    /// The object at a path.
+    #[must_use]
+    pub fn object(&self, path: &str) -> Option<Json> {
+        self.held().objects.get(path).cloned()
+    }
+
+    /// Refuses everything about a kind from now on.
+    pub fn forbid(&self, plural: &str) {
+        self.held().forbidden.insert(plural.to_owned());
+    }
+
+    /// What was asked, as `GET /api/v1/...` without queries.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.held().requests.clone()
+    }
+
+    /// The bearer tokens that were shown to it.
+    #[must_use]
+    pub fn tokens(&self) -> BTreeSet<String> {
+        self.held().tokens.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let token = shown.and_then(|text| text.strip_prefix("Bearer ")).map(str::to_owned);
+        self.held().tokens.extend(token);
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+        let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
+        let (code, json) = self.held().answer(&method, uri.path(), uri.query().unwrap_or_default(), &body);
+        let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
+        *response.status_mut() = code;
+        response
+            .headers_mut()
+            .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+impl Held {
+    fn answer(&mut self, method: &Method, path: &str, query: &str, body: &Json) -> (StatusCode, Json) {
+        self.requests.push(format!("{method} {path}"));
+        let words: Vec<&str> = path.split('/').collect();
+        if let Some(plural) = words.iter().find(|word| self.forbidden.contains(**word)) {
+            let message = format!("{plural} is forbidden: User \"test\" cannot use resource \"{plural}\"");
+            return failure(StatusCode::FORBIDDEN, "Forbidden", &message);
+        }
+        match *method {
+            Method::GET if self.objects.contains_key(path) => (StatusCode::OK, self.objects[path].clone()),
+            Method::GET if is_collection(&words) => (StatusCode::OK, self.list(path, query)),
+            Method::PATCH if self.objects.contains_key(path) => {
+                let object = self.objects.entry(path.to_owned()).or_default();
+                merge(object, body);
+                (StatusCode::OK, object.clone())
+            }
+            _ => failure(StatusCode::NOT_FOUND, "NotFound", &format!("{path} not found")),
+        }
+    }
+
+    /// Objects below a collection of one namespace, or of all.
+    fn list(&self, path: &str, query: &str) -> Json {
+        let wanted = selector(query);
+        let plural = path.rsplit('/').next().unwrap_or_default();
+        let group = path.trim_end_matches(plural).trim_end_matches('/');
+        let here = |place: &str| {
+            let parts: Vec<&str> = place.rsplitn(3, '/').collect();
+            let same_kind = parts.get(1) == Some(&plural);
+            let parent = parts.get(2).copied().unwrap_or_default();
+            same_kind && (parent == group || parent.starts_with(&format!("{group}/namespaces/")))
+        };
+        let fits = |object: &Json| {
+            let labels = &object["metadata"]["labels"];
+            wanted.iter().all(|(key, value)| labels[key].as_str() == Some(value))
+        };
+        let found = self.objects.iter().filter(|(place, object)| here(place) && fits(object));
+        let items: Vec<_> = found.map(|(_, object)| object.clone()).collect();
+        json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": items })
+    }
+}
+
+fn failure(code: StatusCode, reason: &str, message: &str) -> (StatusCode, Json) {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "reason": reason,
+        "message": message, "metadata": {},
+    });
+    (code, status)
+}
+
+/// `.../namespaces/shop/pods`, or `/api/v1/pods` for all namespaces.
+fn is_collection(words: &[&str]) -> bool {
+    let from_namespaces = words.iter().position(|word| *word == "namespaces").map(|at| words.len() - at);
+    match from_namespaces {
+        Some(words) => words == 3,
+        None => true,
+    }
+}
+
+/// The labels that `labelSelector=a%3Db%2Cc%3Dd` wants.
+fn selector(query: &str) -> Vec<(String, String)> {
+    let text = query.split('&').find_map(|part| part.strip_prefix("labelSelector=")).unwrap_or_default();
+    let text = text.replace("%3D", "=").replace("%2C", ",").replace("%2F", "/");
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
+}
+
+/// JSON merge patch.
+fn merge(target: &mut Json, patch: &Json) {
+    let Json::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            if let Some(target) = target.as_object_mut() {
+                target.remove(key);
+            }
+        } else {
+            merge(&mut target[key], value);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+import {
+  to = postgres_ha_cluster.orders
+  identity = {
+    namespace = "shop"
+    name      = "orders"
+  }
+}
