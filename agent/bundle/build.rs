@@ -90,7 +90,9 @@ fn build(root: &Path, out: &Path, target: &str) -> Vec<u8> {
     // What the outer cargo or a wrapper set for the outer build must not leak in: only the inner one's own settings count.
     for (name, _) in env::vars_os() {
         let Some(text) = name.to_str() else { continue };
-        let foreign = text.starts_with("CARGO") && !matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE")
+        // The linker of another processor is the inner build's business too.
+        let is_kept = matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE") || text.ends_with("_LINKER");
+        let foreign = text.starts_with("CARGO") && !is_kept
             || text.starts_with("RUSTC")
             || text.starts_with("CLIPPY")
             || text.starts_with("DEP_")

@@ -65,7 +65,9 @@ fn facts(binary: &Path, archive: &Path, runs_here: bool) -> Result<String> {
     let needs = measure::glibc_needed(&bytes)
         .map_or_else(|| "static".to_owned(), |version| format!("needs glibc {version} or newer"));
     let start = if runs_here {
-        format!(", starts in {} ms", measure::start_up(binary)?.as_millis())
+        let measure::StartUp { fastest, median } = measure::start_up(binary)?;
+        let ms = |time: std::time::Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        format!(", starts in {} at best, {} in the median", ms(fastest), ms(median))
     } else {
         String::new()
     };
