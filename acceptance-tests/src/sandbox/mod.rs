@@ -18,6 +18,7 @@ pub mod network;
 pub mod node;
 pub mod objects;
 pub mod packages;
+mod patroni_image;
 pub mod pki;
 pub mod pods;
 pub mod selfcheck;
@@ -40,6 +41,7 @@ pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
 pub use self::layout::{Layout, Node};
 pub use self::netns::{dial, in_client_namespace};
+pub use self::patroni_image::PATRONI;
 pub use self::pods::Target;
 use crate::progress::Progress;
 
