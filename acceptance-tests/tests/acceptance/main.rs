@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
 mod bed;
+mod bench;
 mod chaos;
 mod create;
 mod drift;
@@ -32,7 +33,7 @@ fn main() {
         plan("import", import::cases()),
         plan("drift", drift::cases()),
         plan("postgres15", versions::cases_15()),
-        plan("faults", faults::cases()),
+        plan("faults", [faults::cases(), bench::cases()].concat()),
     ];
     let mut right = vec![
         plan("online", online::cases()),
