@@ -13,26 +13,46 @@ use crate::poll::{Seen, until};
 /// How many missing or doubled ids a message shows.
 const SHOWN: usize = 10;
 
-/// Asserts that every acknowledged id is on the primary exactly once, and no other id twice.
+/// How what is there differs from what was promised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Rows on the primary.
+    pub rows: usize,
+    /// Acknowledged ids that are not there.
+    pub missing: Vec<i64>,
+    /// Ids that are there more than once.
+    pub doubled: Vec<i64>,
+}
+
+/// Compares what a load was promised with what the primary holds.
 ///
 /// # Errors
-/// Names the ids that are missing or doubled.
-pub async fn nothing_lost(cluster: &Cluster, database: &str, outcome: &Outcome) -> Result<()> {
-    ensure!(!outcome.acknowledged.is_empty(), "the load had no commit acknowledged: nothing was tested");
+/// When the primary can't be asked.
+pub async fn difference(cluster: &Cluster, database: &str, outcome: &Outcome) -> Result<Difference> {
     let primary = cluster.primary().await?;
     let rows = cluster.sql(&primary, database, &format!("SELECT id FROM {}", outcome.table)).await?;
     let mut counts: BTreeMap<i64, u32> = BTreeMap::new();
     for row in rows.lines() {
         *counts.entry(row.parse().with_context(|| format!("an id, not {row:?}"))?).or_default() += 1;
     }
-    let missing: Vec<i64> =
-        outcome.acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect();
-    let doubled: Vec<i64> = counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| *id).collect();
+    Ok(Difference {
+        rows: counts.len(),
+        missing: outcome.acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect(),
+        doubled: counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| *id).collect(),
+    })
+}
+
+/// Asserts that every acknowledged id is on the primary exactly once, and no other id twice.
+///
+/// # Errors
+/// Names the ids that are missing or doubled.
+pub async fn nothing_lost(cluster: &Cluster, database: &str, outcome: &Outcome) -> Result<()> {
+    ensure!(!outcome.acknowledged.is_empty(), "the load had no commit acknowledged: nothing was tested");
+    let Difference { rows, missing, doubled } = difference(cluster, database, outcome).await?;
     if !missing.is_empty() || !doubled.is_empty() {
         bail!(
-            "{} acknowledged rows, {} on the primary {primary}: {} acknowledged ones are lost {:?}, {} are doubled {:?}",
+            "{} acknowledged rows, {rows} on the primary: {} acknowledged ones are lost {:?}, {} are doubled {:?}",
             outcome.acknowledged.len(),
-            counts.len(),
             missing.len(),
             &missing[..missing.len().min(SHOWN)],
             doubled.len(),

@@ -138,6 +138,19 @@ impl Cluster {
         Ok(pods.into_iter().map(|(name, pod)| (name, pod.metadata.uid.unwrap_or_default())).collect())
     }
 
+    /// Identifiers of a pod's running containers: what a restart of the container changes.
+    pub async fn containers(&self, pod: &str) -> Result<BTreeSet<String>> {
+        let pods = self.pods().await?;
+        let found = pods.get(pod).and_then(|pod| pod.status.as_ref());
+        let status = found.with_context(|| format!("{pod} has no status"))?;
+        let running = status
+            .container_statuses
+            .iter()
+            .flatten()
+            .filter(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()));
+        Ok(running.filter_map(|container| container.container_id.clone()).collect())
+    }
+
     /// Name → node of every pod.
     pub async fn pod_nodes(&self) -> Result<BTreeMap<String, String>> {
         let pods = self.pods().await?;

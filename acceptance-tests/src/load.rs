@@ -216,7 +216,17 @@ impl Load {
 
     /// The longest time without an acknowledged commit between an instant and now.
     pub fn gap_since(&self, instant: Instant) -> Duration {
+        self.longest_gap_since(instant).length()
+    }
+
+    /// The same with its begin and its end.
+    pub fn longest_gap_since(&self, instant: Instant) -> Gap {
         longest_gap(&lock(&self.log).acknowledged, instant, Instant::now())
+    }
+
+    /// What the clients were told since an instant, when it was no acknowledgement.
+    pub fn failures_since(&self, instant: Instant) -> Vec<(String, Instant)> {
+        lock(&self.log).failures.iter().filter(|(_, at)| *at >= instant).cloned().collect()
     }
 
     /// How long ago the last commit was acknowledged.
@@ -261,7 +271,7 @@ impl Load {
         Ok(Outcome {
             table: self.table.clone(),
             acknowledged: log.acknowledged.iter().map(|(id, _)| *id).collect(),
-            gap: longest_gap(&log.acknowledged, self.started, end),
+            gap: longest_gap(&log.acknowledged, self.started, end).length(),
             failures: log.failures.len(),
             outages: outages(&log.failures),
             first_failures: log.failures.iter().take(5).map(|(why, _)| why.clone()).collect(),
@@ -278,18 +288,38 @@ impl Drop for Load {
     }
 }
 
-/// The longest stretch of `[from, to]` without an acknowledgement.
-fn longest_gap(acknowledged: &[(i64, Instant)], from: Instant, to: Instant) -> Duration {
-    let mut last = from;
-    let mut longest = Duration::ZERO;
+/// A stretch of time without an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The last acknowledgement before it, or where the look began.
+    pub from: Instant,
+    /// The first one after it, or where the look ended.
+    pub to: Instant,
+}
+
+impl Gap {
+    /// How long it is.
+    pub fn length(self) -> Duration {
+        self.to.saturating_duration_since(self.from)
+    }
+}
+
+/// The longest stretch of `[from, to]` without an acknowledgement; the first of several.
+fn longest_gap(acknowledged: &[(i64, Instant)], from: Instant, to: Instant) -> Gap {
     let mut times: Vec<Instant> =
         acknowledged.iter().map(|(_, at)| *at).filter(|at| *at > from && *at < to).collect();
     times.sort_unstable();
+    times.push(to);
+    let mut longest = Gap { from, to: from };
+    let mut last = from;
     for at in times {
-        longest = longest.max(at - last);
+        let gap = Gap { from: last, to: at };
+        if gap.length() > longest.length() {
+            longest = gap;
+        }
         last = at;
     }
-    longest.max(to.saturating_duration_since(last))
+    longest
 }
 
 /// Into how many outages failures fall.
@@ -369,10 +399,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let seen = [(1, at(100)), (3, at(900)), (2, at(300))];
-        assert_eq!(longest_gap(&seen, start, at(1_000)), Duration::from_millis(600));
-        assert_eq!(longest_gap(&seen, start, at(2_000)), Duration::from_millis(1_100));
-        assert_eq!(longest_gap(&seen, at(400), at(1_000)), Duration::from_millis(500));
-        assert_eq!(longest_gap(&[], start, at(50)), Duration::from_millis(50));
+        assert_eq!(longest_gap(&seen, start, at(1_000)), Gap { from: at(300), to: at(900) });
+        assert_eq!(longest_gap(&seen, start, at(2_000)).length(), Duration::from_millis(1_100));
+        assert_eq!(longest_gap(&seen, at(400), at(1_000)).length(), Duration::from_millis(500));
+        assert_eq!(longest_gap(&[], start, at(50)).length(), Duration::from_millis(50));
     }
 
     #[test]

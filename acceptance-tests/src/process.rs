@@ -180,8 +180,11 @@ impl Daemons {
         }
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log(daemon.name))?;
         let mut command = Command::new("sh");
-        // `exec` all the way: the number that we write down is the daemon's own.
-        command.args(["-c", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""]).arg(&self.cgroup);
+        // `exec` all the way: the number that we write down is the daemon's own. Files that whoever called us left open, such as a
+        // lock that it runs us under, are not the daemon's to keep.
+        let shut = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
+        let script = format!("echo $$ > \"$0/cgroup.procs\"; {shut}; exec \"$@\"");
+        command.args(["-c", &script]).arg(&self.cgroup);
         if let Some(namespace) = daemon.namespace {
             command.arg("nsenter").arg(format!("--net=/run/netns/{namespace}"));
         }

@@ -14,6 +14,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::commands::Chosen;
+use crate::bench;
 use crate::progress::Progress;
 use crate::sandbox::{Layout, Sandbox, forwarder, selfcheck};
 
@@ -94,6 +95,11 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Measure and compare
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
     /// Run the simulator of the failover protocol: --seeds N, or --replay SEED
     Sim {
         /// Its arguments
@@ -112,6 +118,13 @@ enum Command {
         #[arg(long)]
         port: u16,
     },
+}
+
+/// What is measured.
+#[derive(Subcommand)]
+enum Bench {
+    /// Strike our agent and Patroni with the same faults, and write docs/benchmarks.md
+    Failover(bench::Options),
 }
 
 /// Runs one command; gives the exit code.
@@ -139,6 +152,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         Command::Fault { fault } => block_on(faults::run(fault, &progress)).map(|()| 0),
         Command::Test(options) => testing::run(&options, &progress),
         Command::Chaos { minutes, seed } => testing::chaos(minutes, seed, &progress),
+        Command::Bench { bench: Bench::Failover(options) } => block_on(bench::failover(&options, &progress)),
         Command::Sim { args } => commands::sim(&args),
         Command::Package { sign } => package::run(sign.as_deref(), &progress).map(|()| 0),
     }

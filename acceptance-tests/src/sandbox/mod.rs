@@ -20,6 +20,7 @@ pub mod network;
 pub mod node;
 pub mod objects;
 pub mod packages;
+mod patroni_image;
 pub mod pki;
 pub mod pods;
 pub mod selfcheck;
@@ -44,6 +45,7 @@ pub use self::forwarder::{ApiFault, Who};
 pub use self::layout::{Layout, Node};
 pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
+pub use self::patroni_image::PATRONI;
 pub use self::pods::Target;
 use crate::progress::Progress;
 

@@ -78,6 +78,25 @@ impl Sandbox {
         Ok(found)
     }
 
+    /// The processes of a pod that fit.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn find_in_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        target: Target<'_>,
+    ) -> Result<Vec<ContainerProcess>> {
+        let all = self.processes_in_pod(namespace, pod)?;
+        let hit: Vec<_> = all.iter().filter(|process| fits(process, target)).cloned().collect();
+        if hit.is_empty() {
+            let names: Vec<&str> = all.iter().map(|process| process.name.as_str()).collect();
+            bail!("no process of pod {namespace}/{pod} is {target:?}; there are: {names:?}");
+        }
+        Ok(hit)
+    }
+
     /// Sends a signal to processes of a pod; gives those that got it.
     ///
     /// # Errors
@@ -89,12 +108,7 @@ impl Sandbox {
         target: Target<'_>,
         signal: Signal,
     ) -> Result<Vec<ContainerProcess>> {
-        let all = self.processes_in_pod(namespace, pod)?;
-        let hit: Vec<_> = all.iter().filter(|process| fits(process, target)).cloned().collect();
-        if hit.is_empty() {
-            let names: Vec<&str> = all.iter().map(|process| process.name.as_str()).collect();
-            bail!("no process of pod {namespace}/{pod} is {target:?}; there are: {names:?}");
-        }
+        let hit = self.find_in_pod(namespace, pod, target)?;
         for process in &hit {
             process.id.signal(signal)?;
         }

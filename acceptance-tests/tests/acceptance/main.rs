@@ -5,6 +5,7 @@
 
 mod api_server;
 mod bed;
+mod bench;
 mod chaos;
 mod create;
 mod drift;
@@ -36,7 +37,15 @@ use crate::runner::{Case, Plan};
 
 /// Faults of a cluster that all of them share.
 fn matrix() -> Vec<Case> {
-    [faults::cases(), processes::cases(), members::cases(), network::cases(), api_server::cases()].concat()
+    [
+        faults::cases(),
+        processes::cases(),
+        members::cases(),
+        network::cases(),
+        api_server::cases(),
+        bench::cases(),
+    ]
+    .concat()
 }
 
 fn main() {

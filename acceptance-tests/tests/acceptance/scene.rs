@@ -185,27 +185,14 @@ async fn confirming_standby(cluster: &Cluster) -> Result<String> {
 /// Kills the container's first process, and waits until another container runs in its place: of the same pod, or of a
 /// new one when the leader deleted a pod that Kubernetes would have left in crash back-off (A29).
 pub async fn kill_guard(scene: &Scene, pod: &str) -> Result<()> {
-    let before = containers(scene, pod).await?;
+    let before = scene.cluster.containers(pod).await?;
     scene.sandbox.kill_in_pod(&scene.cluster.namespace, pod, Target::Init)?;
     until(&format!("the container of {pod} to be made anew"), WHOLE, || async {
-        let now = containers(scene, pod).await.unwrap_or_default();
+        let now = scene.cluster.containers(pod).await.unwrap_or_default();
         let anew = !now.is_empty() && now.is_disjoint(&before);
         Ok(Seen::when(anew, format!("containers {now:?}, {before:?} before the kill")))
     })
     .await
-}
-
-/// The identifiers of the pod's running containers.
-async fn containers(scene: &Scene, pod: &str) -> Result<BTreeSet<String>> {
-    let pods = scene.cluster.pods().await?;
-    let status =
-        pods.get(pod).and_then(|pod| pod.status.as_ref()).with_context(|| format!("{pod} has no status"))?;
-    let running = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .filter(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()));
-    Ok(running.filter_map(|container| container.container_id.clone()).collect())
 }
 
 /// The members that a pod has in the record.
