@@ -9,9 +9,6 @@ use crate::observation::{DataSeen, Job, LeaseRead, LocalData, Observation, Postg
 
 /// Rewinds that may fail before the member is cloned instead.
 const REWIND_TRIES: u32 = 2;
-/// A member that is forked so soon after a rewind is cloned.
-const REWIND_AGAIN_MS: u64 = 30_000;
-
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewindPermit {
@@ -209,8 +206,8 @@ fn leave_fork(seen: &Observation, record: &Record, data: &LocalData, upstream: U
     let Some(source) = replaceable(seen, record, data) else { return Course::WaitForSource };
     let tries = match &seen.jobs.rewind {
         Job::Failed { failures, .. } => *failures,
-        // It ended well just now, and yet this data is forked: rewinding again would not help either.
-        Job::Done { at_ms, .. } if seen.now_ms.saturating_sub(*at_ms) < REWIND_AGAIN_MS => REWIND_TRIES,
+        // It ended well in this very era, and yet this data is forked: rewinding again would not help either.
+        Job::Done { .. } if data.era == Some(record.era()) => REWIND_TRIES,
         Job::Idle | Job::Running { .. } | Job::Done { .. } => 0,
     };
     if !rewindable(record, data) || tries >= REWIND_TRIES {

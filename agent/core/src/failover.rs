@@ -171,7 +171,10 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     let waited = cycle.elapsed_ms(since_ms) >= cycle.timing.lease_duration_ms().max(kept.lease_duration_ms);
     // Also an ordinal that is to be scaled away: whoever is newest has to, and moves the lead on.
     let may = matches!(election::is_wanted(seen, kept), Ok(()) | Err(Bar::BeyondReplicas));
-    let usable = kept.bootstrap == Bootstrap::Done && seen.member().is_some() && may;
+    let knows_the_era = seen
+        .local_data()
+        .is_some_and(|data| data.era.is_none_or(|era| kept.eras.iter().any(|entry| entry.era == era)));
+    let usable = kept.bootstrap == Bootstrap::Done && knows_the_era && may;
     // Whoever makes it again opens an era at an address that others stream from: they would go on in it unasked, before
     // they know it (A3).
     if waited && seen.standby().is_some_and(|standby| standby.stream != StreamSeen::Detached) {

@@ -204,6 +204,8 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
         cycle.push(Action::ResumeReplay);
     }
     if data.era != Some(record.era()) {
+        // First the record that tells of the era: a Lease that is lost is made again from it, and no era twice.
+        following::keep_record(cycle, record);
         cycle.push(Action::PersistEra { era: record.era() });
     }
     let names = sync_standbys::names_at_promotion(cycle.seen, record);
@@ -226,11 +228,14 @@ fn serve(
     cycle.memory.released_ms = None;
     if primary.names_shown.is_empty() {
         cycle.memory.names_never_empty = false;
+    } else if primary.in_force.as_ref().is_some_and(|in_force| in_force.names == primary.names_shown) {
+        // Confirmed with a checkpoint, if one was due: the checkpointer knows of names until there are none again (A17).
+        cycle.memory.names_never_empty = true;
     }
     if data.era != Some(record.era()) {
+        following::keep_record(cycle, record);
         cycle.push(Action::PersistEra { era: record.era() });
     }
-    following::keep_record(cycle, record);
     complete_era(primary, next);
     next.release = None;
     next.position = primary.current_lsn;
@@ -252,6 +257,8 @@ fn serve(
         return Reason::LeadingSettling(Settling::Gate);
     }
     labels::keep(cycle, true);
+    // Not before clients are let in: the volume may be slow.
+    following::keep_record(cycle, record);
     if !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
         cycle.push(Action::Checkpoint);
     }

@@ -25,8 +25,8 @@ use crate::sync_names::{Names, Pair};
 
 /// A standby further behind is not named: commits would wait for its backlog.
 const NEAR_BYTES: u64 = 1 << 20;
-/// A walsender without a reply for this long does not count: standbys reply once a second.
-const SILENT_MS: u64 = 2_500;
+/// A walsender without a reply for this long does not count: standbys reply once a second at least.
+const SILENT_MS: u64 = 2_000;
 
 fn wanted(wish: &Desired) -> usize {
     wish.sync_replicas.max(1) as usize

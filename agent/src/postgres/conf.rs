@@ -23,7 +23,9 @@ pub const HBA_FILE: &str = "pg_hba.conf";
 pub const IDENT_FILE: &str = "pg_ident.conf";
 
 /// Defaults of ours that the users' parameters may replace.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
+    // After a crash one call makes the volume safe, not one for each of thousands of files.
+    ("recovery_init_sync_method", "syncfs"),
     ("max_wal_senders", "16"),
     ("max_replication_slots", "16"),
     ("max_slot_wal_keep_size", "4GB"),
