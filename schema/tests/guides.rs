@@ -105,11 +105,20 @@ fn the_comparison_names_cases_that_exist() {
 #[test]
 fn the_uri_in_the_guide_is_that_in_the_secret() {
     let page = read("docs/guides/client-connections.md");
-    let code = code(&root().join("provider/core/src/render"));
-    for option in ["connect_timeout=10", "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=3"] {
-        assert!(code.contains(option), "the Secret's uri has no {option} any more: mend the guide");
+    let code = read("provider/core/src/connection.rs");
+    for (option, value) in [
+        ("connect_timeout", "10"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+        ("keepalives_count", "3"),
+        ("tcp_user_timeout", "10000"),
+    ] {
+        assert!(
+            code.contains(&format!("(\"{option}\", \"{value}\")")),
+            "{option} is not {value} any more: mend the guide"
+        );
+        assert!(page.contains(&format!("`{option}`")), "the guide does not name {option}");
     }
-    assert!(code.contains("tcp_user_timeout=10000") && page.contains("10000 (milliseconds)"));
 }
 
 #[test]

