@@ -14,7 +14,7 @@ use pgha_schema::status::Acknowledged;
 use super::files::ConfigFiles;
 use super::session::{Local, Session, SessionError};
 use super::sql::{self, SettingsFacts, StandbyFacts, WalsenderFacts};
-use super::upstream::lacks_wal;
+use super::upstream::{Drought, lacks_wal};
 use crate::boottime::now_ms;
 use crate::guard::message::State as GuardState;
 use crate::secrets::Secrets;
@@ -53,7 +53,7 @@ struct Life {
     settings_at_ms: Option<u64>,
     accepted: Option<Acknowledged>,
     promotion_asked_ms: Option<u64>,
-    waiting_since_ms: Option<u64>,
+    drought: Drought,
     /// What the last look at the upstream's WAL found.
     upstream_lacks_wal: Arc<AtomicBool>,
 }
@@ -287,14 +287,19 @@ impl LocalPostgres {
 
     /// Whether the upstream was found to lack the WAL that comes next here; looked for beside the loop.
     fn look_for_wal(&mut self, stream: &StreamSeen, facts: &StandbyFacts, now: u64) -> bool {
-        let StreamSeen::Waiting { upstream: Some(upstream) } = stream else {
-            self.life.waiting_since_ms = None;
+        let (upstream, streaming) = match stream {
+            StreamSeen::Waiting { upstream: Some(upstream) } => (Some(upstream), false),
+            StreamSeen::Streaming { upstream } => (Some(upstream), true),
+            StreamSeen::Waiting { upstream: None } | StreamSeen::Detached => (None, false),
+        };
+        let lasts_ms = upstream.and_then(|_| self.life.drought.lasts_ms(streaming, now));
+        let (Some(upstream), Some(lasts_ms)) = (upstream, lasts_ms) else {
+            self.life.drought = Drought::default();
             self.life.upstream_lacks_wal.store(false, Ordering::Release);
             return false;
         };
-        let since = *self.life.waiting_since_ms.get_or_insert(now);
-        if facts.idle && now >= since + LACK_EVERY_MS {
-            self.life.waiting_since_ms = Some(now);
+        if facts.idle && lasts_ms >= LACK_EVERY_MS {
+            self.life.drought.counts_again(now);
             if let (Ok(address), Ok(passwords)) = (upstream.address.parse(), self.secrets.passwords()) {
                 let (found, port, position) =
                     (Arc::clone(&self.life.upstream_lacks_wal), self.local.port, facts.replayed_lsn);

@@ -10,6 +10,35 @@ use tokio_postgres::{Config, NoTls};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
+/// A stream that is seen for this long without a break is one.
+const STREAM_MS: u64 = 3_000;
+
+/// Since when a standby waits for its stream. A receiver that is refused the WAL which it asks for is started again ten times
+/// a second, and each time it is seen as streaming for a moment: that ends no drought.
+#[derive(Debug, Default)]
+pub struct Drought {
+    since_ms: Option<u64>,
+    streaming_since_ms: Option<u64>,
+}
+
+impl Drought {
+    /// For how long it has lasted, now that the stream is seen to be there or not; `None`: there is none.
+    pub fn lasts_ms(&mut self, streaming: bool, now: u64) -> Option<u64> {
+        if !streaming {
+            self.streaming_since_ms = None;
+            return Some(now.saturating_sub(*self.since_ms.get_or_insert(now)));
+        }
+        let since_ms = self.since_ms?;
+        let streaming_since_ms = *self.streaming_since_ms.get_or_insert(now);
+        (now < streaming_since_ms + STREAM_MS).then(|| now.saturating_sub(since_ms))
+    }
+
+    /// The upstream is asked now: the time until the next question begins.
+    pub fn counts_again(&mut self, now: u64) {
+        self.since_ms = Some(now);
+    }
+}
+
 /// `true` only when the upstream leads, has written past the segment of `position`, and has no file of that segment on
 /// any timeline; every doubt is an error.
 pub async fn lacks_wal(address: IpAddr, port: u16, password: &str, position: Lsn) -> Result<bool, String> {
@@ -45,4 +74,22 @@ pub async fn lacks_wal(address: IpAddr, port: u16, password: &str, position: Lsn
         Ok::<bool, String>(rows?.first().is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true)))
     };
     tokio::time::timeout(DEADLINE, look).await.map_err(|_| "no answer in time".to_owned())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_comes_and_goes_ends_no_drought_and_a_stream_that_stays_does() {
+        let mut drought = Drought::default();
+        assert_eq!(drought.lasts_ms(true, 500), None, "a stream from the beginning");
+        for now in (1_000..9_000).step_by(500) {
+            assert_eq!(drought.lasts_ms(now % 1_000 != 0, now), Some(now - 1_000));
+        }
+        drought.counts_again(9_000);
+        assert_eq!(drought.lasts_ms(false, 9_100), Some(100));
+        assert_eq!(drought.lasts_ms(true, 9_200), Some(200));
+        assert_eq!(drought.lasts_ms(true, 9_200 + STREAM_MS), None);
+    }
 }
