@@ -4,6 +4,7 @@
 use pgha_provider::wire::msgpack;
 use pgha_provider_core::check;
 use pgha_provider_core::facts::Facts;
+use pgha_provider_core::generate;
 use pgha_provider_core::plan::{self, Plan, Request};
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::schema;
@@ -173,6 +174,15 @@ proptest! {
         let wanted = known(&wanted, &schema().ty());
         let state = applied(&plan_of(&wanted, &Value::Null));
         let again = plan_of(&wanted, &state);
+        prop_assert_eq!(again.planned, state);
+        prop_assert_eq!(again.requires_replace, []);
+    }
+
+    #[test]
+    fn a_configuration_made_of_a_state_leaves_nothing_to_do(wanted in config()) {
+        let wanted = known(&wanted, &schema().ty());
+        let state = applied(&plan_of(&wanted, &Value::Null));
+        let again = plan_of(&generate::config(&state), &state);
         prop_assert_eq!(again.planned, state);
         prop_assert_eq!(again.requires_replace, []);
     }
