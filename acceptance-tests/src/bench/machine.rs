@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::subject::POSTGRES_MAJOR;
 use crate::process::run;
 use crate::sandbox::Sandbox;
 
@@ -25,7 +26,7 @@ pub struct Machine {
     pub load_before: f64,
     /// Kubernetes.
     pub kubernetes: String,
-    /// PostgreSQL.
+    /// PostgreSQL: the major, until one was asked.
     pub postgres: String,
     /// The commit of this repository, with a note when files differ from it.
     pub commit: String,
@@ -40,7 +41,7 @@ impl Machine {
     ///
     /// # Errors
     /// When git or Kubernetes does not answer.
-    pub async fn look(sandbox: &Sandbox, postgres: &str, load_before: f64) -> Result<Self> {
+    pub async fn look(sandbox: &Sandbox, load_before: f64) -> Result<Self> {
         let version = sandbox.client().apiserver_version().await?;
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
@@ -49,7 +50,7 @@ impl Machine {
             kernel: without_flavour(read("/proc/sys/kernel/osrelease")?.trim()).to_owned(),
             load_before,
             kubernetes: version.git_version,
-            postgres: postgres.to_owned(),
+            postgres: POSTGRES_MAJOR.to_owned(),
             commit: commit()?,
             date: Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
             command: command(std::env::args()),

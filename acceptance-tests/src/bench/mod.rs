@@ -28,7 +28,8 @@ use std::fs;
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::measure::Scene;
 pub use self::options::Options;
@@ -54,6 +55,8 @@ pub struct Results {
     trials: Vec<Trial>,
     costs: Vec<Cost>,
     runs: Vec<pgbench::Run>,
+    /// Why the run ended early.
+    unfinished: Option<String>,
 }
 
 /// Runs the benchmark and writes its page; gives the exit code, which is 1 when a commit of ours was lost or a trial of ours failed.
@@ -63,13 +66,32 @@ pub struct Results {
 pub async fn failover(options: &Options, progress: &Progress) -> Result<u8> {
     let load_before = machine::load()?;
     let mut bench = Bench::make(options, progress).await?;
-    let outcome = bench.run(options, load_before).await;
+    let machine = Machine::look(&bench.sandbox, load_before).await?;
+    let mut results =
+        Results { machine, trials: Vec::new(), costs: Vec::new(), runs: Vec::new(), unfinished: None };
+    let outcome = tokio::select! {
+        outcome = bench.run(options, &mut results) => outcome,
+        why = told_to_stop() => Err(why),
+    };
+    // Whatever happened: no node stays cut off, nothing stays deployed, and what was measured is told.
     bench.close().await;
-    let results = outcome?;
-    report::write(&results, &options.docs)?;
-    progress.say(format!("written: {}", options.docs.join("benchmarks.md").display()));
+    results.unfinished = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    if !results.trials.is_empty() {
+        report::write(&results, &options.docs)?;
+        progress.say(format!("written: {}", options.docs.join("benchmarks.md").display()));
+    }
+    outcome?;
     let ours = results.trials.iter().filter(|trial| trial.system == System::Ours);
     Ok(u8::from(ours.clone().any(|trial| trial.lost > 0 || trial.failed.is_some())))
+}
+
+/// Waits until somebody interrupts the run or asks it to end.
+async fn told_to_stop() -> anyhow::Error {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => anyhow!("interrupted"),
+        _ = terminate.recv() => anyhow!("told to end"),
+    }
 }
 
 /// The sandbox and what is deployed on it.
@@ -105,13 +127,11 @@ impl Bench {
         Ok(Self { sandbox, progress: progress.clone(), dialler, terraform, image, ours: None, patroni: None })
     }
 
-    async fn run(&mut self, options: &Options, load_before: f64) -> Result<Results> {
+    async fn run(&mut self, options: &Options, results: &mut Results) -> Result<()> {
         let first = *options.systems.first().context("no system is named")?;
-        let postgres = self.activate(first).await?.cluster.setting("server_version").await?;
-        let machine = Machine::look(&self.sandbox, &postgres, load_before).await?;
+        results.machine.postgres = self.activate(first).await?.cluster.setting("server_version").await?;
         let mut json =
             options.json.as_ref().map(fs::File::create).transpose().context("write the JSON file")?;
-        let (mut trials, mut costs) = (Vec::new(), Vec::new());
         for number in 1..=options.rounds() {
             let systems = options.systems.iter().filter(|system| number <= options.trials_of(**system));
             for system in systems {
@@ -120,18 +140,17 @@ impl Bench {
                     if let Some(file) = &mut json {
                         writeln!(file, "{}", serde_json::to_string(&trial)?)?;
                     }
-                    trials.push(trial);
+                    results.trials.push(trial);
                 }
                 if number == 1 && options.cost_seconds > 0 {
-                    costs.push(self.cost(*system, Duration::from_secs(options.cost_seconds)).await?);
+                    results.costs.push(self.cost(*system, Duration::from_secs(options.cost_seconds)).await?);
                 }
             }
         }
-        let mut runs = Vec::new();
         if options.pgbench_seconds > 0 && options.systems.contains(&System::Ours) {
-            runs = self.pgbench(options).await?;
+            results.runs = self.pgbench(options).await?;
         }
-        Ok(Results { machine, trials, costs, runs })
+        Ok(())
     }
 
     async fn trial(&mut self, system: System, fault: Fault, number: u32) -> Result<Trial> {
@@ -139,10 +158,10 @@ impl Bench {
         let scene = Scene { sandbox: &self.sandbox, subject: self.subject(system)?, system };
         let trial = scene.trial(fault, number).await;
         self.progress.say(line(&trial));
-        if trial.failed.is_some() && self.subject(system)?.until_redundant().await.is_err() {
-            // What can't be mended is made anew, so that one trial costs no other.
-            self.progress
-                .say(self.sandbox.describe_namespace(&self.subject(system)?.cluster.namespace).await);
+        if trial.failed.is_some() {
+            // Made anew, so that one trial costs no other.
+            let namespace = self.subject(system)?.cluster.namespace.clone();
+            self.progress.say(self.sandbox.describe_namespace(&namespace).await);
             self.remove(system).await;
         }
         Ok(trial)

@@ -37,8 +37,14 @@ pub fn write(results: &Results, docs: &Path) -> Result<()> {
 }
 
 fn text(results: &Results) -> String {
-    let mut text = String::new();
-    text += &introduction(results);
+    let mut text = introduction(results);
+    if let Some(why) = &results.unfinished {
+        let _ = writeln!(
+            text,
+            "**This run did not come to its end**: {}.\n",
+            why.lines().next().unwrap_or_default()
+        );
+    }
     text += &gaps(&results.trials);
     text += &timelines(&results.trials);
     text += &costs(&results.costs);
@@ -352,6 +358,7 @@ pub(super) mod tests {
                 seconds: 60.0,
             }],
             runs: vec![run(true, 2.2), run(false, 2.0)],
+            unfinished: None,
         }
     }
 
@@ -370,6 +377,14 @@ pub(super) mod tests {
         ] {
             assert!(page.contains(&format!("{line}\n")), "{line}\nis not in\n{page}");
         }
+    }
+
+    #[test]
+    fn a_run_that_ended_early_says_so() {
+        let unfinished = Some("no primary\nand more".to_owned());
+        let page = text(&Results { unfinished, ..results() });
+        assert!(page.contains("**This run did not come to its end**: no primary.\n"), "{page}");
+        assert!(!text(&results()).contains("did not come to its end**"));
     }
 
     #[test]

@@ -156,15 +156,15 @@ impl Timeline {
         let seen: Vec<&Event> = seen.iter().filter(|one| (0.0..=end).contains(&second(one.at))).collect();
         let first =
             |fits: &dyn Fn(&What) -> bool| seen.iter().find(|one| fits(&one.what)).map(|one| second(one.at));
+        let old_ended = seen.iter().find(|one| one.place == frame.primary && is_end_of_postgres(&one.what));
         let says = |what: &What, text: &str| matches!(what, What::Agent { message, .. } if message == text);
-        let ended = |what: &What| matches!(what, What::Agent { message, .. } if message.starts_with("postgres ") && message.contains(" ended: "));
         let logs = |what: &What, text: &str| matches!(what, What::Postgres(line) if line.contains(text));
         let moved = |pods: &BTreeSet<String>| pods.len() == 1 && !pods.contains(&frame.primary);
         Self {
             last_commit_s: frame.gap_s.0,
             noticed_s: first(&|what| matches!(what, What::Agent { .. })),
             taken_s: first(&|what| matches!(what, What::Holder { era, .. } if *era > frame.era)),
-            ended_s: first(&ended),
+            ended_s: old_ended.map(|one| second(one.at)),
             promote_s: first(&|what| says(what, "promotion asked for")),
             ready_s: first(&|what| logs(what, "ready to accept connections")),
             gate_s: first(&|what| says(what, "clients are let in")),
@@ -195,6 +195,11 @@ impl Timeline {
             ("first commit after", Some(self.first_commit_s)),
         ]
     }
+}
+
+/// The guard's word for it: `postgres 25 ended: code Some(0), signal None`.
+fn is_end_of_postgres(what: &What) -> bool {
+    matches!(what, What::Agent { message, .. } if message.starts_with("postgres ") && message.contains(" ended: "))
 }
 
 fn rounded(seconds: f64) -> f64 {
@@ -261,15 +266,17 @@ mod tests {
             event("00.7", "lease", holder("pg-0", 3)),
             event("00.9", "lease", holder("pg-1", 4)),
             event("00.9", "lease", holder("pg-1", 4)),
+            event("00.4", "pg-2", agent("postgres 31 ended: code Some(0), signal None")),
+            event("00.6", "pg-0", agent("postgres 25 ended: code None, signal Some(9)")),
             event("09", "pg-1", agent("clients are let in")),
         ];
         let timeline = Timeline::of(&frame, seen);
         assert_eq!(timeline.taken_s, Some(0.9));
-        assert_eq!(timeline.noticed_s, Some(1.0));
+        assert_eq!((timeline.noticed_s, timeline.ended_s), (Some(0.4), Some(0.6)));
         assert_eq!(timeline.promote_s, Some(1.0));
         assert_eq!(timeline.endpoint_s, Some(2.2));
         assert_eq!((timeline.gate_s, timeline.label_s), (None, None));
-        assert_eq!(timeline.events.len(), 5, "what is doubled or comes long after is left out");
+        assert_eq!(timeline.events.len(), 7, "what is doubled or comes long after is left out");
         assert_eq!(timeline.steps()[STEPS - 1], ("first commit after", Some(2.5)));
     }
 }
