@@ -87,6 +87,38 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// One that has never run.
+    pub fn new(ordinal: usize, name: String, exists: bool, hash: &str, binaries: Binaries) -> Self {
+        Self {
+            ordinal,
+            name,
+            exists,
+            incarnation: 1,
+            version: 1,
+            labels: BTreeMap::new(),
+            deleting_until: None,
+            template_hash: hash.to_owned(),
+            binaries,
+            terminated: BTreeSet::new(),
+            ended: None,
+            up: false,
+            start_at: exists.then_some(100 + ordinal as u64 * 70),
+            nonce: ContainerNonce::new("none"),
+            frozen_until: 0,
+            postgres_frozen_until: 0,
+            disk_hung_until: 0,
+            disk_full: false,
+            guard_deadline: None,
+            volume: Volume::default(),
+            heartbeat_came: None,
+            schedulable: true,
+            postgres: Postgres::Down,
+            agent: Agent::new(u64::MAX),
+        }
+    }
+}
+
+impl Pod {
     /// Its address: each pod object has its own.
     pub fn address(&self) -> String {
         format!("10.0.{}.{}", self.ordinal, self.incarnation)

@@ -18,7 +18,7 @@ use crate::kube_api::KubeApi;
 use crate::mutation::Mutation;
 use crate::network::{End, Network};
 use crate::pod::{Agent, Binaries, Node, Pod};
-use crate::postgres::{Postgres, Process, Volume};
+use crate::postgres::{Postgres, Process};
 
 /// Milliseconds of one step.
 pub const TICK_MS: u64 = 10;
@@ -77,7 +77,7 @@ impl World {
             })
             .collect();
         let pods = (0..PODS)
-            .map(|at| new_pod(at, names.pod(at as u32), at < kept, &hash, binaries.clone()))
+            .map(|at| Pod::new(at, names.pod(at as u32), at < kept, &hash, binaries.clone()))
             .collect();
         Self {
             now: 0,
@@ -477,35 +477,6 @@ fn differs(before: &Record, after: &Record) -> bool {
         || before.mode != after.mode
         || before.degraded != after.degraded
         || before.release != after.release
-}
-
-fn new_pod(ordinal: usize, name: String, exists: bool, hash: &str, binaries: Binaries) -> Pod {
-    Pod {
-        ordinal,
-        name,
-        exists,
-        incarnation: 1,
-        version: 1,
-        labels: BTreeMap::new(),
-        deleting_until: None,
-        template_hash: hash.to_owned(),
-        binaries,
-        terminated: std::collections::BTreeSet::new(),
-        ended: None,
-        up: false,
-        start_at: exists.then_some(100 + ordinal as u64 * 70),
-        nonce: ContainerNonce::new("none"),
-        frozen_until: 0,
-        postgres_frozen_until: 0,
-        disk_hung_until: 0,
-        disk_full: false,
-        guard_deadline: None,
-        volume: Volume::default(),
-        heartbeat_came: None,
-        schedulable: true,
-        postgres: Postgres::Down,
-        agent: Agent::new(u64::MAX),
-    }
 }
 
 /// A postmaster that is about to start.
