@@ -603,18 +603,6 @@ impl Observation {
         }
     }
 
-    /// The same, or why there is nothing, for people.
-    pub(crate) fn heard_or_why(&self, pod: &str) -> Result<&AgentReport, String> {
-        if let Some(report) = self.heard(pod) {
-            return Ok(report);
-        }
-        if self.pods.contains_key(pod) || self.peers.contains_key(pod) {
-            return Err(format!("{pod} does not answer"));
-        }
-        let known: Vec<&str> = self.pods.keys().map(String::as_str).collect();
-        Err(format!("there is no instance {pod}; there are {}", known.join(", ")))
-    }
-
     /// Everything that peers said.
     pub fn reports(&self) -> impl Iterator<Item = &AgentReport> {
         self.peers.values().filter_map(|peer| match peer {

@@ -10,6 +10,7 @@
 
 use pgha_schema::record::{Pause, Record, Switchover};
 use pgha_schema::request::{Answer, Asked, Outcome, Request};
+use pgha_schema::status::AgentReport;
 
 use crate::cycle::Cycle;
 use crate::observation::{Gate, Observation, PrimarySeen};
@@ -214,5 +215,19 @@ fn answer(seen: &Observation, next: &mut Record, id: String, asked: &str, (outco
     while next.answers.len() > ANSWERS_KEPT {
         let oldest = next.answers.iter().position(|answer| Some(answer.id.as_str()) != wished).unwrap_or(0);
         next.answers.remove(oldest);
+    }
+}
+
+impl Observation {
+    /// What a pod's agent said, or why there is nothing, for people.
+    pub(crate) fn heard_or_why(&self, pod: &str) -> Result<&AgentReport, String> {
+        if let Some(report) = self.heard(pod) {
+            return Ok(report);
+        }
+        if self.pods.contains_key(pod) || self.peers.contains_key(pod) {
+            return Err(format!("{pod} does not answer"));
+        }
+        let known: Vec<&str> = self.pods.keys().map(String::as_str).collect();
+        Err(format!("there is no instance {pod}; there are {}", known.join(", ")))
     }
 }

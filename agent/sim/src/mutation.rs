@@ -172,21 +172,8 @@ impl Mutation {
                     seen.acks.extend(kept.voters.iter().map(|voter| (voter.clone(), ack.clone())));
                 }
             }
-            Self::IgnoresPause => {
-                let nonce = &seen.me.nonce;
-                if let LeaseSeen::Read(read) = &mut seen.lease
-                    && read.record.holder.as_ref().is_some_and(|holder| holder.nonce != *nonce)
-                {
-                    read.record.pause = None;
-                }
-            }
-            Self::BreakGlassAnyEra => {
-                if let (LeaseSeen::Read(read), Some(desired)) = (&seen.lease, &mut seen.desired)
-                    && let Some(allowed) = &mut desired.document.break_glass
-                {
-                    allowed.era = read.record.era();
-                }
-            }
+            Self::IgnoresPause => forget_pause(seen),
+            Self::BreakGlassAnyEra => break_in_every_era(seen),
             Self::PreemptsHeard => {
                 seen.holder_heard.last = None;
                 seen.holder_heard.listening_ms = 0;
@@ -211,5 +198,22 @@ impl Mutation {
             (Self::NeverStarts, Action::StartPostgres { .. }) => None,
             (_, action) => Some(action),
         }
+    }
+}
+
+fn forget_pause(seen: &mut Observation) {
+    let nonce = &seen.me.nonce;
+    if let LeaseSeen::Read(read) = &mut seen.lease
+        && read.record.holder.as_ref().is_some_and(|holder| holder.nonce != *nonce)
+    {
+        read.record.pause = None;
+    }
+}
+
+fn break_in_every_era(seen: &mut Observation) {
+    if let (LeaseSeen::Read(read), Some(desired)) = (&seen.lease, &mut seen.desired)
+        && let Some(allowed) = &mut desired.document.break_glass
+    {
+        allowed.era = read.record.era();
     }
 }
