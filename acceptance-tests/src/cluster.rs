@@ -163,6 +163,11 @@ impl Cluster {
         exec::run(&self.api::<Pod>(), pod, CONTAINER_POSTGRES, command, EXEC_DEADLINE).await
     }
 
+    /// The same for a command that may take longer.
+    pub async fn exec_within(&self, pod: &str, command: &[&str], deadline: Duration) -> Result<Output> {
+        exec::run(&self.api::<Pod>(), pod, CONTAINER_POSTGRES, command, deadline).await
+    }
+
     /// Runs SQL in a pod as the superuser over the unix socket; rows as lines, columns parted by `|`.
     pub async fn sql(&self, pod: &str, database: &str, sql: &str) -> Result<String> {
         let command = [

@@ -1,6 +1,5 @@
 //! Everything that the loop owns.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use pgha_schema::ids::{BootId, ContainerNonce};
 use pgha_schema::status::ClusterStatus;
 use tokio::sync::Notify;
 
-use crate::act::Background;
+use crate::act::{Background, DegradedSince};
 use crate::api::Api;
 use crate::api::objects::Paths;
 use crate::disk::DiskProbe;
@@ -21,7 +20,7 @@ use crate::peers::Peers;
 use crate::postgres::job::JobTable;
 use crate::postgres::local::LocalPostgres;
 use crate::postgres::tools::Tools;
-use crate::rest::server::Shared;
+use crate::rest::server::{Counts, Shared};
 use crate::secrets::Secrets;
 use crate::settings::AgentSettings;
 use crate::volume::Volume;
@@ -84,8 +83,10 @@ pub struct Agent {
     pub terminate_ms: Option<u64>,
     /// The status document as last written, and when.
     pub status_written: Option<(ClusterStatus, u64)>,
-    /// The text of the last event by its reason.
-    pub events: BTreeMap<&'static str, String>,
+    /// What happened since the start.
+    pub counts: Counts,
+    /// Since when writes go on without a confirming standby.
+    pub degraded_since: DegradedSince,
     /// A confirmation of names in force under way.
     pub confirming: Option<(String, tokio::task::JoinHandle<()>)>,
     /// The last write of the status document failed: it is to be written again.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use pgha_agent_core::observation::DiskSeen;
+use pgha_schema::status::VolumeFill;
 
 use crate::boottime::now_ms;
 
@@ -25,13 +26,21 @@ pub struct DiskProbe {
     /// When the running probe began; 0: none runs.
     running_since_ms: Arc<AtomicU64>,
     full: Arc<AtomicBool>,
+    size_bytes: Arc<AtomicU64>,
+    used_bytes: Arc<AtomicU64>,
 }
 
 impl DiskProbe {
     /// Starts probing with this file.
     pub fn start(path: PathBuf) -> io::Result<Self> {
-        let probe = Self { running_since_ms: Arc::default(), full: Arc::default() };
+        let probe = Self {
+            running_since_ms: Arc::default(),
+            full: Arc::default(),
+            size_bytes: Arc::default(),
+            used_bytes: Arc::default(),
+        };
         let (since, full) = (Arc::clone(&probe.running_since_ms), Arc::clone(&probe.full));
+        let (size, used) = (Arc::clone(&probe.size_bytes), Arc::clone(&probe.used_bytes));
         std::thread::Builder::new().name("disk-probe".into()).stack_size(64 * 1024).spawn(move || {
             loop {
                 since.store(now_ms(), Ordering::Release);
@@ -40,11 +49,22 @@ impl DiskProbe {
                 // A volume that doesn't say how much room it has counts as one with room.
                 let small = free_bytes(&path).is_ok_and(|free| free < LEAST_ROOM_BYTES);
                 full.store(refused || small, Ordering::Release);
+                if let Some(fill) = fill_of(&path) {
+                    used.store(fill.used_bytes, Ordering::Release);
+                    size.store(fill.size_bytes, Ordering::Release);
+                }
                 since.store(0, Ordering::Release);
                 std::thread::sleep(PAUSE);
             }
         })?;
         Ok(probe)
+    }
+
+    /// How full the volume was when it last answered.
+    pub fn fill(&self) -> Option<VolumeFill> {
+        let size_bytes = self.size_bytes.load(Ordering::Acquire);
+        let used_bytes = self.used_bytes.load(Ordering::Acquire);
+        (size_bytes > 0).then_some(VolumeFill { size_bytes, used_bytes })
     }
 
     /// The newest answer.
@@ -61,6 +81,14 @@ fn judge(running_since_ms: u64, full: bool, now: u64) -> DiskSeen {
     } else {
         DiskSeen::Healthy
     }
+}
+
+/// Of the file system that holds this file; what only root may still use counts as used.
+fn fill_of(path: &PathBuf) -> Option<VolumeFill> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    let size_bytes = stat.blocks().saturating_mul(stat.fragment_size());
+    let free_bytes = stat.blocks_available().saturating_mul(stat.fragment_size());
+    Some(VolumeFill { size_bytes, used_bytes: size_bytes.saturating_sub(free_bytes) })
 }
 
 fn write_and_sync(path: &PathBuf) -> io::Result<()> {

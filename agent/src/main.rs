@@ -29,6 +29,7 @@ mod world;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -47,21 +48,46 @@ enum Command {
     /// The agent proper; started by the guard.
     #[command(hide = true)]
     Agent,
-    /// Says who leads, who may take over, and what is waited for.
+    /// Says who leads, who may take over, who waits for whom, and why there is no failover.
     Status {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Hands the leadership to another instance, without losing a commit.
+    /// Hands the leadership to another instance, without losing a commit, and waits for the outcome.
     Switchover {
         /// The pod that is to lead; without it the best standby.
         #[arg(long)]
         to: Option<String>,
     },
+    /// Restarts one postgres in place.
+    Restart {
+        /// Whose; without it this pod's.
+        #[arg(long)]
+        pod: Option<String>,
+        /// All of them, one after the other, the primary's last.
+        #[arg(long, conflicts_with = "pod")]
+        all: bool,
+    },
+    /// Clones a standby's data anew from the primary.
+    Reinit {
+        /// Whose; without it this pod's.
+        #[arg(long)]
+        pod: Option<String>,
+    },
+    /// Holds the cluster as it is: nobody takes over, hands over, rewinds, clones or restarts.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Prints what has to be written when the primary and its voters are lost for good, and what that loses.
+    BreakGlass {
+        /// Who is to lead; without it this pod.
+        #[arg(long)]
+        pod: Option<String>,
+    },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Guard => {
             let code = guard::run(settings::GuardSettings::from_env()?)?;
@@ -77,10 +103,16 @@ fn main() -> anyhow::Result<()> {
             if let Err(error) = &result {
                 tracing::error!(error = format!("{error:#}"), "the agent ends");
             }
-            result
+            result.map(|()| ExitCode::SUCCESS)
         }),
         Command::Status { json } => say(&runtime()?.block_on(cli::status(json))?),
-        Command::Switchover { to } => say(&runtime()?.block_on(cli::switchover(to))?),
+        Command::Switchover { to } => tell(runtime()?.block_on(cli::switchover(to))?),
+        Command::Restart { all: true, .. } => tell(runtime()?.block_on(cli::restart_all())?),
+        Command::Restart { pod, all: false } => tell(runtime()?.block_on(cli::restart(pod))?),
+        Command::Reinit { pod } => tell(runtime()?.block_on(cli::reinit(pod))?),
+        Command::Pause => tell(runtime()?.block_on(cli::pause())?),
+        Command::Resume => tell(runtime()?.block_on(cli::resume())?),
+        Command::BreakGlass { pod } => say(&runtime()?.block_on(cli::break_glass(pod))?),
     }
 }
 
@@ -89,7 +121,12 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+fn say(text: &str) -> anyhow::Result<ExitCode> {
     writeln!(io::stdout(), "{}", text.trim_end())?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(finished: cli::Finished) -> anyhow::Result<ExitCode> {
+    say(&finished.text)?;
+    Ok(finished.end.code())
 }

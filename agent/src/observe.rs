@@ -172,6 +172,9 @@ impl Agent {
         let parameters = desired.as_ref().map(|seen| seen.document.parameters.clone()).unwrap_or_default();
         let postgres = self.postgres.look(&guard, &self.volume, &parameters).await;
         let peers = self.peers.seen();
+        let asking = self.shared.asking().clone();
+        let signals =
+            Signals { terminate_ms: self.terminate_ms, requests: asking.received, lifted: asking.lifted };
         let world = self.world.lock();
         Observation {
             now_ms: observed_ms,
@@ -183,6 +186,7 @@ impl Agent {
             data,
             kept: self.data.kept(&self.volume),
             postgres,
+            postmaster: guard.postmaster.map(u64::from),
             jobs: self.jobs.seen(),
             peers,
             pods: world.pods.clone(),
@@ -192,7 +196,7 @@ impl Agent {
             holder_heard: self.hearing.holder(),
             acks: self.beats.acks(),
             promises: Promises { given: self.data.promise.clone(), asked: self.hearing.asked() },
-            signals: Signals { terminate_ms: self.terminate_ms, switchover: self.shared.switchover() },
+            signals,
             disk: self.disk.seen(),
             agent: self.agent_seen(&guard),
         }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::act::Background;
+use crate::act::DegradedSince;
 use crate::agent::{Agent, identity};
 use crate::api::Api;
 use crate::api::objects::Paths;
@@ -26,7 +27,7 @@ use crate::postgres::job::JobTable;
 use crate::postgres::local::LocalPostgres;
 use crate::postgres::session::Local;
 use crate::postgres::tools::Tools;
-use crate::rest::server::{Board, Shared, serve};
+use crate::rest::server::{Board, Counts, Shared, serve};
 use crate::secrets::Secrets;
 use crate::settings::AgentSettings;
 use crate::volume::Volume;
@@ -51,7 +52,7 @@ pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Resu
     };
     loop {
         agent.guard.beat().await;
-        let seen = agent.observe().await;
+        let seen = Arc::new(agent.observe().await);
         agent.choose_timing(&seen);
         let decision = decide(&agent.timing, &agent.memory, &seen);
         agent.tell(&seen, &decision, &last);
@@ -85,13 +86,20 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let secrets = Secrets::new(&settings.layout.secrets, &settings.layout.sockets);
     let hearing = Hearing::new();
     tokio::spawn(hearing.clone().stay_awake());
+    let local = Local {
+        sockets: settings.layout.sockets.clone(),
+        port: settings.postgres_port,
+        superuser: secrets.superuser()?,
+    };
     let shared = Arc::new(Shared {
         board: std::sync::Mutex::default(),
-        switchover: std::sync::Mutex::default(),
+        asked: std::sync::Mutex::default(),
         wake: Arc::clone(&wake),
         secrets: secrets.clone(),
         hearing: hearing.clone(),
         anchor_uid: settings.anchor_uid.clone(),
+        rest_port: settings.rest_port,
+        local: Some(local.clone()),
     });
     tokio::spawn(serve(listener, Arc::clone(&shared)));
 
@@ -106,11 +114,6 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let sender = talk_to_peers(&settings, &me, &shared, &world, &peers, &beats);
     let volume = Volume::new(&settings.layout);
     let files = ConfigFiles::open(volume.conf_dir())?;
-    let local = Local {
-        sockets: settings.layout.sockets.clone(),
-        port: settings.postgres_port,
-        superuser: secrets.superuser()?,
-    };
     let mut agent = Agent {
         lease_api: Api::new(settings.api.clone()),
         disk: DiskProbe::start(volume.root().join("probe"))?,
@@ -127,9 +130,10 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         fence_at_ms: guard.state().deadline_ms,
         terminate_ms: None,
         status_written: None,
-        events: std::collections::BTreeMap::new(),
         own_sha256: crate::upgrade::own_sha256()?,
         wanted_agent: None,
+        counts: Counts::default(),
+        degraded_since: DegradedSince::default(),
         cycles: 0,
         settings,
         me,
@@ -232,7 +236,7 @@ impl Agent {
     }
 
     /// Logs what changed, and puts up what the REST server shows.
-    fn tell(&mut self, seen: &Observation, decision: &Decision, last: &Decision) {
+    fn tell(&mut self, seen: &Arc<Observation>, decision: &Decision, last: &Decision) {
         self.cycles += 1;
         if decision.reason != last.reason || self.cycles == 1 {
             let record = seen.record();
@@ -251,6 +255,7 @@ impl Agent {
         let record = seen.record();
         let mut report = report(seen, decision);
         report.activity.extend(self.world.lock().desired_problem.clone());
+        report.volume = self.disk.fill();
         let follows =
             seen.standby().is_some_and(|standby| matches!(standby.stream, StreamSeen::Streaming { .. }));
         let serves_writes = seen.primary().is_some_and(|primary| primary.gate == Gate::Open);
@@ -267,6 +272,10 @@ impl Agent {
             cycles: self.cycles,
             fences: self.guard.state().fences,
             acknowledges: failsafe::acknowledges(seen, decision),
+            seen: Some(Arc::clone(seen)),
+            fence_at_ms: self.fence_at_ms,
+            counts: Counts { api_errors: self.api.errors() + self.lease_api.errors(), ..self.counts },
+            degraded_since: self.degraded_since.get().filter(|_| serves_writes),
         });
     }
 }

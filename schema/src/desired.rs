@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::ids::{Era, MemberId};
+
 /// Format of the desired document that this build writes.
 pub const DESIRED_FORMAT: u32 = 1;
 
@@ -92,6 +94,33 @@ pub struct Desired {
     pub bootstrap: BootstrapSpec,
     /// Timings and choices of the failover.
     pub failover: FailoverSpec,
+    /// A hand-over that is to be carried out once; the status tells what came of it (A31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<SwitchoverWish>,
+    /// Leave to go on without the leader and V, when both are lost for good (A31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
+}
+
+/// A hand-over by desired state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchoverWish {
+    /// Names this request for ever: another hand-over has another one. What was answered once is never tried again.
+    pub id: String,
+    /// The pod that is to lead; `None`: the best standby.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// A person gives up the leader and every member of V: the named member may take after expiry, with what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakGlass {
+    /// Who may take.
+    pub member: MemberId,
+    /// The era that is given up: in any other this says nothing.
+    pub era: Era,
+    /// Whether commits that only the lost members have may be lost; without it nothing is allowed.
+    pub accept_data_loss: bool,
 }
 
 /// An agent, and where its binary is.

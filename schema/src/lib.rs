@@ -30,6 +30,7 @@ pub mod pg_hba;
 pub mod provider_block;
 pub mod quantity;
 pub mod record;
+pub mod request;
 pub mod resource;
 pub mod semantic;
 pub mod spec;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::SyncMode;
 use crate::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use crate::lsn::{Lsn, TimelineId};
+use crate::request::Answer;
 
 /// Highest format of the record that this build reads and can write; a reader refuses a higher one. A holder writes it
 /// only once every recorded member's agent says that it reads it (A8).
@@ -57,6 +58,15 @@ pub struct Record {
     /// The one pod whose agent may be exchanged now (A8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<ExchangePermit>,
+    /// The standby whose data is to be cloned anew (A31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinit: Option<Reinit>,
+    /// A person holds the cluster as it is (A31).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// The newest answers to requests, oldest first: a request that is answered here is never taken up again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
     /// Every member that the holder knows, by identity of its data.
     pub members: BTreeMap<MemberId, MemberEntry>,
     /// What the holder keeps to (A6): a candidate waits this long; 0 in a record that nobody ever held.
@@ -138,6 +148,48 @@ pub struct Switchover {
     pub target_pod: Option<String>,
     /// Why, for people: `requested`, `rolling`, `scale-down`.
     pub reason: String,
+    /// Who hands over: once another leads, it has come to its end. `None` in records of older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<MemberId>,
+    /// The request that is to be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+impl Switchover {
+    /// Whether it is this member that hands over.
+    pub fn is_of(&self, member: Option<&MemberId>) -> bool {
+        self.from.as_ref().is_none_or(|from| Some(from) == member)
+    }
+}
+
+/// A person holds the cluster as it is (A31).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The request that began it.
+    pub id: String,
+}
+
+/// A standby's data is to be cloned anew; the entry is the holder's word that nothing is only there (A23).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reinit {
+    /// The data that is given up.
+    pub member: MemberId,
+    /// Its pod.
+    pub pod: String,
+    /// The request that is to be answered.
+    pub id: String,
+}
+
+/// A restart that a person asked for: of this one postmaster, and never of the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedRestart {
+    /// The request that is to be answered.
+    pub id: String,
+    /// The container's life in which it runs.
+    pub nonce: ContainerNonce,
+    /// The postmaster, as its agent tells it.
+    pub postmaster: u64,
 }
 
 /// Permission to restart one postgres.
@@ -147,6 +199,9 @@ pub struct RestartPermit {
     pub member: MemberId,
     /// For which desired generation.
     pub generation: u64,
+    /// Not for a setting, but since a person asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedRestart>,
 }
 
 /// Permission to exchange one pod's agent.
@@ -188,6 +243,9 @@ impl Record {
             switchover: None,
             restart: None,
             exchange: None,
+            reinit: None,
+            pause: None,
+            answers: Vec::new(),
             members: BTreeMap::new(),
             lease_duration_ms: 0,
             fence_after_ms: 0,
@@ -198,6 +256,16 @@ impl Record {
     /// The current era's entry.
     pub fn current(&self) -> Option<&EraEntry> {
         self.eras.last()
+    }
+
+    /// The pod that mounted a member's data last.
+    pub fn pod_of(&self, member: &MemberId) -> Option<&str> {
+        self.members.get(member).map(|entry| entry.pod.as_str())
+    }
+
+    /// The answer to a request, while it is kept.
+    pub fn answer_to(&self, id: &str) -> Option<&Answer> {
+        self.answers.iter().find(|answer| answer.id == id)
     }
 
     /// The current era, 0 when nobody ever led.

@@ -73,6 +73,8 @@ impl ClusterSpec {
                 data_checksums: self.bootstrap.data_checksums,
             },
             failover: FailoverSpec::from(&self.failover),
+            switchover: None,
+            break_glass: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What agents tell: the status document in ConfigMap `<name>-status` (written by the holder, A32), and each agent's
 //! own report at `GET /status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::desired::SyncMode;
 use crate::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use crate::lsn::{Lsn, TimelineId};
 use crate::peer::RecordVersion;
+use crate::request::Answer;
 
 /// Format of the documents that this build writes.
 pub const STATUS_FORMAT: u32 = 1;
@@ -44,6 +45,21 @@ pub struct ClusterStatus {
     pub synchronous_standby_names: String,
     /// Writes go on without a confirming standby.
     pub degraded: bool,
+    /// Since when, by the wall clock of the holder that saw it begin (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded_since: Option<String>,
+    /// V: the pods that may take over without loss. Empty in sync: only the primary may lead.
+    #[serde(default)]
+    pub voters: BTreeSet<String>,
+    /// q: how many of V a taker must hear.
+    #[serde(default)]
+    pub quorum: u32,
+    /// A person holds the cluster as it is (A31).
+    #[serde(default)]
+    pub paused: bool,
+    /// What came of the desired document's `switchover`, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<Answer>,
     /// What the holder works at or waits for, in plain words; empty when there is nothing.
     #[serde(default)]
     pub activity: Vec<String>,
@@ -88,6 +104,9 @@ impl ClusterStatus {
         if generation(stored) > generation(&self) {
             self.acknowledged.clone_from(&stored.acknowledged);
         }
+        if self.degraded && stored.degraded && stored.degraded_since.is_some() {
+            self.degraded_since.clone_from(&stored.degraded_since);
+        }
         Some(self)
     }
 }
@@ -126,6 +145,32 @@ pub struct InstanceStatus {
     /// SHA-256 of that agent's binary.
     #[serde(default)]
     pub agent_sha256: String,
+    /// Bytes of WAL that it has and has yet to replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_backlog_bytes: Option<u64>,
+    /// Bytes of WAL that the primary keeps for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_retained_bytes: Option<u64>,
+    /// How full its volume is, in percent, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_used_percent: Option<u8>,
+}
+
+/// How full a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeFill {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Of that, what can't be written to any more.
+    pub used_bytes: u64,
+}
+
+impl VolumeFill {
+    /// In percent, rounded up.
+    pub fn percent(self) -> u8 {
+        let percent = self.used_bytes.saturating_mul(100).div_ceil(self.size_bytes.max(1));
+        u8::try_from(percent.min(100)).unwrap_or(100)
+    }
 }
 
 /// PostgreSQL's role of an instance.
@@ -228,6 +273,15 @@ pub struct AgentReport {
     /// Hash of the pod template that this pod was made from.
     #[serde(default)]
     pub template_hash: String,
+    /// The postmaster that runs; with the nonce it names one life of this postgres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postmaster: Option<u64>,
+    /// How full its volume is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeFill>,
+    /// Bytes of WAL that are kept here for other members, by their ordinal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<u32, u64>,
     /// What the agent does or waits for, in plain words, newest last (A32).
     #[serde(default)]
     pub activity: Vec<String>,
@@ -266,6 +320,11 @@ mod tests {
             mode: SyncMode::Sync,
             synchronous_standby_names: String::new(),
             degraded: false,
+            degraded_since: None,
+            voters: BTreeSet::new(),
+            quorum: 1,
+            paused: false,
+            switchover: None,
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),
@@ -283,6 +342,25 @@ mod tests {
         assert_eq!(said(Some((7, "a"))), Some((8, "b".to_owned())));
         assert_eq!(said(Some((8, "c"))), Some((8, "c".to_owned())), "a hand edit that was put in force");
         assert_eq!(said(Some((9, "d"))), Some((9, "d".to_owned())));
+    }
+
+    #[test]
+    fn since_when_it_is_degraded_outlives_the_writer() {
+        let degraded = |since: Option<&str>| {
+            let mut status = status(2, None);
+            status.degraded = true;
+            status.degraded_since = since.map(str::to_owned);
+            status
+        };
+        let said = |stored| degraded(Some("later")).over(&stored).unwrap().degraded_since;
+        assert_eq!(said(degraded(Some("earlier"))), Some("earlier".to_owned()));
+        assert_eq!(said(status(2, None)), Some("later".to_owned()));
+    }
+
+    #[test]
+    fn a_volume_is_full_only_when_nothing_is_left() {
+        let percent = |used_bytes, size_bytes| VolumeFill { size_bytes, used_bytes }.percent();
+        assert_eq!((percent(0, 10), percent(1, 1_000), percent(10, 10), percent(0, 0)), (0, 1, 100, 0));
     }
 
     #[test]

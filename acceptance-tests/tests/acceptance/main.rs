@@ -11,6 +11,7 @@ mod create;
 mod drift;
 mod faults;
 mod group;
+mod handles;
 mod import;
 mod members;
 mod modes;
@@ -68,6 +69,7 @@ fn main() {
         plan("package", package::cases()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),
+        plan("handles", handles::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

@@ -99,7 +99,8 @@ pub async fn move_primary(site: &Site, to: &str) -> Result<()> {
     if primary == to {
         return Ok(());
     }
-    let output = site.cluster.exec(&primary, &["pgha-agent", "switchover", "--to", to]).await?;
+    let command = ["pgha-agent", "switchover", "--to", to];
+    let output = site.cluster.exec_within(&primary, &command, WHOLE).await?;
     ensure!(output.success, "switchover to {to} was refused: {}{}", output.stdout, output.stderr);
     pgha_acceptance_tests::poll::until(&format!("{to} to be the primary"), WHOLE, || async {
         let now = site.cluster.primary().await?;

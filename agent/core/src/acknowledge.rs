@@ -1,11 +1,12 @@
 //! The holder's status document, and when it says that the wish is in force (P8, A32).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_schema::desired::{Desired, Durability, SyncMode};
 use pgha_schema::record::Record;
+use pgha_schema::request::Answer;
 use pgha_schema::status::{
-    Acknowledged, AgentReport, ClusterStatus, InstanceState, InstanceStatus, Role, STATUS_FORMAT,
+    Acknowledged, AgentReport, ClusterStatus, InstanceState, InstanceStatus, Role, STATUS_FORMAT, VolumeFill,
 };
 
 use crate::cycle::Cycle;
@@ -43,6 +44,11 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
         mode: record.mode,
         synchronous_standby_names: primary.names_shown.clone(),
         degraded: record.degraded,
+        degraded_since: None,
+        voters: voters(record),
+        quorum: record.quorum,
+        paused: record.pause.is_some(),
+        switchover: wished_switchover(seen, record),
         activity: activity(reason),
         instances: instances(seen, record, primary),
         agent_version: seen.me.agent_version.clone(),
@@ -67,12 +73,26 @@ pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
         mode: record.mode,
         synchronous_standby_names: String::new(),
         degraded: record.degraded,
+        degraded_since: None,
+        voters: voters(record),
+        quorum: record.quorum,
+        paused: record.pause.is_some(),
+        switchover: wished_switchover(seen, record),
         activity: Vec::new(),
         instances: BTreeMap::new(),
         agent_version: seen.me.agent_version.clone(),
         agent_refused: None,
     };
     cycle.push(Action::WriteStatus { status: Box::new(status) });
+}
+
+fn voters(record: &Record) -> BTreeSet<String> {
+    record.voters.iter().map(|voter| record.pod_of(voter).unwrap_or(voter.as_str()).to_owned()).collect()
+}
+
+/// What came of the hand-over that the desired document asks for.
+fn wished_switchover(seen: &Observation, record: &Record) -> Option<Answer> {
+    record.answer_to(&seen.wish()?.switchover.as_ref()?.id).cloned()
 }
 
 /// Only this holder's own word, about the document that is there; [`ClusterStatus::over`] keeps every other.
@@ -142,6 +162,9 @@ fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
         node: seen.me.node.clone(),
         agent_version: seen.me.agent_version.clone(),
         agent_sha256: seen.agent.sha256.clone(),
+        replay_backlog_bytes: None,
+        slot_retained_bytes: None,
+        volume_used_percent: None,
     }
 }
 
@@ -165,5 +188,10 @@ fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) 
         node: seen.pods.get(pod).and_then(|at| at.node.clone()).unwrap_or_default(),
         agent_version: report.map(|report| report.agent_version.clone()).unwrap_or_default(),
         agent_sha256: report.map(|report| report.agent_sha256.clone()).unwrap_or_default(),
+        replay_backlog_bytes: report.and_then(|report| Some(report.replayed?.behind(report.position?).0)),
+        slot_retained_bytes: ordinal_of(pod)
+            .and_then(|ordinal| primary.slots.get(&ordinal)?.restart_lsn)
+            .map(|from| from.behind(primary.current_lsn).0),
+        volume_used_percent: report.and_then(|report| report.volume).map(VolumeFill::percent),
     }
 }

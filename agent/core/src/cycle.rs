@@ -3,6 +3,7 @@
 use pgha_schema::record::Record;
 
 use crate::decision::{Action, Attempt, Decision, Memory, Reason};
+use crate::events;
 use crate::failsafe::Rivals;
 use crate::lease;
 use crate::observation::{LeaseRead, Observation, WriteOutcome};
@@ -93,8 +94,15 @@ impl<'a> Cycle<'a> {
         true
     }
 
+    /// Since when this request is under way here.
+    pub fn watch(&mut self, id: &str) -> u64 {
+        let now_ms = self.seen.now_ms;
+        *self.memory.watched.entry(id.to_owned()).or_insert(now_ms)
+    }
+
     pub fn finish(mut self, reason: Reason) -> Decision {
         upgrade::after_trial(&mut self);
+        events::tell(&mut self, &reason);
         let fence_at_ms = if self.guarded { lease::fence_at_ms(self.timing, &self.memory) } else { None };
         Decision {
             actions: self.actions,

@@ -10,6 +10,7 @@ use pgha_schema::status::{Acknowledged, ClusterStatus};
 
 pub use crate::bootstrap::InitdbPermit;
 pub use crate::divergence::{ClonePermit, RewindPermit};
+pub use crate::events::Told;
 pub use crate::failsafe::Rivals;
 use crate::observation::{LeaseVersion, Upstream};
 
@@ -191,7 +192,7 @@ pub enum Action {
         /// Which claims.
         ordinals: BTreeSet<u32>,
     },
-    /// Emit a Kubernetes event, once per change of its text. Best effort.
+    /// Emit a Kubernetes event on this pod; decided once for each change. Best effort.
     EmitEvent {
         /// `Warning` rather than `Normal`.
         warning: bool,
@@ -302,6 +303,8 @@ pub enum Reason {
     TakeSilent,
     /// Takes after expiry (A6).
     TakeExpired,
+    /// Takes because a person gave up the leader and V (A31).
+    TakeForced,
     /// Takes the pending record to run initdb (A4).
     TakePending,
     /// Creates the lost Lease again (A4).
@@ -344,6 +347,8 @@ pub enum Reason {
     Stopped,
     /// Postgres is being restarted in place.
     Restarting,
+    /// Its data is forked or none, and a pause forbids to make it anew.
+    HeldByPause,
     /// The law of A6 does not hold for the wished durations: the defaults are used.
     TimingRefused(String),
 }
@@ -394,6 +399,10 @@ pub enum Bar {
     BeyondReplicas,
     /// It was told to stop.
     Terminating,
+    /// A pause is in force (A31).
+    Paused,
+    /// Break-glass: this one answers, so it is not lost.
+    NotLost(String),
 }
 
 /// All that outlives a cycle. Opaque to the shell; lost with the agent, which is safe.
@@ -427,8 +436,12 @@ pub struct Memory {
     pub handover_failed_ms: Option<u64>,
     /// Since when this standby waits to be out of V before it stops (A21).
     pub leaving_since_ms: Option<u64>,
-    /// The last request of a person that was taken up.
-    pub switchover_id: u64,
+    /// Since when the requests that the record carries are under way here, by their ids.
+    pub watched: BTreeMap<String, u64>,
+    /// Since when this member is out of the stream because its data is to be cloned anew.
+    pub left_for_clone_ms: Option<u64>,
+    /// What people were told.
+    pub told: Told,
     /// When a pod was last deleted (A29, P23).
     pub deleted_pod_ms: Option<u64>,
     /// When postgres was last started, and how often in a row without ever answering.

@@ -242,6 +242,27 @@ fn source<'a>(seen: &'a Observation, record: &Record) -> Option<&'a AgentReport>
     })
 }
 
+/// A person asked for this data to be cloned anew, the holder vouched for it (A23), and it is no voter's: from whom.
+pub(crate) fn asked_anew(seen: &Observation, record: &Record) -> Option<Upstream> {
+    let data = seen.local_data()?;
+    let asked = record.reinit.as_ref().is_some_and(|reinit| reinit.member == data.member);
+    if !asked || record.system_identifier != Some(data.system_identifier) {
+        return None;
+    }
+    replaceable(seen, record, data).and_then(|_| upstream(record))
+}
+
+/// The same once this member is out of the stream, since `left_ms`, and an uncached read after that still says so: whoever
+/// streams could be made a voter meanwhile.
+pub(crate) fn asked_clone(
+    seen: &Observation,
+    read: &LeaseRead,
+    left_ms: u64,
+) -> Option<(Upstream, ClonePermit)> {
+    let from = asked_anew(seen, &read.record)?;
+    read.fresh_ms.is_some_and(|fresh_ms| fresh_ms >= left_ms).then_some((from, ClonePermit { sealed: () }))
+}
+
 /// Whom to stream from: the holder, once its era is complete.
 pub(crate) fn upstream(record: &Record) -> Option<Upstream> {
     let holder = record.holder.as_ref()?;

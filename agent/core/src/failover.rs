@@ -7,7 +7,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Attempt, Bar, Decision, Reason};
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
 use crate::promise::{self, Giving};
-use crate::{divergence, election, failsafe, lease, record};
+use crate::{divergence, election, failsafe, lease, pause, record, requests};
 
 /// Why the old holder can't acknowledge any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ fn needs_promises(read: &LeaseRead, ground: Ground) -> bool {
 }
 
 /// The taking: a new era, and V empty until somebody was seen at the position from which it starts (A22).
-fn take(cycle: &mut Cycle<'_>, read: &LeaseRead) {
+pub(crate) fn take(cycle: &mut Cycle<'_>, read: &LeaseRead) {
     let next = taken(cycle, &read.record);
     cycle.write(read, next);
 }
@@ -143,8 +143,7 @@ fn taken(cycle: &Cycle<'_>, old: &pgha_schema::record::Record) -> pgha_schema::r
     let mut next = record::held_by(old, seen, cycle.timing);
     record::open_era(&mut next, divergence::local_era(seen, old));
     next.release = None;
-    next.switchover = None;
-    next.restart = None;
+    requests::carry_over(seen, &mut next);
     next.voters.clear();
     next.quorum = 1;
     next.degraded = false;
@@ -159,6 +158,7 @@ fn taken(cycle: &Cycle<'_>, old: &pgha_schema::record::Record) -> pgha_schema::r
 pub(crate) fn take_again(cycle: &mut Cycle<'_>, read: &LeaseRead) {
     let mut next = record::held_by(&read.record, cycle.seen, cycle.timing);
     next.release = None;
+    requests::revert(cycle.seen, &mut next);
     cycle.write(read, next);
     cycle.wake_in(50);
 }
@@ -174,7 +174,7 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     let knows_the_era = seen
         .local_data()
         .is_some_and(|data| data.era.is_none_or(|era| kept.eras.iter().any(|entry| entry.era == era)));
-    let usable = kept.bootstrap == Bootstrap::Done && knows_the_era && may;
+    let usable = kept.bootstrap == Bootstrap::Done && knows_the_era && may && !pause::binds(seen, kept);
     // Whoever makes it again opens an era at an address that others stream from: they would go on in it unasked, before
     // they know it (A3).
     if waited && seen.standby().is_some_and(|standby| standby.stream != StreamSeen::Detached) {

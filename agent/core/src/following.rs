@@ -6,9 +6,10 @@ use pgha_schema::record::Record;
 use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
 use crate::divergence::{self, Course};
+use crate::failover::Ground;
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
 use crate::sync_names::Names;
-use crate::{bootstrap, decide, failover, promise, slots, upgrade};
+use crate::{bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, slots, upgrade};
 
 /// How long a standby that was told to stop waits to be out of V (A21).
 const LEAVE_VOTERS_MS: u64 = 2_000;
@@ -48,12 +49,14 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
         refresh(&mut cycle, read);
     } else {
         cycle.wake_in(100);
-        match failover::stand(&mut cycle, read, &grounds) {
+        match stand(&mut cycle, read, &grounds) {
             Ok(reason) => return cycle.finish(reason),
             Err(why) => bar = Some(why),
         }
+        // The Lease may be gone by now, and no watch tells that (A4).
+        refresh(&mut cycle, read);
     }
-    promise::answer(&mut cycle, read, grounds.contains(&failover::Ground::Proven));
+    promise::answer(&mut cycle, read, grounds.contains(&Ground::Proven));
     let reason = match put_in_place(&mut cycle, read, bar.is_some()) {
         Reason::Following | Reason::WaitsForEra | Reason::WaitsForSource if bar.is_some() => {
             Reason::MayNotLead(bar.unwrap_or(Bar::HolderAlive))
@@ -64,6 +67,19 @@ pub(crate) fn follow(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
         upgrade::obey(&mut cycle, &read.record);
     }
     cycle.finish(reason)
+}
+
+/// A pause bars everybody but whom a person names.
+fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground]) -> Result<Reason, Bar> {
+    let stood = if pause::binds(cycle.seen, &read.record) {
+        Err(Bar::Paused)
+    } else {
+        failover::stand(cycle, read, grounds)
+    };
+    match stood {
+        Ok(reason) => Ok(reason),
+        Err(why) => break_glass::stand(cycle, read, grounds).unwrap_or(Err(why)),
+    }
 }
 
 /// A watch can die silently: read at least once per renewal interval.
@@ -100,7 +116,15 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
     if seen.local_data().is_some() {
         keep_record(cycle, &read.record);
     }
+    let paused = pause::binds(seen, &read.record);
+    if let Some(reason) = (!paused).then(|| reinit::follow(cycle, read)).flatten() {
+        return reason;
+    }
     match divergence::course(seen, read) {
+        Course::Clone(..) | Course::Rewind(..) if paused => {
+            upkeep(cycle);
+            Reason::HeldByPause
+        }
         Course::Refuse => Reason::ForeignData,
         Course::Clone(from, permit) => {
             if bootstrap::may_try(&seen.jobs.clone, seen.now_ms) {
@@ -216,7 +240,10 @@ pub(crate) fn settings_differ(cycle: &Cycle<'_>, settings: &crate::observation::
     !same || settings.tampered
 }
 
-fn restart_is_due(cycle: &Cycle<'_>, record: &Record, standby: &StandbySeen) -> bool {
+fn restart_is_due(cycle: &mut Cycle<'_>, record: &Record, standby: &StandbySeen) -> bool {
+    if restart::is_asked(cycle.seen, record) {
+        return restart::may_begin(cycle, record);
+    }
     let permitted = record.restart.as_ref().is_some_and(|permit| {
         Some(&permit.member) == cycle.seen.member()
             && standby.settings.rendered.as_ref().is_some_and(|at| at.generation == permit.generation)

@@ -12,7 +12,8 @@ use crate::observation::{
 };
 use crate::sync_names::Names;
 use crate::{
-    acknowledge, following, labels, lease, record, rolling, slots, switchover, sync_standbys, upgrade,
+    acknowledge, following, labels, lease, pause, record, requests, rolling, slots, switchover,
+    sync_standbys, upgrade,
 };
 
 /// A crashed primary with more WAL than this to replay hands over rather than restart in place (A25).
@@ -29,6 +30,7 @@ pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
     cycle.memory.candidate_since_ms = None;
     let mut next = record::held_by(&read.record, seen, cycle.timing);
     next.format = record::format_to_write(seen, &read.record);
+    requests::take_up_pause(&mut cycle, &read.record, &mut next);
     let holder_member = read.record.holder.as_ref().and_then(|holder| holder.member.as_ref());
     let reason = match &seen.data {
         DataSeen::Unknown => Reason::DataUnknown,
@@ -161,7 +163,7 @@ fn down(cycle: &mut Cycle<'_>, read: &LeaseRead, data: &LocalData, next: &mut Re
 
 /// Postgres died alone: whether another member should lead rather than a restart in place (A25).
 fn gives_way(cycle: &Cycle<'_>, record: &Record, data: &LocalData) -> bool {
-    let Some(wish) = cycle.seen.wish() else { return false };
+    let Some(wish) = cycle.seen.wish().filter(|_| !pause::binds(cycle.seen, record)) else { return false };
     let crashed = matches!(data.control, ControlState::InProduction);
     let wanted = match wish.failover.on_postgres_crash {
         OnPostgresCrash::Restart => false,
@@ -247,7 +249,8 @@ fn serve(
     slots::on_primary(cycle, primary);
     end_strangers(cycle, record, primary);
     stamp_volumes(cycle, record, primary);
-    switchover::take_up_request(cycle, next);
+    requests::settle(cycle, record, primary, next);
+    requests::take_up(cycle, record, primary, next);
     if let Some(reason) = switchover::while_serving(cycle, record, primary, next) {
         return reason;
     }

@@ -11,11 +11,13 @@
 
 mod acknowledge;
 pub mod bootstrap;
+mod break_glass;
 mod cycle;
 mod decide;
 pub mod decision;
 pub mod divergence;
 mod election;
+pub mod events;
 mod failover;
 pub mod failsafe;
 mod fencing;
@@ -25,9 +27,13 @@ mod labels;
 mod leading;
 mod lease;
 pub mod observation;
+mod pause;
 pub mod promise;
 mod record;
+mod reinit;
 mod report;
+pub mod requests;
+mod restart;
 mod rolling;
 mod slots;
 mod switchover;
@@ -35,7 +41,7 @@ mod sync_names;
 mod sync_standbys;
 pub mod timing;
 pub mod upgrade;
-mod words;
+pub mod words;
 
 pub use decide::decide;
 pub use decision::{Action, Decision, Memory, Reason};

@@ -13,6 +13,7 @@ use pgha_schema::status::{Acknowledged, AgentReport};
 pub use crate::failsafe::{AckSeen, Acks};
 pub use crate::heartbeat::{HeartbeatSeen, HolderHeard, RefusedSeen};
 pub use crate::promise::{AskedSeen, Promises};
+pub use crate::requests::Received;
 pub use crate::upgrade::{AgentSeen, RefusedAgent};
 
 /// One snapshot of the world, as one agent sees it.
@@ -36,6 +37,8 @@ pub struct Observation {
     pub kept: Option<Record>,
     /// The local postgres.
     pub postgres: PostgresSeen,
+    /// The postmaster that runs: with the container's nonce it names one life of it.
+    pub postmaster: Option<u64>,
     /// Long actions.
     pub jobs: Jobs,
     /// Every other pod of the cluster that was ever asked, by pod name.
@@ -524,17 +527,10 @@ pub struct VolumeSeen {
 pub struct Signals {
     /// SIGTERM came (pod deletion, node shutdown): when.
     pub terminate_ms: Option<u64>,
-    /// A person asked this agent (the holder) for a switchover through the socket or REST.
-    pub switchover: Option<SwitchoverRequest>,
-}
-
-/// A switchover that a person asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SwitchoverRequest {
-    /// Counts requests, so that each is carried out once.
-    pub id: u64,
-    /// The pod that is to lead; `None`: the best one.
-    pub target_pod: Option<String>,
+    /// What people asked this agent for, each with its id.
+    pub requests: Vec<Received>,
+    /// Pauses that people ended at this agent while no holder could be reached to record it.
+    pub lifted: BTreeSet<String>,
 }
 
 /// Health of the disk: the newest write + fsync probe (A26).

@@ -1,13 +1,16 @@
 //! The agent's report of itself, at `GET /status` (A11, A32).
 
+use std::collections::BTreeMap;
+
 use pgha_schema::record::RECORD_FORMAT;
 use pgha_schema::status::{AgentReport, InstanceState, Role, STATUS_FORMAT};
 
-use crate::decision::Decision;
+use crate::decision::{Bar, Decision, Reason};
 use crate::observation::{
-    DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, StreamSeen, Unfinished,
+    DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, SlotSeen, StreamSeen, Unfinished,
 };
-use crate::{acknowledge, promise, upgrade};
+use crate::words::bytes;
+use crate::{acknowledge, break_glass, promise, restart, upgrade};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -72,8 +75,12 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         stopping: seen.signals.terminate_ms.is_some(),
         disk_full: seen.disk == DiskSeen::Full,
         applied: acknowledge::applied(settings),
-        pending_restart: settings.pending_restart,
+        pending_restart: settings.pending_restart
+            || seen.record().is_some_and(|record| restart::is_asked(seen, record)),
         template_hash: seen.me.template_hash.clone(),
+        postmaster: seen.postmaster,
+        volume: None,
+        slots: retained(seen),
         activity: activity(seen, decision),
         agent_version: seen.me.agent_version.clone(),
         agent_sha256: seen.agent.sha256.clone(),
@@ -82,8 +89,40 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
     }
 }
 
-/// In plain words, newest last (A32).
+/// WAL that the slots here keep, by the ordinal that they are for.
+fn retained(seen: &Observation) -> BTreeMap<u32, u64> {
+    let (slots, end) = match (seen.primary(), seen.standby()) {
+        (Some(primary), _) => (&primary.slots, primary.current_lsn),
+        (None, Some(standby)) => (&standby.slots, standby.replayed_lsn),
+        (None, None) => return BTreeMap::new(),
+    };
+    let kept = |slot: &SlotSeen| slot.restart_lsn.map(|from| from.behind(end).0);
+    slots.iter().filter_map(|(ordinal, slot)| Some((*ordinal, kept(slot)?))).collect()
+}
+
+/// What it does, and, when it may not lead, what a person could decide.
 fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
     let full = (seen.disk == DiskSeen::Full).then(|| "the volume has no room for more WAL".to_owned());
-    full.into_iter().chain([decision.reason.to_string()]).collect()
+    let mut activity: Vec<String> = full.into_iter().chain([decision.reason.to_string()]).collect();
+    let given_up =
+        |bar: &Bar| !matches!(bar, Bar::HolderAlive | Bar::NotExpired | Bar::Stopped | Bar::Paused);
+    if let (Reason::MayNotLead(bar), Some(record), Some(standby)) =
+        (&decision.reason, seen.record(), seen.standby())
+        && given_up(bar)
+        && let Some(position) = standby.position()
+    {
+        let last = record.position.max(record.confirmed);
+        activity.push(format!(
+            "the last recorded position is {last}, confirmed {}; here is {position}: at least {} are at risk if this \
+             instance leads nevertheless (`pgha-agent break-glass`)",
+            record.confirmed,
+            bytes(position.behind(last).0)
+        ));
+        if break_glass::is_named(seen, record) {
+            activity.push(
+                "break-glass allows this instance to take the lead once the Lease has expired".to_owned(),
+            );
+        }
+    }
+    activity
 }

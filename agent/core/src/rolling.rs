@@ -7,6 +7,7 @@ use pgha_schema::status::AgentReport;
 use crate::cycle::Cycle;
 use crate::decision::Action;
 use crate::observation::{Observation, PodSeen, PrimarySeen};
+use crate::pause;
 
 /// Between two deletions of a roll: the watch has to show the first.
 const BETWEEN_DELETIONS_MS: u64 = 3_000;
@@ -21,7 +22,8 @@ pub(crate) fn advance(
     next: &mut Record,
 ) -> bool {
     let seen = cycle.seen;
-    let Some(wish) = seen.wish().filter(|_| seen.listed) else { return false };
+    let paused = pause::binds(seen, record);
+    let Some(wish) = seen.wish().filter(|_| seen.listed && !paused) else { return false };
     free_crash_loops(cycle);
     roll(cycle, record, primary, next, wish) || restart(cycle, record, primary, next, wish)
 }
@@ -110,7 +112,12 @@ fn roll(
                     let name = seen.me.pod.clone();
                     delete(cycle, &name, own);
                 } else if record.switchover.is_none() {
-                    next.switchover = Some(Switchover { target_pod: None, reason: "rolling".to_owned() });
+                    next.switchover = Some(Switchover {
+                        target_pod: None,
+                        reason: "rolling".to_owned(),
+                        from: seen.member().cloned(),
+                        id: None,
+                    });
                 }
             }
         }
@@ -133,7 +140,8 @@ fn restart(
         let rendered = crate::observation::ordinal_of(&report.pod).is_some_and(|at| at <= wish.replicas);
         report.pending_restart && rendered
     };
-    if let Some(permit) = &record.restart {
+    // One that a person asked for is watched over elsewhere.
+    if let Some(permit) = record.restart.as_ref().filter(|permit| permit.asked.is_none()) {
         let own = Some(&permit.member) == seen.member();
         let report = seen.reports().find(|report| report.member.as_ref() == Some(&permit.member));
         let done = match report {
@@ -146,6 +154,9 @@ fn restart(
         }
         return true;
     }
+    if next.restart.is_some() {
+        return true;
+    }
     let mut standbys: Vec<&AgentReport> = seen.reports().filter(pending).collect();
     standbys.sort_by_key(|report| (votes(seen, record, &report.pod), report.pod.clone()));
     let member = match standbys.first() {
@@ -154,7 +165,8 @@ fn restart(
         None => return false,
     };
     if all_healthy(seen, primary, wish) {
-        next.restart = member.map(|member| RestartPermit { member, generation: wish.generation });
+        next.restart =
+            member.map(|member| RestartPermit { member, generation: wish.generation, asked: None });
     }
     true
 }

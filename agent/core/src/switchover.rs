@@ -2,7 +2,8 @@
 
 use pgha_schema::desired::RunState;
 use pgha_schema::ids::MemberId;
-use pgha_schema::record::{Record, Release, Switchover};
+use pgha_schema::record::{Record, Release};
+use pgha_schema::request::Outcome;
 use pgha_schema::status::{AgentReport, Role};
 
 use crate::cycle::Cycle;
@@ -10,6 +11,9 @@ use crate::decision::{Action, Reason, StopMode};
 use crate::divergence::{self, Place};
 use crate::leading;
 use crate::observation::{ControlState, LocalData, Observation, PrimarySeen, Walsender, ordinal_of};
+use crate::requests;
+use crate::words::bytes;
+use crate::{pause, restart};
 
 /// A checkpoint while serving may take this long before the stop begins anyway: the kubelet's grace runs.
 const CHECKPOINT_TERMINATING_MS: u64 = 5_000;
@@ -48,26 +52,17 @@ fn trigger(cycle: &Cycle<'_>, record: &Record) -> Option<Trigger> {
     if wish.state == RunState::Stopped {
         return Some(Trigger::Stop);
     }
+    if pause::binds(seen, record) {
+        return None;
+    }
     let resting = cycle.memory.handover_failed_ms.is_some_and(|at_ms| cycle.elapsed_ms(at_ms) < RETRY_MS);
     if resting {
         return None;
     }
-    if let Some(switchover) = &record.switchover {
+    if let Some(switchover) = record.switchover.as_ref().filter(|under_way| under_way.is_of(seen.member())) {
         return Some(Trigger::Move(switchover.target_pod.clone()));
     }
     (seen.me.ordinal > wish.replicas).then_some(Trigger::Move(None))
-}
-
-/// Puts a person's request into the record.
-pub(crate) fn take_up_request(cycle: &mut Cycle<'_>, next: &mut Record) {
-    let Some(request) = &cycle.seen.signals.switchover else { return };
-    if request.id <= cycle.memory.switchover_id {
-        return;
-    }
-    cycle.memory.switchover_id = request.id;
-    cycle.memory.handover_failed_ms = None;
-    next.switchover =
-        Some(Switchover { target_pod: request.target_pod.clone(), reason: "requested".to_owned() });
 }
 
 /// While the primary serves: checkpoint, then stop. `None`: there is nothing to hand over.
@@ -84,8 +79,8 @@ pub(crate) fn while_serving(
         Trigger::Terminate => CHECKPOINT_TERMINATING_MS,
         Trigger::Stop => CHECKPOINT_MS,
         Trigger::Move(pod) => {
-            if target_while_serving(cycle.seen, record, primary, pod.as_deref()).is_none() {
-                refuse(cycle, record, next);
+            if let Err(why) = target_while_serving(cycle.seen, record, primary, pod.as_deref()) {
+                refuse(cycle, record, next, why);
                 return None;
             }
             CHECKPOINT_MS
@@ -95,27 +90,23 @@ pub(crate) fn while_serving(
     Some(Reason::HandingOver)
 }
 
-/// A request that nobody can take is dropped and said; a move that the number of replicas asks for waits.
-fn refuse(cycle: &mut Cycle<'_>, record: &Record, next: &mut Record) {
+/// A request that nobody can take is dropped and answered; a move that the number of replicas asks for waits.
+fn refuse(cycle: &mut Cycle<'_>, record: &Record, next: &mut Record, why: String) {
     cycle.memory.handover_since_ms = None;
-    let Some(switchover) = &record.switchover else { return };
-    next.switchover = None;
-    cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
-    let whom = switchover.target_pod.as_deref().unwrap_or("any standby");
-    cycle.push(Action::EmitEvent {
-        warning: true,
-        reason: "SwitchoverRefused",
-        message: format!("{whom} does not stream closely enough to take over ({})", switchover.reason),
-    });
+    if record.switchover.is_some() {
+        cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
+        requests::end_switchover(cycle.seen, next, (Outcome::Refused, why));
+    }
 }
 
-/// The primary's own restart for a setting that needs one: last of all, in place (P23).
+/// The primary's own restart, for a setting that needs one (last of all, P23) or because a person asked: in place.
 fn restart_in_place(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) -> Option<Reason> {
     let permitted = record.restart.as_ref().is_some_and(|permit| {
         Some(&permit.member) == cycle.seen.member()
             && primary.settings.rendered.as_ref().is_some_and(|at| at.generation == permit.generation)
     });
-    if !(permitted && primary.settings.pending_restart) {
+    let asked = restart::is_asked(cycle.seen, record);
+    if !(asked || (permitted && primary.settings.pending_restart)) {
         cycle.memory.handover_since_ms = None;
         return None;
     }
@@ -180,14 +171,18 @@ pub(crate) fn while_down(
     };
     match trigger? {
         Trigger::Terminate => {
-            let target = target_while_down(cycle.seen, record, position, None);
+            // In a pause nobody takes over: it stops cleanly, and leaves itself as the holder (A31).
+            let paused = pause::binds(cycle.seen, record);
+            let target = (!paused).then(|| target_while_down(cycle.seen, record, position, None)).flatten();
             next.release = Some(Release { position, target });
         }
         Trigger::Stop => next.release = Some(Release { position, target: None }),
         Trigger::Move(pod) => {
             let target = target_while_down(cycle.seen, record, position, pod.as_deref());
             if target.is_none() {
-                next.switchover = None;
+                let text =
+                    "after the stop nobody was left to take over; the old primary starts again".to_owned();
+                requests::end_switchover(cycle.seen, next, (Outcome::Reverted, text));
                 cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
                 return None;
             }
@@ -217,7 +212,13 @@ fn released(cycle: &mut Cycle<'_>, record: &Record, trigger: Option<Trigger>, ne
             }
             // Nobody took it: the old primary starts again. A swap, so never beside a taker.
             next.release = None;
-            next.switchover = None;
+            let whom = record.release.as_ref().and_then(|release| release.target.as_ref());
+            let whom = whom.and_then(|member| record.pod_of(member)).unwrap_or("the chosen standby");
+            let text = format!(
+                "{whom} did not take over within {} s; the old primary starts again",
+                TAKE_MS / 1_000
+            );
+            requests::end_switchover(cycle.seen, next, (Outcome::Reverted, text));
             cycle.memory.handover_failed_ms = Some(cycle.seen.now_ms);
             cycle.memory.released_ms = None;
             cycle.wake_in(50);
@@ -247,25 +248,71 @@ fn may_take<'a>(
     })
 }
 
-/// The member that is to take over, while the primary still serves: it streams and is near; voters first.
-fn target_while_serving(
+/// The member that is to take over, while the primary still serves: it streams and is near; voters first. Or why there is
+/// none, in words.
+pub(crate) fn target_while_serving(
     seen: &Observation,
     record: &Record,
     primary: &PrimarySeen,
     pod: Option<&str>,
-) -> Option<MemberId> {
-    may_take(seen, record, pod)
-        .filter_map(|report| {
-            let member = report.member.as_ref()?;
-            let sender = primary
-                .walsenders
-                .iter()
-                .find(|sender| sender.streaming && sender.application_name == member.as_str())?;
-            let near = sender.flushed_lsn.behind(primary.current_lsn).0 <= NEAR_BYTES;
-            near.then(|| (!record.voters.contains(member), report.pod.clone(), member.clone()))
-        })
+) -> Result<MemberId, String> {
+    if let Some(pod) = pod {
+        return fit(seen, record, primary, pod);
+    }
+    let wanted = seen.wish().map_or(0, |wish| wish.replicas);
+    let others: std::collections::BTreeSet<&String> = seen
+        .pods
+        .keys()
+        .chain(seen.peers.keys())
+        .filter(|pod| **pod != seen.me.pod && ordinal_of(pod).is_some_and(|ordinal| ordinal <= wanted))
+        .collect();
+    if others.is_empty() {
+        return Err(format!("{} is alone: there is no standby to hand over to", seen.me.pod));
+    }
+    let mut unfit = Vec::new();
+    let mut fits = Vec::new();
+    for pod in others {
+        match fit(seen, record, primary, pod) {
+            Ok(member) => fits.push((!record.voters.contains(&member), pod, member)),
+            Err(why) => unfit.push(why),
+        }
+    }
+    fits.into_iter()
         .min()
-        .map(|(_, _, member)| member)
+        .map(|(.., member)| member)
+        .ok_or_else(|| format!("no standby fits: {}", unfit.join("; ")))
+}
+
+/// Whether this pod's member can take over from the primary that serves here.
+fn fit(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) -> Result<MemberId, String> {
+    if pod == seen.me.pod {
+        return Err(format!("{pod} is the primary already"));
+    }
+    let report = seen.heard_or_why(pod)?;
+    let Some(wish) = seen.wish() else { return Err("the desired state was not read yet".to_owned()) };
+    if ordinal_of(pod).is_none_or(|ordinal| ordinal > wish.replicas) {
+        return Err(format!("{pod} is beyond the wanted number of replicas ({})", wish.replicas));
+    }
+    if report.stopping || seen.pods.get(pod).is_some_and(|at| at.deleting) {
+        return Err(format!("{pod} is shutting down"));
+    }
+    let Some(member) = &report.member else { return Err(format!("{pod} has no data yet")) };
+    if !record.members.contains_key(member) || report.role != Role::Standby {
+        return Err(format!("{pod} is no standby of this primary (yet)"));
+    }
+    let sender =
+        primary.walsenders.iter().find(|one| one.streaming && one.application_name == member.as_str());
+    let Some(sender) = sender else { return Err(format!("{pod} does not stream from {}", seen.me.pod)) };
+    let behind = sender.flushed_lsn.behind(primary.current_lsn).0;
+    if behind > NEAR_BYTES {
+        let (behind, near) = (bytes(behind), bytes(NEAR_BYTES));
+        return Err(format!("{pod} is {behind} behind, and more than {near} would make clients wait"));
+    }
+    let era = divergence::reported_era(record, report);
+    if report.position.is_none() || divergence::place(record, era, report.position) != Place::OnChain {
+        return Err(format!("{pod} has not replayed its own WAL yet, or left the primary's history"));
+    }
+    Ok(member.clone())
 }
 
 /// The member that is to take over, after the stop: whoever has everything, else a voter, which was being sent it.

@@ -133,7 +133,7 @@ impl Standbys {
             .filter(|sender| confirms(sender) && may_vote(cycle, record, sender, wish))
             .map(|sender| {
                 let member = MemberId::new(sender.application_name.clone());
-                let avoided = is_avoided(cycle, &member);
+                let avoided = is_avoided(cycle, record, &member);
                 let votes = record.voters.contains(&member);
                 let near = sender.flushed_lsn.behind(primary.current_lsn).0 <= NEAR_BYTES;
                 let named = shown.contains(&member);
@@ -184,9 +184,10 @@ fn may_vote(cycle: &Cycle<'_>, record: &Record, sender: &Walsender, wish: &Desir
     !leaving && lives_here
 }
 
-/// A member that is about to restart is named only when there is no other.
-fn is_avoided(cycle: &Cycle<'_>, member: &MemberId) -> bool {
-    cycle.seen.reports().any(|report| report.member.as_ref() == Some(member) && report.pending_restart)
+/// A member that is about to restart or to be cloned anew is named only when there is no other.
+fn is_avoided(cycle: &Cycle<'_>, record: &Record, member: &MemberId) -> bool {
+    record.reinit.as_ref().is_some_and(|reinit| reinit.member == *member)
+        || cycle.seen.reports().any(|report| report.member.as_ref() == Some(member) && report.pending_restart)
         || cycle.seen.pods.iter().any(|(pod, at)| {
             at.deleting && cycle.seen.heard(pod).is_some_and(|report| report.member.as_ref() == Some(member))
         })

@@ -26,6 +26,9 @@ impl fmt::Display for Reason {
             Self::TakeProven => "takes the lead: the old primary is known to be dead",
             Self::TakeSilent => "takes the lead: the old primary is silent, and enough voters have left it",
             Self::TakeExpired => "takes the lead: the old primary's Lease has expired",
+            Self::TakeForced => {
+                "takes the lead because a person gave the old primary and its voters up: what only they had is lost"
+            }
             Self::TakePending => "takes the lead of the new cluster, to make its data",
             Self::RecreateLease => "makes the lost Lease again",
             Self::LeaseLost => {
@@ -49,6 +52,7 @@ impl fmt::Display for Reason {
             Self::Terminating => "is shutting down",
             Self::Stopped => "is stopped, as the desired state says",
             Self::Restarting => "restarts postgres",
+            Self::HeldByPause => "waits with data that has to be made anew: the cluster is paused",
             Self::TimingRefused(why) => return write!(f, "uses the default failover times: {why}"),
         };
         f.write_str(words)
@@ -88,14 +92,33 @@ impl fmt::Display for Bar {
             Self::Stopped => "the desired state says stopped",
             Self::BeyondReplicas => "it is beyond the wanted number of replicas",
             Self::Terminating => "it is shutting down",
+            Self::Paused => "the cluster is paused; `pgha-agent resume` ends that",
+            Self::NotLost(pod) => return write!(f, "{pod} answers, so what it has is not lost"),
         };
         f.write_str(words)
     }
 }
 
+/// A number of bytes, short.
+pub fn bytes(count: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let power = (count.max(1).ilog2() / 10).min(4);
+    if power == 0 {
+        return format!("{count} bytes");
+    }
+    let tenths = (u128::from(count) * 10) >> (10 * power);
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[power as usize])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_short() {
+        let told: Vec<String> = [0, 1_023, 1_024, 1_600, 16 << 20, u64::MAX].map(bytes).to_vec();
+        assert_eq!(told, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "16.0 MiB", "16777215.9 TiB"]);
+    }
 
     #[test]
     fn names_and_causes_are_part_of_the_words() {

@@ -2,9 +2,10 @@
 
 mod builders;
 
-use builders::{check, seen};
+use builders::{check, events, seen};
 use pgha_agent_core::observation::{ControlState, Gate};
 use pgha_schema::desired::{Durability, RunState, SyncMode};
+use pgha_schema::request::Asked;
 
 #[test]
 fn an_empty_member_takes_the_pending_record_at_once() {
@@ -453,4 +454,85 @@ fn a_new_agent_obeys_the_promise_of_the_one_before() {
         &promised.promised("5").detached(),
         "SetSlots { slots: {1: None, 2: None} }, StayAgent: HoldsPromise",
     );
+}
+
+#[test]
+fn in_a_pause_nobody_takes_over_but_the_holders_own_member() {
+    let voter = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).terminated(1).paused();
+    check(&voter, ": MayNotLead(Paused)");
+    check(&voter.lifted(), "WriteRecord(db-0 era 2 V=[]): TakeProven");
+    check(
+        &seen().down(ControlState::InProduction).held_by("db-0", "m0").paused(),
+        "WriteRecord(db-0 era 1 V=[m1] paused): TakeAgain",
+    );
+}
+
+#[test]
+fn a_paused_primary_that_is_told_to_stop_leaves_itself_as_the_holder() {
+    let stopped = seen().down(ControlState::ShutDown).held_by_me().renewed_ago(100).told_to_stop();
+    let paused = stopped.followed_by(1).paused();
+    check(&paused, "WriteRecord(db-0 era 1 V=[m1] released paused): HandingOver");
+    let standby = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).released(1_000).paused();
+    check(&standby, ": MayNotLead(Paused)");
+}
+
+#[test]
+fn a_broken_glass_lets_only_the_named_member_take_in_the_named_era_after_expiry() {
+    let other = seen().standby().held_by("db-1", "m1").voters(&["m2"]).unchanged_for(60_000);
+    check(&other, ": MayNotLead(NotAVoter)");
+    check(&other.clone().broken_glass("m0", 1).unchanged_for(9_999), ": Following");
+    check(&other.clone().broken_glass("m0", 1), "LeaveStream: LeavesStream");
+    let out = other.detached();
+    check(&out.clone().broken_glass("m0", 1), "WriteRecord(db-0 era 2 V=[]): TakeForced");
+    check(&out.clone().broken_glass("m0", 2), ": MayNotLead(NotAVoter)");
+    check(&out.clone().broken_glass("m9", 1), ": MayNotLead(NotAVoter)");
+    // Whoever has every commit is not lost while it is heard, and a person's word ends a pause for this member.
+    check(&out.clone().followed_by(2).broken_glass("m0", 1), ": MayNotLead(NotLost(\"db-2\"))");
+    check(&out.broken_glass("m0", 1).paused(), "WriteRecord(db-0 era 2 V=[] paused): TakeForced");
+}
+
+#[test]
+fn a_request_is_answered_in_the_record_and_a_late_one_forgotten() {
+    let primary = || seen().primary().held_by_me().renewed_ago(100);
+    let to = |pod: &str| Asked::Switchover { to: Some(pod.to_owned()) };
+    check(
+        &primary().requested(to("db-0"), 10),
+        "WriteRecord(db-0 era 1 V=[m1] Refused: db-0 is the primary already): Leading",
+    );
+    check(
+        &primary().followed_by(1).paused().requested(to("db-1"), 10),
+        "WriteRecord(db-0 era 1 V=[m1] paused Refused: the cluster is paused; `pgha-agent resume` ends that): Leading",
+    );
+    check(&primary().requested(to("db-0"), 30_000), ": Leading");
+    check(
+        &primary().requested(Asked::Pause, 10),
+        "WriteRecord(db-0 era 1 V=[m1] paused Done: paused: renewals and fencing go on, and nobody takes over): Leading",
+    );
+}
+
+#[test]
+fn who_leads_after_a_hand_over_answers_it_once_it_serves() {
+    let taker = seen().primary().held_by_me().renewed_ago(100).handing_over("m1", "db-0");
+    check(&taker, "WriteRecord(db-0 era 1 V=[m1] Done: db-0 is the primary now): Leading");
+    check(
+        &taker.handing_over("m1", "db-2"),
+        "WriteRecord(db-0 era 1 V=[m1] Failed: db-2 did not take over; db-0 leads now): Leading",
+    );
+}
+
+#[test]
+fn a_change_is_told_once_and_what_a_new_agent_finds_is_none() {
+    let primary = seen().primary().held_by_me().renewed_ago(100);
+    assert_eq!(events(&primary), Vec::<String>::new());
+    let degraded = primary.next().degraded();
+    let told = events(&degraded);
+    assert!(told.len() == 1 && told[0].starts_with("SyncDegraded: "), "{told:?}");
+    assert_eq!(events(&degraded.clone().next()), Vec::<String>::new());
+    let lost = degraded.next().held_by("db-1", "m1");
+    let told = events(&lost);
+    assert_eq!(
+        told,
+        ["Fenced: stopped postgres: db-1 holds the Lease", "Demoted: leads no longer: db-1 does, in era 1"]
+    );
+    assert_eq!(events(&lost.next()), Vec::<String>::new());
 }

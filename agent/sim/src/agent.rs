@@ -199,8 +199,8 @@ impl World {
                 }
                 went(answers, quick)
             }
-            Action::EmitEvent { message, .. } => {
-                self.say(format!("{} event: {message}", self.pods[pod].name));
+            Action::EmitEvent { warning, reason, message } => {
+                self.tell_event(pod, warning, reason, &message);
                 went(true, 0)
             }
             Action::SetSlots { .. } => went(true, quick),

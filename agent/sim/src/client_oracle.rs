@@ -31,6 +31,12 @@ impl Oracle {
         *self.by_pod.entry(pod).or_default() += 1;
     }
 
+    /// Whoever takes over next has this; what else was promised people have given up.
+    pub fn give_up_all_but(&mut self, wal: &[u64]) {
+        let there: BTreeSet<u64> = wal.iter().copied().collect();
+        self.promised.retain(|commit| there.contains(commit));
+    }
+
     /// The record says `async` from now on: a failover may lose what the taker has not received.
     pub fn loosen(&mut self) {
         self.promised.clear();

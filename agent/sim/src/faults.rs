@@ -1,8 +1,8 @@
 //! What goes wrong, by the seed.
 
-use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::desired::{Durability, SyncMode};
 use pgha_schema::record::Bootstrap;
+use pgha_schema::request::Asked;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -50,6 +50,16 @@ pub enum Fault {
     WipeVolume(usize),
     /// A person asks for a switchover.
     Switchover(Option<usize>),
+    /// The desired state asks for one.
+    WishSwitchover(Option<usize>),
+    /// A person asks for a restart.
+    Restart(usize),
+    /// A person asks for a new clone.
+    Reinit(usize),
+    /// A person pauses the cluster for a while.
+    Pause(u64),
+    /// Leader and voters lose their volumes; people have to decide.
+    LoseForGood,
     /// The wish changes.
     Wish(Wish),
     /// Somebody deletes the Lease.
@@ -128,9 +138,21 @@ pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
         79..84 => Fault::DeletePod(pod),
         84..86 => Fault::ForceDelete(pod),
         86..89 => Fault::WipeVolume(pod),
-        89..92 => Fault::Switchover(rng.random_bool(0.5).then_some(pod)),
-        92..99 => Fault::Wish(choose_wish(rng)),
+        89..94 => choose_request(rng, pod, long),
+        94..98 => Fault::Wish(choose_wish(rng)),
+        98 => Fault::LoseForGood,
         _ => Fault::DeleteLease,
+    }
+}
+
+fn choose_request(rng: &mut StdRng, pod: usize, long: u64) -> Fault {
+    let target = rng.random_bool(0.5).then_some(pod);
+    match rng.random_range(0..8) {
+        0..3 => Fault::Switchover(target),
+        3 => Fault::WishSwitchover(target),
+        4 => Fault::Restart(pod),
+        5 => Fault::Reinit(pod),
+        _ => Fault::Pause(long),
     }
 }
 
@@ -187,16 +209,14 @@ impl World {
                 self.new_pod_object(pod);
             }
             Fault::Switchover(target) => {
-                let id = self.fresh_number();
-                let target_pod = target.map(|pod| self.pods[pod].name.clone());
-                for pod in 0..PODS {
-                    if self.serves(pod) {
-                        self.pods[pod].agent.request =
-                            Some(SwitchoverRequest { id, target_pod: target_pod.clone() });
-                        self.poke(pod);
-                    }
-                }
+                let to = target.map(|pod| self.pods[pod].name.clone());
+                self.ask(Asked::Switchover { to });
             }
+            Fault::WishSwitchover(target) => self.wish_switchover(target),
+            Fault::Restart(pod) => self.ask(Asked::Restart { pod: self.pods[pod].name.clone() }),
+            Fault::Reinit(pod) => self.ask(Asked::Reinit { pod: self.pods[pod].name.clone() }),
+            Fault::Pause(_) => self.ask(Asked::Pause),
+            Fault::LoseForGood => self.lose_for_good(),
             Fault::Wish(wish) => self.api.wish(|desired| match wish {
                 Wish::Mode(mode) => desired.sync_mode = mode,
                 Wish::Durability(durability) => desired.durability = durability,
@@ -219,7 +239,8 @@ impl World {
             | Fault::ApiDown(length)
             | Fault::ApiSlow(_, length)
             | Fault::ApiLosesReplies(length)
-            | Fault::ApiReadOnly(length) => Some(length),
+            | Fault::ApiReadOnly(length)
+            | Fault::Pause(length) => Some(length),
             _ => None,
         }
     }
@@ -232,6 +253,7 @@ impl World {
             Fault::ApiSlow(..) => self.api.slow_ms = 0,
             Fault::ApiLosesReplies(_) => self.api.lose_every = 0,
             Fault::ApiReadOnly(_) => self.api.read_only = false,
+            Fault::Pause(_) => self.ask(Asked::Resume),
             _ => return,
         }
         self.say(format!("* over: {fault:?}"));
@@ -244,6 +266,7 @@ impl World {
         self.api.slow_ms = 0;
         self.api.lose_every = 0;
         self.api.read_only = false;
+        self.leave_it_to_itself();
         let now = self.now;
         for at in &mut self.pods {
             at.frozen_until = at.frozen_until.min(now);
@@ -311,6 +334,13 @@ impl World {
         }
     }
 
+    /// Only what a person can decide about: all is well, in sync, and somebody else would be left.
+    fn may_be_lost(&self) -> bool {
+        let Some((_, record)) = &self.api.lease else { return false };
+        let known = record.mode == SyncMode::Sync && !record.voters.is_empty() && self.api.late.is_empty();
+        known && crate::invariants::heals::check(self).is_none() && self.somebody_would_be_left()
+    }
+
     /// A volume is lost only while its content is elsewhere: one at a time, and never the only copy that the record
     /// relies on. Everything else may happen at any time.
     fn may_happen(&self, fault: &Fault) -> bool {
@@ -318,10 +348,14 @@ impl World {
             return match *fault {
                 // A Lease that is lost before a volume knows that there is data is for a person to make again: nobody was
                 // let in yet, but no member can tell (the reply to the write that ended the bootstrap may be lost).
-                Fault::DeleteLease => self.pods.iter().any(|pod| {
-                    pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
-                }),
+                Fault::DeleteLease => {
+                    !self.people.have_lost_the_leader()
+                        && self.pods.iter().any(|pod| {
+                            pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
+                        })
+                }
                 Fault::DeletePod(pod) | Fault::ForceDelete(pod) => self.pods[pod].exists,
+                Fault::LoseForGood => self.may_be_lost(),
                 _ => true,
             };
         };

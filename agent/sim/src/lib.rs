@@ -19,6 +19,7 @@ pub mod kube_api;
 pub mod mutation;
 pub mod network;
 pub mod observe;
+pub mod people;
 pub mod pod;
 pub mod postgres;
 pub mod promises;

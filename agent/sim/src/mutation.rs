@@ -41,13 +41,17 @@ pub enum Mutation {
     BehindRelease,
     /// A3: only timelines are compared, not eras.
     TimelinesOnly,
+    /// A31: members other than the holder know of no pause.
+    IgnoresPause,
+    /// A31: a broken glass allows its member to take in every era.
+    BreakGlassAnyEra,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NoFence,
         Self::NoExpiry,
         Self::ForgetsPromise,
@@ -64,12 +68,19 @@ impl Mutation {
         Self::DegradesUnrecorded,
         Self::BehindRelease,
         Self::TimelinesOnly,
+        Self::IgnoresPause,
+        Self::BreakGlassAnyEra,
         Self::NeverStarts,
     ];
 
     /// The walk-through that shows what this rule is for, where seeds hardly ever meet it.
     pub fn story(self) -> Option<&'static str> {
-        (self == Self::ForgetsPromise).then_some("promise-outlives-its-process")
+        match self {
+            Self::ForgetsPromise => Some("promise-outlives-its-process"),
+            Self::IgnoresPause => Some("pause-while-the-primary-is-lost"),
+            Self::BreakGlassAnyEra => Some("break-glass-outlives-its-era"),
+            _ => None,
+        }
     }
 
     /// Whether this is the property that has to break.
@@ -89,7 +100,8 @@ impl Mutation {
             | Self::RecordsBeforeCatchUp
             | Self::NoCheckpoint
             | Self::DegradesUnrecorded
-            | Self::BehindRelease => {
+            | Self::BehindRelease
+            | Self::BreakGlassAnyEra => {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
             }
             Self::TakesByOnePromise => matches!(
@@ -99,6 +111,7 @@ impl Mutation {
             // Two eras of one number: what follows from that is found first.
             Self::RecreatesUnasked => !matches!(violation, Violation::NotHealed { .. }),
             Self::TimelinesOnly => matches!(violation, Violation::HistoriesMixed { .. }),
+            Self::IgnoresPause => matches!(violation, Violation::TakenInPause { .. }),
             Self::NeverStarts => matches!(violation, Violation::NotHealed { .. }),
         }
     }
@@ -159,6 +172,8 @@ impl Mutation {
                     seen.acks.extend(kept.voters.iter().map(|voter| (voter.clone(), ack.clone())));
                 }
             }
+            Self::IgnoresPause => forget_pause(seen),
+            Self::BreakGlassAnyEra => break_in_every_era(seen),
             Self::PreemptsHeard => {
                 seen.holder_heard.last = None;
                 seen.holder_heard.listening_ms = 0;
@@ -183,5 +198,22 @@ impl Mutation {
             (Self::NeverStarts, Action::StartPostgres { .. }) => None,
             (_, action) => Some(action),
         }
+    }
+}
+
+fn forget_pause(seen: &mut Observation) {
+    let nonce = &seen.me.nonce;
+    if let LeaseSeen::Read(read) = &mut seen.lease
+        && read.record.holder.as_ref().is_some_and(|holder| holder.nonce != *nonce)
+    {
+        read.record.pause = None;
+    }
+}
+
+fn break_in_every_era(seen: &mut Observation) {
+    if let (LeaseSeen::Read(read), Some(desired)) = (&seen.lease, &mut seen.desired)
+        && let Some(allowed) = &mut desired.document.break_glass
+    {
+        allowed.era = read.record.era();
     }
 }

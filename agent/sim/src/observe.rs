@@ -188,6 +188,7 @@ impl World {
             data: see_data(at),
             kept: at.volume.kept.clone(),
             postgres,
+            postmaster: at.postgres.process().map(|process| process.id),
             jobs: agent.jobs.clone(),
             peers: agent.peers.clone(),
             pods: agent.pods.clone(),
@@ -201,7 +202,11 @@ impl World {
             },
             acks: agent.acks.clone(),
             promises: Promises { given: self.promise_of(pod), asked: agent.asked.clone() },
-            signals: Signals { terminate_ms: agent.terminate_ms, switchover: agent.request.clone() },
+            signals: Signals {
+                terminate_ms: agent.terminate_ms,
+                requests: agent.requests.clone(),
+                lifted: agent.lifted.clone(),
+            },
             disk: if self.now < at.disk_hung_until {
                 DiskSeen::Hung { since_ms: clock }
             } else if at.disk_full {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pgha_agent_core::failsafe::Acknowledges;
 use pgha_agent_core::heartbeat::Beat;
 use pgha_agent_core::observation::{
-    Acks, AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen,
-    SwitchoverRequest, VolumeSeen, WriteSeen,
+    Acks, AskedSeen, DesiredSeen, HolderHeard, Jobs, LeaseSeen, LeaseVersion, Peer, PodSeen, Received,
+    VolumeSeen, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
@@ -178,8 +178,10 @@ pub struct Agent {
     pub seen_process: Option<(u64, u64, Option<u64>)>,
     /// When it was told to stop.
     pub terminate_ms: Option<u64>,
-    /// A person's request.
-    pub request: Option<SwitchoverRequest>,
+    /// What people asked it for.
+    pub requests: Vec<Received>,
+    /// Pauses that people ended here.
+    pub lifted: BTreeSet<String>,
     /// What it heard of the holder.
     pub holder_heard: HolderHeard,
     /// Since when the holder's ports refuse.
@@ -239,7 +241,8 @@ impl Agent {
             checkpoint_until: None,
             seen_process: None,
             terminate_ms: None,
-            request: None,
+            requests: Vec::new(),
+            lifted: BTreeSet::new(),
             holder_heard: HolderHeard::default(),
             refusing_since: None,
             beat: None,

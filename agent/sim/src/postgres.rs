@@ -95,6 +95,18 @@ pub enum Postgres {
     },
 }
 
+impl Postgres {
+    /// The postmaster, while there is one.
+    pub fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Down => None,
+            Self::Starting { process, .. } | Self::Running(process) | Self::Stopping { process, .. } => {
+                Some(process)
+            }
+        }
+    }
+}
+
 /// A running postmaster with its children.
 #[derive(Clone, Debug)]
 pub struct Process {

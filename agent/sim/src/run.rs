@@ -57,6 +57,8 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
             data_checksums: true,
         },
         failover: FailoverSpec::default(),
+        switchover: None,
+        break_glass: None,
     }
 }
 

@@ -9,8 +9,9 @@
 //! heals                      every fault ends; it has to heal
 //! ```
 
-use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::desired::{Durability, RunState, SyncMode};
+use pgha_schema::ids::Era;
+use pgha_schema::request::Asked;
 
 use crate::faults::{Cut, Fault, Wish};
 use crate::invariants::{Violation, acked_commits_survive, heals};
@@ -132,8 +133,21 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
             world.net.cut(End::Api, End::Node(index(pod)?));
         }
         ["kill-agent", pod] => world.inflict(&Fault::KillAgent(index(pod)?)),
-        ["switchover"] => switchover(world, None),
-        ["switchover", pod] => switchover(world, Some(index(pod)?)),
+        ["switchover"] => world.ask(Asked::Switchover { to: None }),
+        ["switchover", "unknown"] => world.ask(Asked::Switchover { to: Some("db-9".to_owned()) }),
+        ["switchover", pod] => world.ask(Asked::Switchover { to: Some(name(world, pod)?) }),
+        ["wish-switchover"] => world.wish_switchover(None),
+        ["wish-switchover", pod] => world.wish_switchover(Some(index(pod)?)),
+        ["restart-postgres", pod] => world.ask(Asked::Restart { pod: name(world, pod)? }),
+        ["reinit", pod] => world.ask(Asked::Reinit { pod: name(world, pod)? }),
+        ["pause"] => world.ask(Asked::Pause),
+        ["end-pause"] => world.ask(Asked::Resume),
+        ["lose-for-good"] => {
+            world.people.by_hand = true;
+            world.lose_for_good();
+        }
+        ["break-glass", pod] => world.break_glass(index(pod)?, None),
+        ["break-glass", pod, era] => world.break_glass(index(pod)?, Some(Era(number(era)?))),
         ["restart-agents"] => {
             for pod in 0..PODS {
                 world.inflict(&Fault::KillAgent(pod));
@@ -213,6 +227,15 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         ["degraded"] => {
             record.is_some_and(|record| record.degraded).then_some(()).ok_or("it is not".to_owned())
         }
+        ["paused"] => {
+            record.is_some_and(|record| record.pause.is_some()).then_some(()).ok_or("it is not".to_owned())
+        }
+        ["told", words @ ..] => {
+            let text = world.api.status.as_ref().and_then(|status| status.switchover.as_ref());
+            let text =
+                text.map_or_else(String::new, |answer| format!("{:?}, {}", answer.outcome, answer.text));
+            text.contains(&words.join(" ")).then_some(()).ok_or(format!("the status says `{text}`"))
+        }
         ["writes"] => {
             (world.now - world.oracle.last_at < 1_000).then_some(()).ok_or("there are none".to_owned())
         }
@@ -255,15 +278,8 @@ fn every_row(world: &World, serving: &[usize]) -> Result<(), String> {
         .map_or(Ok(()), |violation| Err(violation.to_string()))
 }
 
-fn switchover(world: &mut World, target: Option<usize>) {
-    let id = world.fresh_number();
-    let target_pod = target.map(|pod| world.pods[pod].name.clone());
-    for pod in 0..PODS {
-        if world.serves(pod) {
-            world.pods[pod].agent.request = Some(SwitchoverRequest { id, target_pod: target_pod.clone() });
-            world.poke(pod);
-        }
-    }
+fn name(world: &World, pod: &str) -> Result<String, String> {
+    Ok(world.pods[index(pod)?].name.clone())
 }
 
 /// What the provider's destroy leaves: the volumes, each with the whole record (P21).

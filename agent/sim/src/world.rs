@@ -17,6 +17,7 @@ use crate::invariants::{Violation, acked_commits_survive, unable_to_acknowledge_
 use crate::kube_api::KubeApi;
 use crate::mutation::Mutation;
 use crate::network::{End, Network};
+use crate::people::People;
 use crate::pod::{Agent, Binaries, Node, Pod};
 use crate::postgres::{Postgres, Process};
 
@@ -53,6 +54,8 @@ pub struct World {
     pub violation: Option<Violation>,
     /// The rule left out.
     pub mutation: Option<Mutation>,
+    /// What people are about.
+    pub people: People,
     /// Clients commit.
     pub clients_on: bool,
     clients: Vec<u64>,
@@ -91,6 +94,7 @@ impl World {
             log: Vec::new(),
             violation: None,
             mutation,
+            people: People::default(),
             clients_on: true,
             clients: vec![0; 3],
             counter: 0,
@@ -178,15 +182,14 @@ impl World {
             self.step_guard(pod);
             self.step_agent(pod);
         }
+        self.step_people();
         self.step_clients();
         self.check_deposed();
     }
 
     fn land_late_writes(&mut self) {
         let now = self.now;
-        let (due, late) = std::mem::take(&mut self.api.late).into_iter().partition(|(at, ..)| *at <= now);
-        self.api.late = late;
-        let due: Vec<_> = due;
+        let due: Vec<_> = self.api.late.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, version, record) in due {
             self.replace_record(&version, record);
         }
@@ -236,6 +239,7 @@ impl World {
                 if after.release.is_some() { " released" } else { "" },
             ));
         }
+        self.people_see(before, after);
         if let (Some(taker), true) = (taker, was.is_some() && was != is) {
             let early = unable_to_acknowledge_before_takeover::check(self, taker);
             self.broken(early);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgha_schema::ids::SystemIdentifier;
 use pgha_schema::names::{AGENT_MANAGER, ANNOTATION_SYSTEM_IDENTIFIER, KEY_STATUS};
-use pgha_schema::status::ClusterStatus;
+use pgha_schema::status::{ClusterStatus, VolumeFill};
 use serde_json::json;
 
 use super::ActError;
@@ -59,18 +59,31 @@ impl Agent {
             let urgent = written.acknowledged != status.acknowledged
                 || written.accepts_writes != status.accepts_writes
                 || written.stopped != status.stopped
-                || written.primary != status.primary;
+                || written.primary != status.primary
+                || written.switchover != status.switchover
+                || written.paused != status.paused;
             if written == status || (!urgent && now_ms() < at_ms + STATUS_EVERY_MS) {
                 return;
             }
         }
         let (api, path) = (Arc::clone(&self.api), self.paths.config_map(&self.settings.names.status()));
         let retry = Arc::clone(&self.status_failed);
-        let ours = status.clone();
+        let mut ours = status.clone();
+        let since = self.degraded_since.clone();
+        let now = || jiff::Timestamp::now().to_string();
+        since.set(status.degraded.then(|| since.get().unwrap_or_else(now)));
+        ours.degraded_since = since.get();
+        ours.instances
+            .entry(self.me.pod.clone())
+            .and_modify(|own| own.volume_used_percent = self.disk.fill().map(VolumeFill::percent));
         let begun = self.background.start("status".to_owned(), async move {
             let result = replace_status(&api, &path, ours).await;
             retry.store(result.is_err(), std::sync::atomic::Ordering::Release);
-            result
+            result.map(|stored| {
+                if let Some(known) = stored.filter(|_| since.get().is_some()) {
+                    since.set(Some(known));
+                }
+            })
         });
         // Behind a slow write this one was left out: it must not count as written, or it would never be.
         if begun {
@@ -100,11 +113,15 @@ impl Agent {
     }
 
     pub(super) fn emit_event(&mut self, warning: bool, reason: &'static str, message: &str) {
-        if self.events.get(reason).is_some_and(|last| last == message) {
-            return;
+        if reason == "TookOver" {
+            self.counts.takeovers += 1;
+            self.counts.failovers += u64::from(warning);
         }
-        self.events.insert(reason, message.to_owned());
-        tracing::info!(reason, message, "event");
+        if warning {
+            tracing::warn!(reason, message, "event");
+        } else {
+            tracing::info!(reason, message, "event");
+        }
         let now = jiff::Timestamp::now();
         let seconds = format!("{now:.0}");
         let event = json!({
@@ -126,22 +143,25 @@ impl Agent {
             "count": 1,
         });
         let (api, path) = (Arc::clone(&self.api), self.paths.events());
-        self.background.start(format!("event {reason}"), async move {
+        // Two events of one reason may be under way at once: each is told once, and neither is left out for the other.
+        self.background.start(format!("event {reason} {message}"), async move {
             api.post(&path, &event, DEADLINE).await.map(drop)
         });
     }
 }
 
-/// Onto what is there, and only onto that: a conflict fails, and the next decision writes anew.
-async fn replace_status(api: &Api, path: &str, ours: ClusterStatus) -> Result<(), ApiError> {
+/// Onto what is there, and only onto that: a conflict fails, and the next decision writes anew. Gives back since when it
+/// is degraded, as it stands there now.
+async fn replace_status(api: &Api, path: &str, ours: ClusterStatus) -> Result<Option<String>, ApiError> {
     let raw = api.get(path, DEADLINE).await?;
     let status = match status_of(&raw) {
         Some(stored) => ours.over(&stored),
         None => Some(ours),
     };
-    let Some(status) = status else { return Ok(()) };
+    let Some(status) = status else { return Ok(None) };
     let text = serde_json::to_string_pretty(&status).unwrap_or_default();
     let version = &raw["metadata"]["resourceVersion"];
     let patch = json!({"metadata": {"resourceVersion": version}, "data": {KEY_STATUS: text}});
-    api.patch(path, &patch, DEADLINE).await.map(drop)
+    api.patch(path, &patch, DEADLINE).await?;
+    Ok(status.degraded_since)
 }

@@ -51,6 +51,22 @@ fn file(what: &'static str) -> impl FnOnce(std::io::Error) -> ActError {
     move |source| ActError::File { what, source }
 }
 
+/// Since when writes go on without a confirming standby, by the wall clock: the stored status knows it longer than an agent
+/// lives.
+#[derive(Clone, Debug, Default)]
+pub struct DegradedSince(Arc<Mutex<Option<String>>>);
+
+impl DegradedSince {
+    /// Since when, if so.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, since: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
 /// Best-effort writes under way, by what they are, so that none is started twice.
 #[derive(Clone, Debug, Default)]
 pub struct Background {

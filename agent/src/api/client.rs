@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -98,12 +99,18 @@ pub struct Api {
     settings: ApiSettings,
     tls: Mutex<Option<Arc<ClientConfig>>>,
     idle: Mutex<Vec<Sender>>,
+    errors: AtomicU64,
 }
 
 impl Api {
     /// A client that has no connection yet.
     pub fn new(settings: ApiSettings) -> Self {
-        Self { settings, tls: Mutex::new(None), idle: Mutex::new(Vec::new()) }
+        Self { settings, tls: Mutex::new(None), idle: Mutex::new(Vec::new()), errors: AtomicU64::new(0) }
+    }
+
+    /// Requests that failed, but for conflicts and what was not found: those are answers.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
     }
 
     /// GET.
@@ -142,6 +149,9 @@ impl Api {
         let result = tokio::time::timeout(deadline, self.exchange(method, path, body))
             .await
             .unwrap_or(Err(ApiError::Timeout(deadline)));
+        if result.as_ref().is_err_and(|error| !error.is_conflict() && !error.is_not_found()) {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
         if matches!(&result, Err(error) if error.code().is_none()) {
             lock(&self.idle).clear();
             *lock(&self.tls) = None;

@@ -293,6 +293,8 @@ mod tests {
                 data_checksums: true,
             },
             failover: FailoverSpec::default(),
+            switchover: None,
+            break_glass: None,
         }
     }
 

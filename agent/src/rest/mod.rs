@@ -3,5 +3,7 @@
 pub mod auth;
 pub mod client;
 pub mod metrics;
-mod peers;
+pub(crate) mod peers;
+pub mod requests;
 pub mod server;
+pub mod view;

@@ -100,7 +100,7 @@ async fn signed<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::heartbeats::{Hearing, Sender};
-    use crate::rest::server::{Board, serve};
+    use crate::rest::server::{Board, Counts, serve};
     use crate::secrets::Secrets;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -152,6 +152,9 @@ mod tests {
             applied: None,
             pending_restart: false,
             template_hash: String::new(),
+            postmaster: None,
+            volume: None,
+            slots: std::collections::BTreeMap::new(),
             activity: Vec::new(),
             agent_version: "1".into(),
             agent_sha256: String::new(),
@@ -160,7 +163,7 @@ mod tests {
         }
     }
 
-    fn board(promise: Option<pgha_schema::peer::RecordVersion>) -> Board {
+    pub fn board(promise: Option<pgha_schema::peer::RecordVersion>) -> Board {
         Board {
             report: report(promise),
             record: None,
@@ -174,6 +177,10 @@ mod tests {
             cycles: 1,
             fences: 0,
             acknowledges: None,
+            seen: None,
+            fence_at_ms: None,
+            counts: Counts::default(),
+            degraded_since: None,
         }
     }
 
@@ -183,11 +190,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             board: std::sync::Mutex::default(),
-            switchover: std::sync::Mutex::default(),
+            asked: std::sync::Mutex::default(),
             wake: Arc::new(Notify::new()),
             secrets: secrets(&dir.join("one"), "00ff"),
             hearing: Hearing::new(),
             anchor_uid: "anchor".into(),
+            rest_port: port,
+            local: None,
         });
         shared.show(board(None));
         tokio::spawn(serve(listener, Arc::clone(&shared)));

@@ -1,36 +1,36 @@
 //! The server on the socket that the guard holds: an agent's restart refuses no connection.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pgha_agent_core::Observation;
 use pgha_agent_core::failsafe::Acknowledges;
-use pgha_agent_core::observation::SwitchoverRequest;
 use pgha_schema::peer::{PATH_HEARTBEAT, PATH_PROMISE};
 use pgha_schema::record::Record;
-use pgha_schema::status::{AgentReport, Role};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use pgha_schema::status::AgentReport;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::{auth, metrics, peers};
+use super::requests::{self, Asking};
+use super::view::View;
+use super::{metrics, peers};
 use crate::boottime::now_ms;
 use crate::heartbeats::Hearing;
+use crate::postgres::session::Local;
 use crate::secrets::Secrets;
 
 /// The loop turns at least once a second; one that has not for this long is hung.
 const LOOP_SILENCE_MS: u64 = 10_000;
 /// A report older than this is renewed in the background when somebody asks.
 const REPORT_FRESH_MS: u64 = 150;
-const MAX_BODY_BYTES: usize = 16 * 1024;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the loop puts up for the server to read.
@@ -60,14 +60,25 @@ pub struct Board {
     pub fences: u64,
     /// Whom this member acknowledges until the next turn.
     pub acknowledges: Option<Acknowledges>,
+    /// What the loop saw last.
+    pub seen: Option<Arc<Observation>>,
+    /// When the guard fences unless it is told a later time.
+    pub fence_at_ms: Option<u64>,
+    /// Counted since the agent's start.
+    pub counts: Counts,
+    /// Since when writes go on without a confirming standby, told by the holder alone.
+    pub degraded_since: Option<String>,
 }
 
-/// Body of `POST /switchover`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SwitchoverBody {
-    /// The pod that is to lead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
+/// What happened since the agent's start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Takings of the lead from a holder that had not handed it over.
+    pub failovers: u64,
+    /// Takings of all kinds.
+    pub takeovers: u64,
+    /// Requests to the API server that failed.
+    pub api_errors: u64,
 }
 
 /// Between server and loop.
@@ -75,8 +86,8 @@ pub struct SwitchoverBody {
 pub struct Shared {
     /// What is shown.
     pub board: Mutex<Option<Board>>,
-    /// The newest switchover request.
-    pub switchover: Mutex<Option<SwitchoverRequest>>,
+    /// What was asked for.
+    pub asked: Mutex<Asking>,
     /// Wakes the loop.
     pub wake: Arc<Notify>,
     /// For the key.
@@ -85,6 +96,10 @@ pub struct Shared {
     pub hearing: Hearing,
     /// The cluster's anchor: what is meant for another one is refused.
     pub anchor_uid: String,
+    /// Where the other agents listen.
+    pub rest_port: u16,
+    /// How the local postgres is asked for its figures.
+    pub local: Option<Local>,
 }
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -100,9 +115,9 @@ impl Shared {
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = Some(board);
     }
 
-    /// The newest switchover request.
-    pub fn switchover(&self) -> Option<SwitchoverRequest> {
-        self.switchover.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What was asked for, for a moment.
+    pub fn asking(&self) -> MutexGuard<'_, Asking> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,14 +164,14 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
     let path = request.uri().path().to_owned();
     if request.method() == Method::POST {
         match path.as_str() {
-            "/switchover" => return switchover(request, shared).await,
             PATH_HEARTBEAT => return peers::heartbeat(request, shared).await,
             PATH_PROMISE => return peers::promise(request, shared).await,
+            path if requests::is_one(path) => return requests::take(request, shared).await,
             _ => {}
         }
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "GET, or a signed POST to /switchover\n");
+        return text(StatusCode::METHOD_NOT_ALLOWED, "GET, or a signed POST\n");
     }
     let Some(board) = shared.board() else {
         // An agent that has just started lives; it only knows nothing yet.
@@ -164,7 +179,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
         return text(status, "starting\n");
     };
     let age_ms = now_ms().saturating_sub(board.turned_ms);
-    if age_ms > REPORT_FRESH_MS && matches!(path.as_str(), "/status" | "/readiness") {
+    if age_ms > REPORT_FRESH_MS && matches!(path.as_str(), "/status" | "/cluster" | "/readiness") {
         shared.wake.notify_one();
     }
     match path.as_str() {
@@ -185,47 +200,19 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
             respond(StatusCode::OK, "application/json", body)
         }
         "/metrics" => {
-            respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(&board))
+            let page = metrics::page(&board, shared.local.as_ref()).await;
+            respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "/primary /standby /replica /liveness /readiness /status /record /metrics\n",
-        ),
+        "/cluster" => {
+            let body = serde_json::to_string(&View::of(&board)).unwrap_or_default();
+            respond(StatusCode::OK, "application/json", body)
+        }
+        path => match path.strip_prefix("/requests/") {
+            Some(id) => requests::outcome(&board, id),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "/primary /standby /replica /liveness /readiness /status /cluster /record /requests/ID /metrics\n",
+            ),
+        },
     }
-}
-
-async fn switchover(request: Request<Incoming>, shared: &Shared) -> Answer {
-    let header = request.headers().get(auth::HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
-        return text(StatusCode::BAD_REQUEST, "the body can't be read\n");
-    };
-    let body = body.to_bytes();
-    let key = match shared.secrets.agent_key() {
-        Ok(key) => key,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    };
-    let now = jiff::Timestamp::now().as_second();
-    if let Err(error) = auth::verify(&key, now, "POST", "/switchover", &body, header.as_deref()) {
-        return text(StatusCode::UNAUTHORIZED, format!("{error}\n"));
-    }
-    let Ok(wish) = serde_json::from_slice::<SwitchoverBody>(&body) else {
-        return text(StatusCode::BAD_REQUEST, "wanted: {\"to\": \"POD\"} or {}\n");
-    };
-    let Some(board) = shared.board() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-    if board.report.role != Role::Primary {
-        let holder = board.record.as_ref().and_then(|record| record.holder.as_ref());
-        let body = json!({"holder": holder.map(|h| &h.pod), "address": holder.map(|h| &h.address)});
-        return respond(StatusCode::MISDIRECTED_REQUEST, "application/json", body.to_string());
-    }
-    if wish.to.as_deref() == Some(board.report.pod.as_str()) {
-        return text(StatusCode::CONFLICT, format!("{} leads already\n", board.report.pod));
-    }
-    let mut slot = shared.switchover.lock().unwrap_or_else(PoisonError::into_inner);
-    // Ids grow over restarts of the agent too, so that an old one is never taken for a new one.
-    let id = slot.as_ref().map_or(0, |last| last.id).max(now_ms()) + 1;
-    *slot = Some(SwitchoverRequest { id, target_pod: wish.to });
-    drop(slot);
-    shared.wake.notify_one();
-    tracing::info!(id, "switchover asked for");
-    respond(StatusCode::ACCEPTED, "application/json", json!({"id": id, "from": board.report.pod}).to_string())
 }

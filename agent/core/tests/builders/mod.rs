@@ -7,18 +7,21 @@ use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
     HolderHeard, Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
-    PostgresSeen, PrimarySeen, Promises, RefusedAgent, RefusedSeen, SettingsSeen, Signals, SlotSeen,
-    StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
+    PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen, Signals,
+    SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{
-    AgentBinary, BootstrapSpec, Desired, Durability, FailoverSpec, RunState, SyncMode,
+    AgentBinary, BootstrapSpec, BreakGlass, Desired, Durability, FailoverSpec, RunState, SyncMode,
 };
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_REPLICA};
 use pgha_schema::peer::RecordVersion;
-use pgha_schema::record::{Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Record, Release};
+use pgha_schema::record::{
+    Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Pause, Record, Release, Switchover,
+};
+use pgha_schema::request::{Asked, Request};
 use pgha_schema::status::{Acknowledged, AgentRefusal, AgentReport, Role};
 
 const NOW: u64 = 1_000_000;
@@ -54,6 +57,8 @@ pub fn seen() -> Seen {
             data_checksums: true,
         },
         failover: FailoverSpec::default(),
+        switchover: None,
+        break_glass: None,
     };
     let mut record = Record::initial("anchor", SyncMode::Sync);
     record.bootstrap = Bootstrap::Done;
@@ -94,6 +99,7 @@ pub fn seen() -> Seen {
         data: DataSeen::Empty,
         kept: Some(record),
         postgres: PostgresSeen::Down,
+        postmaster: Some(1),
         jobs: Jobs::default(),
         peers: BTreeMap::new(),
         pods: BTreeMap::new(),
@@ -603,10 +609,60 @@ impl Seen {
         })
     }
 
+    pub fn paused(mut self) -> Self {
+        self.read().record.pause = Some(Pause { id: "p".into() });
+        self
+    }
+
+    /// A person ended the pause at this agent.
+    pub fn lifted(mut self) -> Self {
+        self.observation.signals.lifted.insert("p".into());
+        self
+    }
+
+    pub fn broken_glass(self, member: &str, era: u64) -> Self {
+        let allowed = BreakGlass { member: MemberId::new(member), era: Era(era), accept_data_loss: true };
+        self.wish(|wish| wish.break_glass = Some(allowed))
+    }
+
+    /// Somebody asked this agent so long ago.
+    pub fn requested(mut self, asked: Asked, ago_ms: u64) -> Self {
+        let request = Request { id: "r".into(), asked };
+        self.observation.signals.requests.push(Received { request, at_ms: NOW - ago_ms });
+        self
+    }
+
+    /// The record carries a hand-over that this member began, or is to finish.
+    pub fn handing_over(mut self, from: &str, to: &str) -> Self {
+        self.read().record.switchover = Some(Switchover {
+            target_pod: Some(to.into()),
+            reason: "requested".into(),
+            from: Some(MemberId::new(from)),
+            id: Some("r".into()),
+        });
+        self
+    }
+
+    /// The next cycle, which remembers this one.
+    pub fn next(mut self) -> Self {
+        self.memory = decide(&Timing::default(), &self.memory, &self.observation).memory;
+        self
+    }
+
     pub fn disk_hung(mut self) -> Self {
         self.observation.disk = DiskSeen::Hung { since_ms: NOW - 2_500 };
         self
     }
+}
+
+/// What people are told.
+pub fn events(seen: &Seen) -> Vec<String> {
+    let decision = decide(&Timing::default(), &seen.memory, &seen.observation);
+    let told = decision.actions.iter().filter_map(|action| match action {
+        Action::EmitEvent { reason, message, .. } => Some(format!("{reason}: {message}")),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// Decides, and compares all orders but the record's keeping and what is only for people, and the reason.
@@ -637,8 +693,11 @@ fn text(action: &Action) -> String {
             let exchange =
                 record.exchange.as_ref().map_or(String::new(), |at| format!(" exchange {}", at.pod));
             let (era, voters) = (record.era(), voters.join(","));
+            let paused = if record.pause.is_some() { " paused" } else { "" };
+            let answers: String =
+                record.answers.iter().map(|one| format!(" {:?}: {}", one.outcome, one.text)).collect();
             format!(
-                "WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released}{exchange})"
+                "WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released}{paused}{exchange}{answers})"
             )
         }
         Action::StartPostgres { role: StartAs::Primary, names } => format!("StartPostgres(primary, {names})"),

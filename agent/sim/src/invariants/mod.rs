@@ -9,6 +9,7 @@
 //! | [`one_history`] | A3 | when a standby connects |
 //! | [`heard_holder_is_left_alone`] | A12, A13 | when a take is decided |
 //! | [`deposed_primary_is_stopped`] | A6, A8, A20 | at every step |
+//! | [`people_are_obeyed`] | A31 | when a take or a release is written |
 //! | [`heals`] | all | after the faults' end |
 
 pub mod acked_commits_survive;
@@ -18,6 +19,7 @@ pub mod heard_holder_is_left_alone;
 pub mod last_copy_not_wiped;
 pub mod one_acknowledging_writer;
 pub mod one_history;
+pub mod people_are_obeyed;
 pub mod unable_to_acknowledge_before_takeover;
 
 use std::fmt;
@@ -70,6 +72,16 @@ pub enum Violation {
         /// Its source.
         source: String,
     },
+    /// Somebody took over although people had paused the cluster.
+    TakenInPause {
+        /// Who.
+        by: String,
+    },
+    /// One request was carried out twice.
+    DoneTwice {
+        /// Its id.
+        id: String,
+    },
     /// It does not heal.
     NotHealed {
         /// What is not as it should be.
@@ -99,6 +111,8 @@ impl fmt::Display for Violation {
             Self::HistoriesMixed { standby, source } => {
                 write!(f, "{standby} streams from {source} on top of another history")
             }
+            Self::TakenInPause { by } => write!(f, "{by} took the record although the cluster was paused"),
+            Self::DoneTwice { id } => write!(f, "request {id} was carried out twice"),
             Self::NotHealed { why } => write!(f, "not healed: {why}"),
         }
     }

@@ -1,6 +1,6 @@
 //! A Kubernetes that does what steps say: server-side apply with defaults, uids, and agents that obey at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
@@ -226,6 +226,11 @@ impl Fake {
             mode: SyncMode::Sync,
             synchronous_standby_names: String::new(),
             degraded: false,
+            degraded_since: None,
+            voters: BTreeSet::new(),
+            quorum: 1,
+            paused: false,
+            switchover: None,
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),
@@ -294,6 +299,9 @@ fn streaming() -> InstanceStatus {
         node: String::new(),
         agent_version: String::new(),
         agent_sha256: String::new(),
+        replay_backlog_bytes: None,
+        slot_retained_bytes: None,
+        volume_used_percent: None,
     }
 }
 
