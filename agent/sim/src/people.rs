@@ -230,7 +230,11 @@ impl World {
         let Some(before) = before else { return };
         let member = |record: &Record| record.holder.as_ref().and_then(|holder| holder.member.clone());
         let (was, is) = (member(before), member(after));
-        if let (Some(id), None, Some(_)) = (asked_id(before), &before.release, &after.release) {
+        // What an earlier holder was asked for and handed over is not begun again by one that stops for another reason.
+        let asked_of_it = before.switchover.as_ref().is_some_and(|under_way| under_way.is_of(was.as_ref()));
+        if let (Some(id), true, None, Some(_)) =
+            (asked_id(before), asked_of_it, &before.release, &after.release)
+        {
             let again = !self.people.begun.insert(id.clone());
             self.broken(people_are_obeyed::once(again, &id));
         }
