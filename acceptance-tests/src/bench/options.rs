@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10)]
     pub pgbench_seconds: u64,
     /// Modes in which pgbench runs
-    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = ["sync".to_owned(), "async".to_owned()])]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = ["sync", "quorum", "async"].map(str::to_owned))]
     pub sync_modes: Vec<String>,
 }
 

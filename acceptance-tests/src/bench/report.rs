@@ -38,6 +38,10 @@ pub fn write(results: &Results, docs: &Path) -> Result<()> {
 
 fn text(results: &Results) -> String {
     let mut text = introduction(results);
+    if results.machine.load_before > results.machine.cores as f64 {
+        text += "**The machine was busy with other work when this run began**: times are longer than on a quiet one, and \
+                 ratios tell little.\n\n";
+    }
     if let Some(why) = &results.unfinished {
         let _ = writeln!(
             text,
@@ -385,6 +389,14 @@ pub(super) mod tests {
         let page = text(&Results { unfinished, ..results() });
         assert!(page.contains("**This run did not come to its end**: no primary.\n"), "{page}");
         assert!(!text(&results()).contains("did not come to its end**"));
+    }
+
+    #[test]
+    fn a_busy_machine_is_said() {
+        let mut busy = results();
+        busy.machine.load_before = 15.8;
+        assert!(text(&busy).contains("**The machine was busy"));
+        assert!(!text(&results()).contains("**The machine was busy"));
     }
 
     #[test]
