@@ -51,9 +51,9 @@ pub struct Options {
     /// Use the sandbox that is up as it is, and leave out OpenTofu where Terraform is there
     #[arg(long)]
     quick: bool,
-    /// For how many minutes faults overlap
-    #[arg(long)]
-    chaos_minutes: Option<u32>,
+    /// For how many minutes faults overlap; 0: not at all
+    #[arg(long, default_value_t = 10)]
+    chaos_minutes: u32,
     /// Seed of their first round
     #[arg(long)]
     chaos_seed: Option<u64>,
@@ -138,7 +138,7 @@ pub fn chaos(minutes: u32, seed: Option<u64>, progress: &Progress) -> Result<u8>
         repeats: 1,
         keep: true,
         quick: true,
-        chaos_minutes: Some(minutes),
+        chaos_minutes: minutes,
         chaos_seed: seed,
     };
     run(&options, progress)
@@ -201,7 +201,7 @@ fn acceptance(
             command.args(options.filter.iter());
             command.env("PGHA_ACCEPTANCE", "1").env("PGHA_REPEATS", options.repeats.to_string());
             command.env("PGHA_TOFU", if wants_tofu(options) { "1" } else { "0" }).env_remove("KUBECONFIG");
-            command.envs(options.chaos_minutes.map(|minutes| ("PGHA_CHAOS_MINUTES", minutes.to_string())));
+            command.env("PGHA_CHAOS_MINUTES", options.chaos_minutes.to_string());
             command.envs(options.chaos_seed.map(|seed| ("PGHA_CHAOS_SEED", seed.to_string())));
             tests(&mut command, counts)
         }));
