@@ -290,7 +290,11 @@ fn open_gate(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
     let complete = record.current().is_some_and(|era| era.is_complete());
     let confirmed = record.mode == SyncMode::Async || record.degraded || !primary.names_shown.is_empty();
     if renewed && complete && confirmed && is_alive(cycle) {
-        cycle.push(Action::OpenGate);
+        // After a failover clients wait: only the era goes before it (A3). At first nobody does.
+        let first = record.current().is_none_or(|era| era.parent.is_none());
+        let era = cycle.actions.iter().rposition(|action| matches!(action, Action::PersistEra { .. }));
+        let at = if first { cycle.actions.len() } else { era.map_or(0, |at| at + 1) };
+        cycle.actions.insert(at, Action::OpenGate);
     }
     cycle.wake_in(50);
 }

@@ -31,7 +31,15 @@ impl Agent {
         let (api, path, world) = (Arc::clone(&self.api), self.paths.pod(pod), self.world.clone());
         let (names, wake) = (self.settings.names.clone(), Arc::clone(&self.wake));
         tracing::info!(pod, labels = ?labels, "labels");
+        // One after the other, in the order of the decision: endpoints change with each (A27).
+        let (done, next) = tokio::sync::oneshot::channel::<()>();
+        let earlier = self.labelled.replace(next);
         self.background.start(format!("label {pod}"), async move {
+            // Dropped with its task, however that ends.
+            let _done = done;
+            if let Some(earlier) = earlier {
+                let _ = tokio::time::timeout(DEADLINE, earlier).await;
+            }
             let raw = api.patch(&path, &patch, DEADLINE).await?;
             // Known at once, so that the next decision does not wait for the watch.
             if let Some((name, seen)) = crate::api::objects::pod_of(&raw, &names) {

@@ -27,6 +27,10 @@ const CLEAR_DEADLINE: Duration = Duration::from_secs(2);
 /// A checkpoint of a busy primary may take minutes.
 const CHECKPOINT_DEADLINE: Duration = Duration::from_hours(1);
 
+/// Nothing on a standby, whose names matter only later.
+const STIR: &str =
+    "select case when not pg_is_in_recovery() then pg_logical_emit_message(true, 'pgha', 'names') end";
+
 impl Agent {
     pub(super) async fn fence(&mut self) -> Result<(), ActError> {
         tracing::warn!("fence");
@@ -251,7 +255,23 @@ impl Agent {
         }
         self.postgres.reload().await?;
         tracing::info!(names, "synchronous_standby_names set");
+        self.stir_standbys();
         Ok(())
+    }
+
+    /// Commits that wait are let go when a standby that is named now replies, and with all writers waiting it has nothing to
+    /// reply to until its next report, a second later: a small record, flushed, goes to all of them at once.
+    fn stir_standbys(&self) {
+        let local = self.postgres.local.clone();
+        tokio::spawn(async move {
+            let stirred = match Session::open(&local).await {
+                Ok(session) => session.query(STIR, &[], SQL_DEADLINE).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stirred {
+                tracing::debug!(%error, "the standbys were not stirred");
+            }
+        });
     }
 
     pub(super) fn checkpoint(&mut self) {

@@ -178,6 +178,10 @@ impl LocalPostgres {
             self.session = None;
             answer = self.ask(volume, parameters).await;
         }
+        if answer.as_ref().is_err_and(sql::recovery_ended) {
+            // It was promoted between two questions.
+            answer = self.ask(volume, parameters).await;
+        }
         match answer {
             Ok(seen) => {
                 self.life.answered = true;

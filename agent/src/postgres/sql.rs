@@ -263,6 +263,11 @@ pub async fn reload(
     Err(SessionError::Silent("the configuration was not read again".to_owned()))
 }
 
+/// Postgres was asked about its recovery, which has just ended.
+pub fn recovery_ended(error: &SessionError) -> bool {
+    matches!(error, SessionError::Refused { message, .. } if message.contains("recovery is not in progress"))
+}
+
 /// Ends all sessions of clients; the agents' own and replication stay.
 pub async fn end_client_sessions(session: &Session, deadline: Duration) -> Result<(), SessionError> {
     session
