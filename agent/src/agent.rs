@@ -71,8 +71,6 @@ pub struct Agent {
     pub wake: Arc<Notify>,
     /// Best-effort writes under way.
     pub background: Background,
-    /// Ends when the last patch of a label that was ordered is done.
-    pub labelled: Option<tokio::sync::oneshot::Receiver<()>>,
     /// The last write of the record.
     pub last_write: Option<WriteSeen>,
     /// The last cycle's.

@@ -121,7 +121,6 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         memory: Memory::default(),
         timing: Timing::default(),
         background: Background::default(),
-        labelled: None,
         data: DataCache::default(),
         jobs: JobTable::default(),
         confirming: None,

@@ -79,7 +79,8 @@ pub fn beat(seen: &Observation, decision: &Decision) -> Option<Beat> {
     }
     let until_ms = decision.fence_at_ms.filter(|at_ms| *at_ms > seen.now_ms)?;
     let unrenewed_ms = seen.now_ms.saturating_sub(memory.renewed_ms.unwrap_or_default());
-    let asks = unrenewed_ms > record.fence_after_ms / 2;
+    // Early: a turn of the loop lasts as long as a call that fails, and the answers count only in the next one.
+    let asks = unrenewed_ms > record.fence_after_ms / 3;
     Some(Beat { era: record.era(), version: version.clone(), until_ms, asks })
 }
 

@@ -79,6 +79,8 @@ impl Mutation {
             Self::ForgetsPromise => Some("promise-outlives-its-process"),
             Self::IgnoresPause => Some("pause-while-the-primary-is-lost"),
             Self::BreakGlassAnyEra => Some("break-glass-outlives-its-era"),
+            Self::VouchesUnbound => Some("async-api-away"),
+            Self::RecreatesUnasked => Some("deposed-and-the-lease-deleted"),
             _ => None,
         }
     }

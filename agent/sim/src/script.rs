@@ -132,6 +132,7 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
             world.net.cut(End::Node(index(pod)?), End::Api);
             world.net.cut(End::Api, End::Node(index(pod)?));
         }
+        ["reach", pod] => world.net.heal_node(index(pod)?),
         ["kill-agent", pod] => world.inflict(&Fault::KillAgent(index(pod)?)),
         ["switchover"] => world.ask(Asked::Switchover { to: None }),
         ["switchover", "unknown"] => world.ask(Asked::Switchover { to: Some("db-9".to_owned()) }),

@@ -33,7 +33,7 @@ impl Agent {
         tracing::info!(pod, labels = ?labels, "labels");
         // One after the other, in the order of the decision: endpoints change with each (A27).
         let (done, next) = tokio::sync::oneshot::channel::<()>();
-        let earlier = self.labelled.replace(next);
+        let earlier = self.background.labelled.replace(next);
         self.background.start(format!("label {pod}"), async move {
             // Dropped with its task, however that ends.
             let _done = done;

@@ -68,9 +68,11 @@ impl DegradedSince {
 }
 
 /// Best-effort writes under way, by what they are, so that none is started twice.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Background {
     running: Arc<Mutex<BTreeSet<String>>>,
+    /// Ends when the last patch of a label that was ordered is done.
+    labelled: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
 impl Background {
