@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use pgha_schema::desired::SyncMode;
+
 use crate::cluster::Cluster;
 use crate::lists::{self, Transaction};
 use crate::load::{Outcome, Target};
@@ -138,6 +140,19 @@ pub async fn sync_set_in_force(cluster: &Cluster, confirming: usize) -> Result<(
         ))
     })
     .await
+}
+
+/// Asserts that what is in force is what the recorded mode wants of so many standbys, where one has to confirm.
+///
+/// # Errors
+/// When it is not within a minute; says what is in force.
+pub async fn mode_in_force(cluster: &Cluster, standbys: usize) -> Result<()> {
+    let confirming = match cluster.record().await?.mode {
+        SyncMode::Async => 0,
+        SyncMode::Sync => standbys.min(1),
+        SyncMode::Quorum => standbys,
+    };
+    sync_set_in_force(cluster, confirming).await
 }
 
 /// Asserts that ro answers reads and never with the primary: every one of `times` new connections finds a standby.

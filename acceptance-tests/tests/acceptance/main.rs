@@ -57,7 +57,7 @@ fn main() {
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", [drift::cases(), report::cases(), reading::cases()].concat()),
+        plan("drift", [reading::cases(), drift::cases(), report::cases()].concat()),
         plan("postgres15", versions::cases_15()),
         plan("faults", matrix()),
     ];

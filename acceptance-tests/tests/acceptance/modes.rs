@@ -127,9 +127,10 @@ async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
     site.cluster.until_whole(2, WHOLE).await?;
     let cluster = site.cluster.clone();
     let primary = cluster.primary().await?;
-    let sql = "SELECT pg_create_logical_replication_slot('kept', 'test_decoding', false, false, true)";
-    cluster.sql(&primary, "app", sql).await?;
     cluster.sql(&primary, "app", "CREATE TABLE told (id int)").await?;
+    cluster.sql(&primary, "app", "CREATE PUBLICATION telling FOR TABLE told").await?;
+    let sql = "SELECT pg_create_logical_replication_slot('kept', 'pgoutput', false, false, true)";
+    cluster.sql(&primary, "app", sql).await?;
     cluster.sql(&primary, "app", "INSERT INTO told VALUES (42)").await?;
     let kept =
         "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'kept' AND synced AND NOT temporary";
@@ -146,8 +147,9 @@ async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
         Ok(if !now.is_empty() && now != primary { Seen::Yes(now) } else { Seen::NotYet(now) })
     })
     .await?;
-    let changes =
-        "SELECT count(*) FROM pg_logical_slot_peek_changes('kept', NULL, NULL) WHERE data LIKE '%told%42%'";
+    // 73 is I, an insert.
+    let changes = "SELECT count(*) FROM pg_logical_slot_peek_binary_changes('kept', NULL, NULL, 'proto_version', '1', \
+                   'publication_names', 'telling') WHERE get_byte(data, 0) = 73";
     until("the change to be told by the new primary", WRITES, || async {
         let count = cluster.sql(&now, "app", changes).await?;
         Ok(Seen::when(count == "1", count))

@@ -11,7 +11,6 @@ use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::process::ProcessId;
 use pgha_acceptance_tests::sandbox::{Sandbox, Target};
-use pgha_schema::desired::SyncMode;
 
 use crate::bed::Bed;
 use crate::group::{Group, Site, WHOLE, WRITES};
@@ -57,12 +56,7 @@ async fn struck(group: &mut Group, name: &str, repeat: u32, fault: Fault) -> Res
 /// The same on a site that the caller has made, with two standbys.
 pub async fn strike(bed: &Bed, site: &Site, name: &str, repeat: u32, fault: Fault) -> Result<()> {
     site.cluster.until_whole(2, WHOLE).await?;
-    let confirming = match site.cluster.record().await?.mode {
-        SyncMode::Async => 0,
-        SyncMode::Sync => 1,
-        SyncMode::Quorum => 2,
-    };
-    checker::sync_set_in_force(&site.cluster, confirming).await?;
+    checker::mode_in_force(&site.cluster, 2).await?;
     let scene = Scene::of(bed, &site.cluster).await?;
     let load = Workloads::start(site, &format!("{name}_{repeat}")).await?;
 
@@ -171,10 +165,11 @@ impl Reign {
     }
 }
 
-/// The standby that confirms commits, as the primary sees it: the one whose loss hurts.
+/// The standby that confirms commits, as the primary sees it: the one whose loss hurts; in async any.
 async fn confirming_standby(cluster: &Cluster) -> Result<String> {
     let senders = cluster.walsenders().await?;
-    let confirming = senders.iter().find(|sender| sender.confirms()).context("nobody confirms commits")?;
+    let confirming = senders.iter().find(|sender| sender.confirms()).or(senders.first());
+    let confirming = confirming.context("nobody streams")?;
     let record = cluster.record().await?;
     let member = record.members.iter().find(|(member, _)| member.as_str() == confirming.application_name);
     let (_, entry) =

@@ -64,7 +64,7 @@ impl Promised {
     pub async fn kept(&self, site: &Site) -> Result<()> {
         site.nothing_lost(&self.ids).await?;
         checker::lists_hold(&site.cluster, "app", &self.lists_table, &self.lists).await?;
-        checker::sync_set_in_force(&site.cluster, 1).await?;
+        checker::mode_in_force(&site.cluster, 2).await?;
         let drop_tables = format!("DROP TABLE {}, {}", self.ids.table, self.lists_table);
         site.cluster.sql(&site.cluster.primary().await?, "app", &drop_tables).await?;
         Ok(())
