@@ -139,17 +139,20 @@ impl Sandbox {
         tokio::task::spawn_blocking(move || control_plane::start_api_server(&layout, &programs)).await?
     }
 
-    /// Starts the controllers and the scheduler anew: what they saw before an outage of the API server, they see afresh.
+    /// Starts the controllers, the scheduler and the DNS server anew: what they saw before an outage of the API server, they see
+    /// afresh. The DNS server, left alone, may not know a new Service for half a minute.
     ///
     /// # Errors
     /// When one can't be started.
     pub async fn restart_controllers(&self) -> Result<()> {
         let layout = self.layout().clone();
         let work = move || {
-            for name in ["kube-controller-manager", "kube-scheduler"] {
+            for name in ["kube-controller-manager", "kube-scheduler", "coredns"] {
                 layout.daemons().stop(name, Duration::ZERO)?;
             }
-            control_plane::start_controllers(&layout, &layout.run().join("bin"), &Authority::open(&layout)?)
+            let (programs, authority) = (layout.run().join("bin"), Authority::open(&layout)?);
+            control_plane::start_controllers(&layout, &programs, &authority)?;
+            control_plane::start_dns(&layout, &programs, &authority)
         };
         tokio::task::spawn_blocking(work).await?
     }
