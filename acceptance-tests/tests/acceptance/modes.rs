@@ -119,6 +119,10 @@ async fn of_two_that_confirm_one_is_lost(group: &mut Group) -> Result<()> {
     site.nothing_lost(&outcome).await
 }
 
+/// How many rows the slot tells of: 73 is I, an insert.
+const CHANGES: &str = "SELECT count(*) FROM pg_logical_slot_{how}_binary_changes('kept', NULL, NULL, 'proto_version', '1', \
+                       'publication_names', 'telling') WHERE get_byte(data, 0) = 73";
+
 /// A slot made with `failover` is on every standby, and a consumer goes on from it at the new primary.
 async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
     let site = group.cluster_with(2).await?;
@@ -131,33 +135,35 @@ async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
     cluster.sql(&primary, "app", "CREATE PUBLICATION telling FOR TABLE told").await?;
     let sql = "SELECT pg_create_logical_replication_slot('kept', 'pgoutput', false, false, true)";
     cluster.sql(&primary, "app", sql).await?;
-    cluster.sql(&primary, "app", "INSERT INTO told VALUES (42)").await?;
     let kept =
         "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'kept' AND synced AND NOT temporary";
     for pod in cluster.pods().await?.into_keys().filter(|pod| *pod != primary) {
+        // A standby takes a slot over once its consumer has come past what that standby still has of the catalogs.
         until(&format!("the slot to be kept on {pod}"), WHOLE, || async {
+            cluster.sql(&primary, "app", "INSERT INTO told VALUES (1)").await?;
+            cluster.sql(&primary, "app", &CHANGES.replace("{how}", "get")).await?;
             let count = cluster.sql(&pod, "app", kept).await?;
             Ok(Seen::when(count == "1", count))
         })
         .await?;
     }
+    cluster.sql(&primary, "app", "INSERT INTO told VALUES (42)").await?;
     cluster.delete_pod(&primary, true).await?;
     let now = until("another primary", WRITES, || async {
         let now = cluster.primary().await.unwrap_or_default();
         Ok(if !now.is_empty() && now != primary { Seen::Yes(now) } else { Seen::NotYet(now) })
     })
     .await?;
-    // 73 is I, an insert.
-    let changes = "SELECT count(*) FROM pg_logical_slot_peek_binary_changes('kept', NULL, NULL, 'proto_version', '1', \
-                   'publication_names', 'telling') WHERE get_byte(data, 0) = 73";
     until("the change to be told by the new primary", WRITES, || async {
-        let count = cluster.sql(&now, "app", changes).await?;
-        Ok(Seen::when(count == "1", count))
+        let count = cluster.sql(&now, "app", &CHANGES.replace("{how}", "peek")).await?;
+        Ok(Seen::when(count != "0", count))
     })
     .await?;
     // The old primary's own slot of that name has made way for a copy of the new one's.
     cluster.until_whole(2, WHOLE).await?;
     until("the slot to be kept on the old primary", WHOLE, || async {
+        cluster.sql(&now, "app", "INSERT INTO told VALUES (2)").await?;
+        cluster.sql(&now, "app", &CHANGES.replace("{how}", "get")).await?;
         let count = cluster.sql(&primary, "app", kept).await?;
         Ok(Seen::when(count == "1", count))
     })
