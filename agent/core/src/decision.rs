@@ -442,6 +442,8 @@ pub struct Memory {
     pub left_for_clone_ms: Option<u64>,
     /// What people were told.
     pub told: Told,
+    /// Nothing listens any more where the holder lived from whom this member took last.
+    pub predecessor_gone: bool,
     /// When a pod was last deleted (A29, P23).
     pub deleted_pod_ms: Option<u64>,
     /// When postgres was last started, and how often in a row without ever answering.

@@ -7,7 +7,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Attempt, Bar, Decision, Reason};
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
 use crate::promise::{self, Giving};
-use crate::{divergence, election, failsafe, lease, pause, record, requests};
+use crate::{divergence, election, failsafe, heartbeat, lease, pause, record, requests};
 
 /// Why the old holder can't acknowledge any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
         promise::ask(cycle, read);
         return Ok(Reason::GathersPromises);
     }
+    let gone = matches!(ground, Ground::Released | Ground::Proven);
+    cycle.memory.predecessor_gone = gone || heartbeat::refused_since_ms(seen, read).is_some();
     take(cycle, read);
     Ok(match ground {
         Ground::Released => Reason::TakeReleased,

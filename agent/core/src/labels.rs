@@ -17,6 +17,7 @@ pub(crate) fn while_promoting(cycle: &mut Cycle<'_>) {
 /// Patches what differs. `serving`: clients are let in here, so this pod leaves the ro Service.
 pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
     let seen = cycle.seen;
+    let gone = cycle.memory.predecessor_gone;
     let mut own = None;
     let (mut after, mut before) = (Vec::new(), Vec::new());
     for (name, pod) in &seen.pods {
@@ -44,7 +45,7 @@ pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
         };
         if me {
             own = Some(patch);
-        } else if is_stopped(seen, name, pod) {
+        } else if gone || is_stopped(seen, name, pod) {
             after.push(patch);
         } else {
             before.push(patch);
