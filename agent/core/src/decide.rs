@@ -7,7 +7,7 @@ use crate::decision::{Action, Decision, Memory, Reason, StopMode};
 use crate::lease::{self, Standing};
 use crate::observation::{Observation, PostgresSeen};
 use crate::timing::Timing;
-use crate::{bootstrap, failover, failsafe, fencing, following, leading, promise};
+use crate::{bootstrap, failover, failsafe, fencing, following, leading, promise, switchover};
 
 /// What to do now. Total and pure: the same three values always give the same decision.
 pub fn decide(timing: &Timing, memory: &Memory, seen: &Observation) -> Decision {
@@ -73,6 +73,7 @@ fn missing(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
 /// Told to stop, and not the holder: stop postgres, end.
 pub(crate) fn terminate(mut cycle: Cycle<'_>) -> Decision {
     match &cycle.seen.postgres {
+        PostgresSeen::Down if switchover::lingers(&mut cycle) => return cycle.finish(Reason::Released),
         PostgresSeen::Down => cycle.push(Action::Exit),
         PostgresSeen::Stopping { since_ms, .. } => {
             let overdue = cycle.elapsed_ms(*since_ms) > 20_000;

@@ -343,6 +343,27 @@ fn a_deleted_primary_checkpoints_while_it_serves() {
 }
 
 #[test]
+fn a_deleted_primary_serves_on_until_kube_proxy_listens_again_when_somebody_can_take_over() {
+    let primary = || seen().primary().held_by_me().renewed_ago(100);
+    let alone = primary().told_to_stop().checkpointed();
+    check(&alone.asked_to_go_ago(10), "StopPostgres { mode: Fast }: HandingOver");
+    let with_standby = || primary().streamed_by(1, false).told_to_stop().checkpointed();
+    check(&with_standby().asked_to_go_ago(550), "WriteRecord(db-0 era 1 V=[m1]): HandingOver");
+    check(
+        &with_standby().asked_to_go_ago(650),
+        "WriteRecord(db-0 era 1 V=[m1]), StopPostgres { mode: Fast }: HandingOver",
+    );
+}
+
+#[test]
+fn a_pod_that_handed_over_stays_a_moment_to_refuse_whoever_still_comes() {
+    let gone = seen().down(ControlState::ShutDown).held_by("db-1", "m1").told_to_stop();
+    check(&gone.clone().released_ago(1_000), ": Released");
+    check(&gone.clone().released_ago(1_600), "Exit: Terminating");
+    check(&gone, "Exit: Terminating");
+}
+
+#[test]
 fn a_cleanly_stopped_primary_that_was_told_to_end_releases() {
     check(
         &seen().down(ControlState::ShutDown).held_by_me().renewed_ago(100).told_to_stop(),

@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod client_oracle;
+pub mod data_job;
 pub mod exchange;
 mod faults;
 pub mod invariants;

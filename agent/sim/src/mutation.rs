@@ -1,8 +1,6 @@
 //! Rules left out, to show that the simulator would see it.
 
-use pgha_agent_core::Action;
-use pgha_agent_core::Observation;
-use pgha_agent_core::observation::{AckSeen, DataSeen, InForce, LeaseSeen, PostgresSeen};
+mod distort;
 
 use crate::invariants::Violation;
 
@@ -41,6 +39,36 @@ pub enum Mutation {
     BehindRelease,
     /// A3: only timelines are compared, not eras.
     TimelinesOnly,
+    /// A3, A23: forked data is rewound even where timeline numbers can't tell the histories apart.
+    RewindsBlindly,
+    /// A4: a lost Lease is made again by whoever is the newest among those that are heard.
+    RecreatesUnheard,
+    /// A6: while the wished durations change only the new ones count.
+    OneTiming,
+    /// A10: a pod that is being deleted counts as dead.
+    DiesByStatus,
+    /// A11: the holder's own member does not take its record again.
+    NeverTakesAgain,
+    /// A11: in async whoever comes first takes.
+    ComparesNobody,
+    /// A12: the holder sends no heartbeat.
+    SendsNoHeartbeat,
+    /// A14: in async nobody is too far behind.
+    IgnoresMaxLag,
+    /// A18: `required` goes on alone as `preferred` does.
+    RequiredDegrades,
+    /// A21: what nobody took is not taken back.
+    NeverTakesBack,
+    /// A22: a new leadership begins with every recorded member in V.
+    VotersUnseen,
+    /// A26: a disk without room is no reason to give way.
+    IgnoresFullDisk,
+    /// A31: an answered request is forgotten.
+    ForgetsAnswers,
+    /// P8: what a member has in force is not asked for.
+    AcknowledgesEarly,
+    /// P21: a stopped cluster's record may be taken.
+    TakesStopped,
     /// A31: members other than the holder know of no pause.
     IgnoresPause,
     /// A31: a broken glass allows its member to take in every era.
@@ -51,27 +79,9 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 19] = [
-        Self::NoFence,
-        Self::NoExpiry,
-        Self::ForgetsPromise,
-        Self::PreemptsHeard,
-        Self::TakesAnyVersion,
-        Self::TakesByOnePromise,
-        Self::StaysUnheard,
-        Self::VouchesUnbound,
-        Self::RecreatesUnasked,
-        Self::KeepsStream,
-        Self::AnybodyVotes,
-        Self::RecordsBeforeCatchUp,
-        Self::NoCheckpoint,
-        Self::DegradesUnrecorded,
-        Self::BehindRelease,
-        Self::TimelinesOnly,
-        Self::IgnoresPause,
-        Self::BreakGlassAnyEra,
-        Self::NeverStarts,
-    ];
+    pub fn all() -> &'static [Self] {
+        <Self as clap::ValueEnum>::value_variants()
+    }
 
     /// The walk-through that shows what this rule is for, where seeds hardly ever meet it.
     pub fn story(self) -> Option<&'static str> {
@@ -81,8 +91,36 @@ impl Mutation {
             Self::BreakGlassAnyEra => Some("break-glass-outlives-its-era"),
             Self::VouchesUnbound => Some("async-api-away"),
             Self::RecreatesUnasked => Some("deposed-and-the-lease-deleted"),
+            Self::RecreatesUnheard => Some("lease-deleted-and-the-newest-away"),
+            Self::OneTiming => Some("shorter-lease-unknown-to-the-holder"),
+            Self::ComparesNobody => Some("async-laggard"),
+            Self::SendsNoHeartbeat => Some("primary-heard-but-not-renewing"),
+            Self::IgnoresMaxLag => Some("async-beyond-max-lag"),
+            Self::RequiredDegrades => Some("standby-then-primary-dies-required"),
+            Self::NeverTakesBack => Some("switchover-that-nobody-takes"),
+            Self::VotersUnseen => Some("nobody-votes-before-it-has-caught-up"),
+            Self::ForgetsAnswers => Some("switchover-by-desired-state"),
+            Self::IgnoresFullDisk => Some("disk-full"),
+            Self::AcknowledgesEarly => Some("acknowledged-by-all"),
+            Self::TakesStopped => Some("destroy-and-create"),
             _ => None,
         }
+    }
+
+    /// Whether the story is noticed to go otherwise by what it expects, since no property speaks of it.
+    pub fn breaks_an_expectation(self) -> bool {
+        matches!(
+            self,
+            Self::ComparesNobody
+                | Self::SendsNoHeartbeat
+                | Self::IgnoresMaxLag
+                | Self::RequiredDegrades
+                | Self::NeverTakesBack
+                | Self::ForgetsAnswers
+                | Self::IgnoresFullDisk
+                | Self::AcknowledgesEarly
+                | Self::TakesStopped
+        )
     }
 
     /// Whether this is the property that has to break.
@@ -95,6 +133,8 @@ impl Mutation {
             | Self::KeepsStream
             | Self::ForgetsPromise
             | Self::VouchesUnbound
+            | Self::OneTiming
+            | Self::DiesByStatus
             | Self::TakesAnyVersion => {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
             }
@@ -103,6 +143,8 @@ impl Mutation {
             | Self::NoCheckpoint
             | Self::DegradesUnrecorded
             | Self::BehindRelease
+            | Self::RecreatesUnheard
+            | Self::VotersUnseen
             | Self::BreakGlassAnyEra => {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
             }
@@ -112,110 +154,20 @@ impl Mutation {
             ),
             // Two eras of one number: what follows from that is found first.
             Self::RecreatesUnasked => !matches!(violation, Violation::NotHealed { .. }),
-            Self::TimelinesOnly => matches!(violation, Violation::HistoriesMixed { .. }),
+            Self::TimelinesOnly | Self::RewindsBlindly => {
+                matches!(violation, Violation::HistoriesMixed { .. })
+            }
             Self::IgnoresPause => matches!(violation, Violation::TakenInPause { .. }),
-            Self::NeverStarts => matches!(violation, Violation::NotHealed { .. }),
+            Self::NeverStarts | Self::NeverTakesAgain => matches!(violation, Violation::NotHealed { .. }),
+            Self::ComparesNobody
+            | Self::SendsNoHeartbeat
+            | Self::IgnoresMaxLag
+            | Self::RequiredDegrades
+            | Self::NeverTakesBack
+            | Self::ForgetsAnswers
+            | Self::IgnoresFullDisk
+            | Self::AcknowledgesEarly
+            | Self::TakesStopped => false,
         }
-    }
-
-    /// What the agent is made to believe.
-    pub fn distort(self, seen: &mut Observation) {
-        match self {
-            Self::NoExpiry => {
-                if let LeaseSeen::Read(read) = &mut seen.lease {
-                    read.first_seen_ms = read.first_seen_ms.saturating_sub(60_000);
-                }
-            }
-            Self::AnybodyVotes => {
-                let member = seen.member().filter(|_| seen.standby().is_some()).cloned();
-                let now_ms = seen.now_ms;
-                if let (LeaseSeen::Read(read), Some(member)) = (&mut seen.lease, member)
-                    && now_ms.saturating_sub(read.first_seen_ms) > 10_000
-                {
-                    read.record.voters.insert(member);
-                }
-            }
-            Self::RecordsBeforeCatchUp => {
-                if let PostgresSeen::Primary(primary) = &mut seen.postgres {
-                    primary.in_force = Some(InForce {
-                        names: primary.names_shown.clone(),
-                        from_lsn: pgha_schema::lsn::Lsn::ZERO,
-                    });
-                }
-            }
-            Self::BehindRelease => {
-                if let LeaseSeen::Read(read) = &mut seen.lease
-                    && let Some(release) = &mut read.record.release
-                {
-                    release.position = pgha_schema::lsn::Lsn::ZERO;
-                    release.target = None;
-                }
-            }
-            Self::TimelinesOnly => {
-                if let (DataSeen::Present(data), LeaseSeen::Read(read)) = (&mut seen.data, &seen.lease) {
-                    data.era = Some(read.record.era());
-                }
-            }
-            Self::StaysUnheard => {
-                if let LeaseSeen::Read(read) = &seen.lease {
-                    let ack = AckSeen { era: read.record.era(), asked_ms: seen.now_ms, binds: true };
-                    seen.acks.extend(read.record.voters.iter().map(|voter| (voter.clone(), ack.clone())));
-                }
-            }
-            Self::TakesByOnePromise => {
-                if let (LeaseSeen::Read(read), PostgresSeen::Standby(_)) = (&mut seen.lease, &seen.postgres) {
-                    read.record.quorum = 1;
-                }
-            }
-            Self::VouchesUnbound => seen.holder_heard.asks = None,
-            Self::RecreatesUnasked => {
-                if let (LeaseSeen::Missing { .. }, Some(kept)) = (&seen.lease, &seen.kept) {
-                    let ack = AckSeen { era: kept.era(), asked_ms: seen.now_ms, binds: true };
-                    seen.acks.extend(kept.voters.iter().map(|voter| (voter.clone(), ack.clone())));
-                }
-            }
-            Self::IgnoresPause => forget_pause(seen),
-            Self::BreakGlassAnyEra => break_in_every_era(seen),
-            Self::PreemptsHeard => {
-                seen.holder_heard.last = None;
-                seen.holder_heard.listening_ms = 0;
-            }
-            Self::NoFence
-            | Self::KeepsStream
-            | Self::ForgetsPromise
-            | Self::TakesAnyVersion
-            | Self::NoCheckpoint
-            | Self::DegradesUnrecorded
-            | Self::NeverStarts => {}
-        }
-    }
-
-    /// What becomes of an action; `None`: it is left out.
-    pub fn twist(self, action: Action) -> Option<Action> {
-        match (self, action) {
-            (Self::NoFence, Action::Fence) => None,
-            (Self::NoCheckpoint, Action::ConfirmInForce { names, .. }) => {
-                Some(Action::ConfirmInForce { names, checkpoint: false })
-            }
-            (Self::NeverStarts, Action::StartPostgres { .. }) => None,
-            (_, action) => Some(action),
-        }
-    }
-}
-
-fn forget_pause(seen: &mut Observation) {
-    let nonce = &seen.me.nonce;
-    if let LeaseSeen::Read(read) = &mut seen.lease
-        && read.record.holder.as_ref().is_some_and(|holder| holder.nonce != *nonce)
-    {
-        read.record.pause = None;
-    }
-}
-
-fn break_in_every_era(seen: &mut Observation) {
-    if let (LeaseSeen::Read(read), Some(desired)) = (&seen.lease, &mut seen.desired)
-        && let Some(allowed) = &mut desired.document.break_glass
-    {
-        allowed.era = read.record.era();
     }
 }

@@ -25,7 +25,9 @@ impl World {
         self.pods[pod].agent.beat_at = self.now + heartbeat::PERIOD_MS;
         self.look_for_refusals(pod);
         let clock = self.clock(pod);
-        let Some(Beat { era, until_ms, asks, .. }) = self.pods[pod].agent.beat.clone() else { return };
+        let beat = self.pods[pod].agent.beat.clone();
+        let beat = beat.filter(|_| self.mutation != Some(Mutation::SendsNoHeartbeat));
+        let Some(Beat { era, until_ms, asks, .. }) = beat else { return };
         if clock >= until_ms {
             return;
         }

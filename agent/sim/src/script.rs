@@ -92,18 +92,7 @@ fn shorten(entry: &str) -> String {
 fn step(world: &mut World, line: &str) -> Result<(), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
-        ["wish", replicas, mode, durability] => {
-            let next = wish(number(replicas)? as u32, read_mode(mode)?, read_durability(durability)?);
-            if world.now == 0 {
-                *world = World::new(1, next, world.mutation);
-            } else {
-                world.api.wish(|desired| {
-                    desired.replicas = next.replicas;
-                    desired.sync_mode = next.sync_mode;
-                    desired.durability = next.durability;
-                });
-            }
-        }
+        ["wish" | "max-lag" | "lease", ..] => change_wish(world, &words)?,
         ["run", seconds] => {
             let until = world.now + number(seconds)? * 1_000;
             while world.now < until && world.violation.is_none() {
@@ -166,6 +155,37 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn change_wish(world: &mut World, words: &[&str]) -> Result<(), String> {
+    match *words {
+        ["wish", replicas, mode, durability] => {
+            let next = wish(number(replicas)? as u32, read_mode(mode)?, read_durability(durability)?);
+            if world.now == 0 {
+                *world = World::new(1, next, world.mutation);
+            } else {
+                world.api.wish(|desired| {
+                    desired.replicas = next.replicas;
+                    desired.sync_mode = next.sync_mode;
+                    desired.durability = next.durability;
+                });
+            }
+        }
+        ["max-lag", bytes] => {
+            let bytes = number(bytes)?;
+            world.api.wish(|desired| desired.failover.max_lag_bytes = Some(bytes));
+        }
+        ["lease", lease_ms, fence_ms, renew_ms] => {
+            let (lease, fence, renew) = (number(lease_ms)?, number(fence_ms)?, number(renew_ms)?);
+            world.api.wish(|desired| {
+                desired.failover.lease_duration_ms = lease;
+                desired.failover.fence_after_ms = fence;
+                desired.failover.renew_interval_ms = renew;
+            });
+        }
+        _ => return Err("no such wish".to_owned()),
+    }
+    Ok(())
+}
+
 fn wait_for(world: &mut World, within_ms: u64, text: &str) -> Result<(), String> {
     let (from, deadline) = (world.log.len(), world.now + within_ms);
     let mut at = from;
@@ -191,6 +211,7 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["cut", pod, "api"] => Fault::Cut(index(pod)?, Cut::Api, 0),
         ["cut", pod, "peers"] => Fault::Cut(index(pod)?, Cut::Peers, 0),
         ["freeze-container", pod, seconds] => Fault::FreezeContainer(index(pod)?, number(seconds)? * 1_000),
+        ["freeze-postgres", pod, seconds] => Fault::FreezePostgres(index(pod)?, number(seconds)? * 1_000),
         ["freeze-agent", pod, seconds] => Fault::FreezeAgent(index(pod)?, number(seconds)? * 1_000),
         ["delete-lease"] => Fault::DeleteLease,
         ["restart-setting", value] => Fault::Wish(Wish::Restart(number(value)?)),
@@ -254,10 +275,12 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         ["healthy"] => heals::check(world).map_or(Ok(()), |violation| Err(violation.to_string())),
         ["every", "row"] => every_row(world, &serving),
         ["acknowledged"] => {
-            let acknowledged = world.api.status.as_ref().and_then(|status| status.acknowledged.as_ref());
-            let at = acknowledged.map(|acknowledged| acknowledged.generation);
+            let at = acknowledged(world);
             (at == Some(world.api.desired.generation)).then_some(()).ok_or(format!("{at:?} is"))
         }
+        ["not", "acknowledged"] => (acknowledged(world) != Some(world.api.desired.generation))
+            .then_some(())
+            .ok_or("it is".to_owned()),
         ["refused", number] => {
             let wanted = crate::exchange::binary(self::number(number)?, true).sha256;
             let refused = world.api.status.as_ref().and_then(|status| status.agent_refused.as_ref());
@@ -269,6 +292,12 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         _ => return Err("no such expectation".to_owned()),
     };
     found.map_err(|why| format!("not so: {why}"))
+}
+
+/// The generation that the holder says is in force.
+fn acknowledged(world: &World) -> Option<u64> {
+    let status = world.api.status.as_ref()?;
+    status.acknowledged.as_ref().map(|acknowledged| acknowledged.generation)
 }
 
 fn every_row(world: &World, serving: &[usize]) -> Result<(), String> {

@@ -51,8 +51,9 @@ fn one_seed_run_twice_gives_the_same_log() {
 
 #[test]
 fn every_left_out_rule_is_noticed() {
-    let unnoticed: Vec<Mutation> = Mutation::ALL
-        .into_iter()
+    let unnoticed: Vec<Mutation> = Mutation::all()
+        .iter()
+        .copied()
         .filter(|mutation| mutation.story().is_none())
         .filter(|mutation| {
             !(0..PATIENCE).any(|seed| {

@@ -6,7 +6,7 @@ use pgha_agent_core::decision::{Attempt, Lack, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
-    HolderHeard, Identity, InForce, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
+    HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
     PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen, Signals,
     SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
 };
@@ -592,6 +592,24 @@ impl Seen {
 
     pub fn told_to_stop(mut self) -> Self {
         self.observation.signals.terminate_ms = Some(NOW);
+        self
+    }
+
+    /// The checkpoint of a hand-over has come back.
+    pub fn checkpointed(mut self) -> Self {
+        self.observation.jobs.checkpoint = Job::Done { since_ms: NOW, at_ms: NOW };
+        self
+    }
+
+    /// The hand-over began so long ago.
+    pub fn asked_to_go_ago(mut self, ms: u64) -> Self {
+        self.memory.handover_since_ms = Some(NOW - ms);
+        self
+    }
+
+    /// This container released the lead so long ago.
+    pub fn released_ago(mut self, ms: u64) -> Self {
+        self.memory.released_ms = Some(NOW - ms);
         self
     }
 

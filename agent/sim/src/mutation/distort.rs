@@ -1,0 +1,182 @@
+//! How each rule is left out: what an agent is made to believe, and what becomes of what it does.
+
+use pgha_agent_core::observation::{
+    AckSeen, Acks, DataSeen, DiskSeen, InForce, LeaseRead, LeaseSeen, Peer, PostgresSeen,
+};
+use pgha_agent_core::{Action, Observation};
+use pgha_schema::desired::{Desired, Durability, RunState};
+use pgha_schema::ids::{ContainerNonce, MemberId};
+use pgha_schema::lsn::Lsn;
+use pgha_schema::record::Record;
+use pgha_schema::status::Acknowledged;
+
+use super::Mutation;
+
+impl Mutation {
+    /// What the agent is made to believe.
+    pub fn distort(self, seen: &mut Observation) {
+        let own = Own {
+            nonce: seen.me.nonce.clone(),
+            member: seen.member().cloned(),
+            is_standby: seen.standby().is_some(),
+            now_ms: seen.now_ms,
+        };
+        let leads = matches!(&seen.lease, LeaseSeen::Read(read) if own.holds(&read.record));
+        if let LeaseSeen::Read(read) = &mut seen.lease {
+            self.distort_lease(read, &own);
+        }
+        if let Some(desired) = &mut seen.desired {
+            self.distort_wish(&mut desired.document, leads);
+        }
+        self.distort_the_rest(seen);
+    }
+
+    fn distort_lease(self, read: &mut LeaseRead, own: &Own) {
+        let record = &mut read.record;
+        match self {
+            Self::NoExpiry => read.first_seen_ms = read.first_seen_ms.saturating_sub(60_000),
+            Self::AnybodyVotes
+                if own.is_standby && own.now_ms.saturating_sub(read.first_seen_ms) > 10_000 =>
+            {
+                record.voters.extend(own.member.clone());
+            }
+            Self::BehindRelease => {
+                if let Some(release) = &mut record.release {
+                    (release.position, release.target) = (Lsn::ZERO, None);
+                }
+            }
+            Self::TakesByOnePromise if own.is_standby => record.quorum = 1,
+            Self::OneTiming => (record.lease_duration_ms, record.fence_after_ms) = (0, 0),
+            Self::ForgetsAnswers => record.answers.clear(),
+            Self::IgnoresPause if !own.holds(record) => record.pause = None,
+            Self::NeverTakesAgain if !own.holds(record) => {
+                if let Some(holder) = record.holder.as_mut().filter(|holder| holder.member == own.member) {
+                    holder.member = Some(MemberId::new("somebody-else"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn distort_wish(self, wish: &mut Desired, leads: bool) {
+        match self {
+            Self::IgnoresMaxLag => wish.failover.max_lag_bytes = None,
+            Self::RequiredDegrades => wish.durability = Durability::Preferred,
+            Self::TakesStopped if !leads => wish.state = RunState::Running,
+            _ => {}
+        }
+    }
+
+    fn distort_the_rest(self, seen: &mut Observation) {
+        match self {
+            Self::RecordsBeforeCatchUp => {
+                if let PostgresSeen::Primary(primary) = &mut seen.postgres {
+                    primary.in_force =
+                        Some(InForce { names: primary.names_shown.clone(), from_lsn: Lsn::ZERO });
+                }
+            }
+            Self::TimelinesOnly => {
+                if let (DataSeen::Present(data), LeaseSeen::Read(read)) = (&mut seen.data, &seen.lease) {
+                    data.era = Some(read.record.era());
+                }
+            }
+            Self::StaysUnheard => {
+                if let LeaseSeen::Read(read) = &seen.lease {
+                    seen.acks.extend(acknowledged_by_all(&read.record, seen.now_ms));
+                }
+            }
+            Self::RecreatesUnasked => {
+                if let (LeaseSeen::Missing { .. }, Some(kept)) = (&seen.lease, &seen.kept) {
+                    seen.acks.extend(acknowledged_by_all(kept, seen.now_ms));
+                }
+            }
+            Self::VouchesUnbound => seen.holder_heard.asks = None,
+            Self::PreemptsHeard => (seen.holder_heard.last, seen.holder_heard.listening_ms) = (None, 0),
+            Self::RecreatesUnheard => seen.volumes.clear(),
+            Self::ComparesNobody => seen.peers.clear(),
+            Self::IgnoresFullDisk => seen.disk = DiskSeen::Healthy,
+            Self::DiesByStatus => bury_who_is_deleted(seen),
+            Self::BreakGlassAnyEra => break_in_every_era(seen),
+            Self::AcknowledgesEarly => believe_that_all_have_applied(seen),
+            _ => {}
+        }
+    }
+
+    /// What becomes of a write of the record on top of this one; `None`: it is left out.
+    pub fn rewrite(self, before: &Record, mut record: Record) -> Option<Record> {
+        let member = |record: &Record| record.holder.as_ref().and_then(|holder| holder.member.clone());
+        let same = member(before) == member(&record);
+        match self {
+            Self::DegradesUnrecorded if record.degraded => record.voters.clone_from(&before.voters),
+            Self::NeverTakesBack if same && before.release.is_some() && record.release.is_none() => {
+                return None;
+            }
+            Self::VotersUnseen if !same => {
+                let holder = member(&record);
+                record.voters =
+                    record.members.keys().filter(|id| Some(*id) != holder.as_ref()).cloned().collect();
+            }
+            _ => {}
+        }
+        Some(record)
+    }
+
+    /// What becomes of an action; `None`: it is left out.
+    pub fn twist(self, action: Action) -> Option<Action> {
+        match (self, action) {
+            (Self::NoFence, Action::Fence) => None,
+            (Self::NoCheckpoint, Action::ConfirmInForce { names, .. }) => {
+                Some(Action::ConfirmInForce { names, checkpoint: false })
+            }
+            (Self::NeverStarts, Action::StartPostgres { .. }) => None,
+            (_, action) => Some(action),
+        }
+    }
+}
+
+fn break_in_every_era(seen: &mut Observation) {
+    if let (LeaseSeen::Read(read), Some(desired)) = (&seen.lease, &mut seen.desired)
+        && let Some(allowed) = &mut desired.document.break_glass
+    {
+        allowed.era = read.record.era();
+    }
+}
+
+/// Who believes it.
+struct Own {
+    nonce: ContainerNonce,
+    member: Option<MemberId>,
+    is_standby: bool,
+    now_ms: u64,
+}
+
+impl Own {
+    fn holds(&self, record: &Record) -> bool {
+        record.holder.as_ref().is_some_and(|holder| holder.nonce == self.nonce)
+    }
+}
+
+fn acknowledged_by_all(record: &Record, now_ms: u64) -> Acks {
+    let ack = AckSeen { era: record.era(), asked_ms: now_ms, binds: true };
+    record.voters.iter().map(|voter| (voter.clone(), ack.clone())).collect()
+}
+
+fn believe_that_all_have_applied(seen: &mut Observation) {
+    let wished = seen.desired.as_ref().map(|desired| Acknowledged {
+        generation: desired.document.generation,
+        sha256: desired.sha256.clone(),
+    });
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.applied.clone_from(&wished);
+        }
+    }
+}
+
+fn bury_who_is_deleted(seen: &mut Observation) {
+    let LeaseSeen::Read(read) = &seen.lease else { return };
+    let Some(holder) = &read.record.holder else { return };
+    if let Some(pod) = seen.pods.get_mut(&holder.pod).filter(|pod| pod.deleting) {
+        pod.terminated.insert(holder.nonce.clone());
+    }
+}
