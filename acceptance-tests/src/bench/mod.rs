@@ -17,6 +17,7 @@ mod measure;
 mod options;
 mod patroni;
 mod pgbench;
+pub mod provider;
 mod recorder;
 mod report;
 mod stats;

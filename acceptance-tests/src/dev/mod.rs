@@ -125,6 +125,8 @@ enum Command {
 enum Bench {
     /// Strike our agent and Patroni with the same faults, and write docs/benchmarks.md
     Failover(bench::Options),
+    /// Time refresh and plan of many clusters in one configuration, and write its part of docs/benchmarks.md
+    Provider(bench::provider::Options),
 }
 
 /// Runs one command; gives the exit code.
@@ -153,6 +155,9 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         Command::Test(options) => testing::run(&options, &progress),
         Command::Chaos { minutes, seed } => testing::chaos(minutes, seed, &progress),
         Command::Bench { bench: Bench::Failover(options) } => block_on(bench::failover(&options, &progress)),
+        Command::Bench { bench: Bench::Provider(options) } => {
+            block_on(bench::provider::run(&options, &progress))
+        }
         Command::Sim { args } => commands::sim(&args),
         Command::Package { sign } => package::run(sign.as_deref(), &progress).map(|()| 0),
     }

@@ -5,7 +5,7 @@ use super::{Connection, binary};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -78,6 +78,16 @@ impl Plugin {
     /// When it doesn't come up.
     pub async fn start_plain() -> Result<Self> {
         let mut command = host_command()?;
+        command.env("TF_DISABLE_PLUGIN_TLS", "1");
+        Self::launch(command, None).await
+    }
+
+    /// Starts this binary without TLS.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub async fn start_binary(binary: &Path) -> Result<Self> {
+        let mut command = as_host_does(command_of(binary));
         command.env("TF_DISABLE_PLUGIN_TLS", "1");
         Self::launch(command, None).await
     }
@@ -159,13 +169,16 @@ impl Drop for Plugin {
 /// # Errors
 /// When the binary can't be built.
 pub fn host_command() -> Result<Command> {
-    let mut command = bare_command()?;
+    Ok(as_host_does(bare_command()?))
+}
+
+fn as_host_does(mut command: Command) -> Command {
     command
         .env("TF_PLUGIN_MAGIC_COOKIE", COOKIE)
         .env("PLUGIN_PROTOCOL_VERSIONS", "6,5")
         .env("PLUGIN_MIN_PORT", "10000")
         .env("PLUGIN_MAX_PORT", "25000");
-    Ok(command)
+    command
 }
 
 /// The binary with nothing that a host sets.
@@ -173,7 +186,11 @@ pub fn host_command() -> Result<Command> {
 /// # Errors
 /// When the binary can't be built.
 pub fn bare_command() -> Result<Command> {
-    let mut command = Command::new(binary::path()?);
+    Ok(command_of(binary::path()?))
+}
+
+fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
@@ -181,5 +198,5 @@ pub fn bare_command() -> Result<Command> {
             command.env_remove(name);
         }
     }
-    Ok(command)
+    command
 }

@@ -196,6 +196,7 @@ impl Api {
         name: &str,
         request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Answer<Json> {
+        tracing::trace!(?verb, kind = kind.name(), name, namespace = self.namespace, "request to Kubernetes");
         let answer = match request() {
             Ok(request) => self.connection.client.request(request).await,
             Err(error) => Err(kube::Error::BuildRequest(error)),

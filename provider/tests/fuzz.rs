@@ -1,0 +1,199 @@
+//! Bytes that nobody meant: everything that is read from outside gets mutilated documents of a corpus. Nothing may crash, and what
+//! is read must survive being written and read again. `fuzz/` holds the corpus; an input that once broke something joins it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use pgha_provider::live::config::Connector;
+use pgha_provider::plugin::handshake::HostRequest;
+use pgha_provider::plugin::tls::ServerTls;
+use pgha_provider::wire::{json, msgpack};
+use pgha_provider_core::anchor::Anchor;
+use pgha_provider_core::value::Value;
+use pgha_schema::desired::Desired;
+use pgha_schema::record::Record;
+use pgha_schema::resource::schema;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// Mutilated documents for each reader, the same ones in every run. More and other ones: `PGHA_FUZZ_CASES=1000000`.
+const CASES: u32 = 2_000;
+/// Bytes that mean something: lengths and types of msgpack, brackets, quotes, a line's end.
+const TELLING: &[u8] =
+    b"\x00\x7f\x80\x8f\x90\x91\x9f\xa0\xbf\xc0\xc1\xc7\xd4\xd8\xdc\xdd\xde\xdf\xff{}[]\":,-\n&*";
+
+/// One thing that is done to a document.
+#[derive(Clone, Debug)]
+enum Cut {
+    Flip(usize, u8),
+    Put(usize, u8),
+    Insert(usize, Vec<u8>),
+    Remove(usize, usize),
+    Repeat(usize, usize, usize),
+}
+
+impl Cut {
+    fn apply(&self, document: &mut Vec<u8>) {
+        let place = |at: usize| if document.is_empty() { 0 } else { at % document.len() };
+        match *self {
+            Self::Flip(at, mask) => {
+                let at = place(at);
+                if let Some(byte) = document.get_mut(at) {
+                    *byte ^= mask;
+                }
+            }
+            Self::Put(at, byte) => {
+                let at = place(at);
+                document.insert(at, byte);
+            }
+            Self::Insert(at, ref bytes) => {
+                let at = place(at);
+                document.splice(at..at, bytes.iter().copied());
+            }
+            Self::Remove(at, length) => {
+                let (from, length) = (place(at), length % 64);
+                document.drain(from..(from + length).min(document.len()));
+            }
+            Self::Repeat(at, length, times) => {
+                let (from, length) = (place(at), length % 16);
+                let piece = document[from..(from + length).min(document.len())].repeat(times % 300);
+                document.splice(from..from, piece);
+            }
+        }
+    }
+}
+
+fn cut() -> impl Strategy<Value = Cut> {
+    let at = any::<usize>;
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, mask)| Cut::Flip(at, mask)),
+        (at(), prop::sample::select(TELLING)).prop_map(|(at, byte)| Cut::Put(at, byte)),
+        (at(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Cut::Insert(at, bytes)),
+        (at(), at()).prop_map(|(at, length)| Cut::Remove(at, length)),
+        (at(), at(), at()).prop_map(|(at, length, times)| Cut::Repeat(at, length, times)),
+    ]
+}
+
+/// The corpus of a reader: every file below `fuzz/NAME`.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name))
+}
+
+fn read_all(folder: &Path) -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(folder).expect("a folder of documents").flatten();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    paths.sort();
+    let documents: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).expect("a document")).collect();
+    assert!(!documents.is_empty(), "no document in {}", folder.display());
+    documents
+}
+
+/// Hands every document of the corpus to `read`, then mutilated ones; gives how many were read all the same.
+fn fuzz(documents: Vec<Vec<u8>>, cases: u32, read: impl Fn(&[u8]) -> bool) -> usize {
+    let readable = std::cell::Cell::new(0);
+    let one = |bytes: &[u8]| readable.set(readable.get() + usize::from(read(bytes)));
+    documents.iter().for_each(|document| one(document));
+    let inputs = (prop::sample::select(documents), prop::collection::vec(cut(), 1..6));
+    let asked = std::env::var("PGHA_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
+    let mut runner = match asked {
+        Some(_) => TestRunner::new(config),
+        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    let outcome = runner.run(&inputs, |(mut document, cuts)| {
+        cuts.iter().for_each(|cut| cut.apply(&mut document));
+        one(&document);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    readable.get()
+}
+
+fn states() -> Vec<Vec<u8>> {
+    read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"))
+}
+
+#[test]
+fn stored_states_are_read_or_refused() {
+    let ty = schema().ty();
+    let read = fuzz(states(), CASES, |bytes| json::decode(bytes, &ty).is_ok());
+    assert!(read > 2, "no mutilated state can be read: the corpus tests nothing");
+}
+
+#[test]
+fn values_on_the_wire_are_read_or_refused_and_come_back() {
+    let ty = schema().ty();
+    let mut documents = corpus("msgpack");
+    for state in states() {
+        let value = json::decode(&state, &ty).expect("a frozen state");
+        documents.push(msgpack::encode(&value, &ty).expect("a value of its type"));
+    }
+    let read = fuzz(documents, CASES, |bytes| {
+        let Ok(value) = msgpack::decode(bytes, &ty) else { return false };
+        let again = msgpack::encode(&value, &ty).expect("what was read can be written");
+        assert_eq!(msgpack::decode(&again, &ty).expect("and read again"), value);
+        true
+    });
+    assert!(read > 4, "no mutilated value can be read: the corpus tests nothing");
+}
+
+#[test]
+fn kubeconfigs_are_read_or_refused_with_a_diagnostic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Value::object([("config_path".to_owned(), Value::from(file.to_string_lossy().as_ref()))]);
+    fuzz(corpus("kubeconfig"), CASES / 10, |bytes| {
+        std::fs::write(&file, bytes).expect("write it");
+        match runtime.block_on(Connector::new(&config, "1.14.0").connection()) {
+            Ok(_) => true,
+            Err(diagnostic) => {
+                assert!(!diagnostic.summary.is_empty() && !diagnostic.detail.is_empty(), "{diagnostic:?}");
+                false
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hosts_environment_is_read_or_refused() {
+    fuzz(corpus("handshake"), CASES, |bytes| {
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b'=')?;
+            Some((line[..at].to_vec(), OsString::from_vec(line[at + 1..].to_vec())))
+        });
+        let environment: BTreeMap<Vec<u8>, OsString> = lines.collect();
+        let Ok(request) = HostRequest::from_env(|name| environment.get(name.as_bytes()).cloned()) else {
+            return false;
+        };
+        assert!(request.answer(Path::new("/s"), None).starts_with("1|6|unix|/s|grpc|"));
+        if let Some(pem) = &request.client_certificate_pem {
+            // A certificate or a refusal.
+            drop(ServerTls::for_client(pem));
+        }
+        true
+    });
+}
+
+/// Read, and the same after being written and read again.
+fn comes_back<T>(bytes: &[u8]) -> bool
+where
+    T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + std::fmt::Debug,
+{
+    let Ok(document) = serde_json::from_slice::<T>(bytes) else { return false };
+    let text = serde_json::to_string(&document).expect("it can be written");
+    assert_eq!(serde_json::from_str::<T>(&text).expect("and read again"), document);
+    true
+}
+
+#[test]
+fn documents_in_config_maps_and_the_lease_are_read_or_refused_and_come_back() {
+    assert!(fuzz(corpus("desired"), CASES, comes_back::<Desired>) > 1);
+    assert!(fuzz(corpus("record"), CASES, comes_back::<Record>) > 1);
+    fuzz(corpus("anchor"), CASES, |bytes| {
+        serde_json::from_slice(bytes).is_ok_and(|object| Anchor::parse(&object).is_ok())
+    });
+}
