@@ -3,6 +3,12 @@
 /// Prefix of the labels and annotations of our own.
 pub const PREFIX: &str = "pgha/";
 
+/// Whether a label or annotation with this key is the cluster's own, so that nobody else may set it.
+pub fn is_own_key(key: &str) -> bool {
+    let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+    key == LABEL_ROLE || matches!(prefix, Some("pgha" | "app.kubernetes.io"))
+}
+
 /// Pod label that says who serves writes: [`ROLE_PRIMARY`] or [`ROLE_REPLICA`].
 pub const LABEL_ROLE: &str = "role";
 /// The value of [`LABEL_ROLE`] on the pod behind the rw Service.

@@ -16,6 +16,7 @@ mod import;
 mod members;
 mod modes;
 mod network;
+mod objects;
 mod online;
 mod package;
 mod processes;
@@ -57,7 +58,7 @@ fn main() {
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", [reading::cases(), drift::cases(), report::cases()].concat()),
+        plan("drift", [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat()),
         plan("postgres15", versions::cases_15()),
         plan("faults", matrix()),
     ];

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{agent, everything, minimal, spec, yaml};
-use k8s_openapi::api::{apps, coordination, core, policy, rbac};
+use k8s_openapi::api::{apps, coordination, core, networking, policy, rbac};
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_provider_core::owned;
 use pgha_provider_core::render::{self, Inputs};
@@ -66,6 +66,7 @@ fn every_rendered_field_is_one_that_kubernetes_knows() {
             Kind::Lease => through::<coordination::v1::Lease>(&object),
             Kind::StatefulSet => through::<apps::v1::StatefulSet>(&object),
             Kind::PodDisruptionBudget => through::<policy::v1::PodDisruptionBudget>(&object),
+            Kind::NetworkPolicy => through::<networking::v1::NetworkPolicy>(&object),
             other => panic!("{other} is not rendered"),
         };
         let found = owned::differences(&object, &owned::project(&object, &back));
