@@ -64,6 +64,8 @@ pub const AGENT_DIR: &str = "/usr/local/sbin";
 pub const AGENT_PATH: &str = "/usr/local/sbin/pgha-agent";
 /// Where the three Secrets are mounted: `superuser`, `app` and `internal` below it, a file a key.
 pub const SECRETS_DIR: &str = "/etc/pgha/secrets";
+/// Where the Secret with the server's certificate is mounted, in pods that were made with one.
+pub const TLS_DIR: &str = "/etc/pgha/tls";
 /// PostgreSQL's unix socket directory.
 pub const SOCKET_DIR: &str = "/var/run/postgresql";
 /// PostgreSQL's port.
@@ -111,6 +113,16 @@ pub mod secret_key {
     pub const REPLICATION_PASSWORD: &str = "replication-password";
     /// Key (64 hex digits) that authenticates promises, heartbeats and writing REST calls, in `<name>-internal`.
     pub const AGENT_KEY: &str = "agent-key";
+}
+
+/// Keys of the Secret with the server's certificate, as cert-manager and Kubernetes' type `kubernetes.io/tls` have them.
+pub mod tls_key {
+    /// The certificate, with those between it and its authority behind it.
+    pub const CERTIFICATE: &str = "tls.crt";
+    /// Its key.
+    pub const KEY: &str = "tls.key";
+    /// The authority's certificate.
+    pub const AUTHORITY: &str = "ca.crt";
 }
 
 /// The names of the objects of one cluster.

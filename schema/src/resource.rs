@@ -20,7 +20,7 @@ pub use network::{NetworkPeer, NetworkPolicy};
 pub use outputs::{ClusterOutputs, DriftEntry};
 pub use parts::{
     Bootstrap, Failover, Pod, PullPolicy, Resources, Scheduling, SecurityContext, Service, ServiceType,
-    Services, Spread, Storage, Timeouts, Toleration,
+    Services, Spread, Storage, Timeouts, Tls, Toleration,
 };
 pub use version::{PostgresVersion, PostgresVersionError, SUPPORTED_MAJORS};
 
@@ -105,6 +105,11 @@ pub struct ClusterSpec {
     /// reach one another, on PostgreSQL's port and on the agents' (8008); where they connect to is not restricted.
     #[serde(default)]
     pub network_policy: Option<NetworkPolicy>,
+    /// Encrypted connections, with a certificate from a Secret; without it there are none. Turning it on and off, or naming
+    /// another Secret, is a rolling restart; a renewed certificate in the same Secret is taken over without one.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
+    pub tls: Option<Tls>,
     /// On which nodes the pods run.
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]

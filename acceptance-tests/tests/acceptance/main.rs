@@ -28,6 +28,7 @@ mod report;
 mod runner;
 mod scene;
 mod storage;
+mod tls;
 mod upgrade;
 mod versions;
 mod workloads;
@@ -59,7 +60,7 @@ fn main() {
         plan("protection", protection::cases()),
         plan("import", import::cases()),
         plan("drift", [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat()),
-        plan("postgres15", versions::cases_15()),
+        plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
         plan("faults", matrix()),
     ];
     let mut right = vec![

@@ -94,6 +94,10 @@ fn only_what_changes_pods_changes_the_template_hash() {
     assert_eq!(before, hash(&|json| json["parameters"] = serde_json::json!({"work_mem": "1MB"})));
     assert_eq!(before, hash(&|json| json["replicas"] = 5.into()));
     assert_ne!(before, hash(&|json| json["postgres_version"] = "17".into()));
+    let certificate = |required| serde_json::json!({"secret": "c", "required": required});
+    let encrypted = hash(&|json| json["tls"] = certificate(false));
+    assert_ne!(before, encrypted);
+    assert_eq!(encrypted, hash(&|json| json["tls"] = certificate(true)), "a reload is enough");
     assert_ne!(before, hash(&|json| json["resources"] = serde_json::json!({"limits": {"cpu": "1"}})));
 }
 

@@ -47,6 +47,7 @@ pub fn everything() -> Json {
                      {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}],
             "metrics_from": [{"namespace_labels": {}, "pod_labels": {"app": "prometheus"}}],
         },
+        "tls": {"secret": "orders-certificate", "required": true, "client_certificates": true},
         "scheduling": {
             "node_selector": {"pool": "db"},
             "tolerations": [{"key": "db", "operator": "Exists", "effect": "NoSchedule"}],
