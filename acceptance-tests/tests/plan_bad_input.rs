@@ -23,6 +23,7 @@ fn case(name: &'static str, change: Value, place: &'static str, says: &'static [
 fn cases() -> Vec<Case> {
     let mut all = values();
     all.extend(kubernetes_values());
+    all.extend(object_values());
     all.extend(database_values());
     all.extend(between_attributes());
     all
@@ -173,6 +174,48 @@ fn kubernetes_values() -> Vec<Case> {
             json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}),
             "requests",
             &["Lower the request"],
+        ),
+    ]
+}
+
+/// What every object of the cluster gets, and what is left to others.
+fn object_values() -> Vec<Case> {
+    let own = &["the cluster's own", "another key"];
+    vec![
+        case("labels_own", json!({"labels": {"app.kubernetes.io/name": "x"}}), "labels", own),
+        case("labels_role", json!({"labels": {"role": "x"}}), "labels", own),
+        case("labels_value", json!({"labels": {"a": "b c"}}), "labels", &["is not a label value"]),
+        case("annotations_own", json!({"annotations": {"pgha/x": "y"}}), "annotations", own),
+        case("annotations_key", json!({"annotations": {"a b": "y"}}), "annotations", &["is not a valid key"]),
+        case(
+            "ignore_replicas",
+            json!({"ignore": ["replicas"]}),
+            "ignore",
+            &["can't be left to others", "ignore_changes = [replicas]"],
+        ),
+        case(
+            "ignore_own",
+            json!({"ignore": ["labels.app.kubernetes.io/name"]}),
+            "ignore",
+            &["the cluster's own"],
+        ),
+        case(
+            "ignore_unknown",
+            json!({"ignore": ["storage.size"]}),
+            "ignore",
+            &["nothing that can be left to others", "Write labels.<key>"],
+        ),
+        case(
+            "peer_nobody",
+            json!({"network_policy": {"from": [{}]}}),
+            "network_policy",
+            &["It names nobody"],
+        ),
+        case(
+            "peer_cidr",
+            json!({"network_policy": {"metrics_from": [{"cidr": "10.0.0.0"}]}}),
+            "network_policy",
+            &["is not a network in CIDR form"],
         ),
     ]
 }

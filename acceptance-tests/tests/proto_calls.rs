@@ -140,6 +140,9 @@ async fn the_provider_block_is_validated_with_unknowns() -> Result<()> {
     assert_eq!(host.validate_provider(js!({ "host": UNKNOWN, "token": UNKNOWN })).await?, [""; 0]);
     let both = host.validate_provider(js!({ "config_path": "/a", "config_paths": ["/b"] })).await?;
     assert!(both.iter().any(|message| message.starts_with("error ")), "{both:?}");
+    let bad = host.validate_provider(js!({ "ignore_labels": ["^a", "("] })).await?;
+    assert!(bad.len() == 1 && bad[0].contains("`(` is not a regular expression"), "{bad:?}");
+    assert!(bad[0].contains("ignore_labels"), "{bad:?}");
     Ok(())
 }
 

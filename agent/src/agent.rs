@@ -23,6 +23,7 @@ use crate::postgres::tools::Tools;
 use crate::rest::server::{Counts, Shared};
 use crate::secrets::Secrets;
 use crate::settings::AgentSettings;
+use crate::tls::Certificate;
 use crate::volume::Volume;
 use crate::world::World;
 
@@ -57,6 +58,8 @@ pub struct Agent {
     pub data: DataCache,
     /// The Secrets.
     pub secrets: Secrets,
+    /// The server's certificate.
+    pub certificate: Certificate,
     /// PostgreSQL's programs.
     pub tools: Tools,
     /// The local postgres.

@@ -23,6 +23,7 @@ mod rest;
 mod run_loop;
 mod secrets;
 mod settings;
+mod tls;
 mod upgrade;
 mod volume;
 mod world;

@@ -30,6 +30,7 @@ use crate::postgres::tools::Tools;
 use crate::rest::server::{Board, Counts, Shared, serve};
 use crate::secrets::Secrets;
 use crate::settings::AgentSettings;
+use crate::tls::Certificate;
 use crate::volume::Volume;
 use crate::world::World;
 
@@ -103,6 +104,8 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     });
     tokio::spawn(serve(listener, Arc::clone(&shared)));
 
+    let certificate = Certificate::new(&settings.layout.tls, &settings.layout.sockets);
+    tokio::spawn(certificate.clone().renew(local.clone()));
     let tools = Tools::new(&settings.layout);
     let me = identity(&settings, &guard.state().nonce, tools.postgres_major().await?)?;
     tracing::info!(pod = me.pod, nonce = %me.nonce, postgres = me.postgres_major, version = me.agent_version, "agent started");
@@ -147,17 +150,22 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         sender,
         volume,
         secrets,
+        certificate,
         tools,
         shared,
         wake,
     };
-    if agent.guard.state().postmaster.is_some() {
-        // An earlier agent may have died between writing a file and the reload: what is written is to be in force.
-        if let Err(error) = agent.postgres.reload().await {
-            tracing::info!(%error, "the running postgres was not reloaded");
-        }
-    }
+    take_up(&mut agent).await;
     Ok(agent)
+}
+
+/// An earlier agent may have died between writing a file and the reload: what is written is to be in force.
+async fn take_up(agent: &mut Agent) {
+    if agent.guard.state().postmaster.is_some()
+        && let Err(error) = agent.postgres.reload().await
+    {
+        tracing::info!(%error, "the running postgres was not reloaded");
+    }
 }
 
 /// Asks the other agents for reports, and sends them heartbeats while this one leads.

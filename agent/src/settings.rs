@@ -15,6 +15,8 @@ pub struct Layout {
     pub sockets: PathBuf,
     /// The three Secrets.
     pub secrets: PathBuf,
+    /// The Secret with the server's certificate, where there is one.
+    pub tls: PathBuf,
     /// Directory of postgres, initdb and the others; empty: as PATH finds them.
     pub binaries: PathBuf,
     /// Directory of the agent's binary, and of a newer one on its way.
@@ -121,6 +123,7 @@ impl Layout {
             volume: or("PGHA_VOLUME", names::VOLUME_DIR),
             sockets: or("PGHA_SOCKET_DIR", names::SOCKET_DIR),
             secrets: or("PGHA_SECRETS_DIR", names::SECRETS_DIR),
+            tls: or("PGHA_TLS_DIR", names::TLS_DIR),
             binaries: or("PGHA_BIN_DIR", ""),
             agents: agent_path().parent().map_or_else(|| PathBuf::from(names::AGENT_DIR), Path::to_owned),
         }

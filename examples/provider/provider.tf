@@ -14,6 +14,10 @@ provider "postgres" {
   alias          = "staging"
   config_path    = "~/.kube/config"
   config_context = "staging"
+
+  # Others change these after they were set: no drift, in no cluster.
+  ignore_labels      = ["^example\\.com/cost-"]
+  ignore_annotations = ["^mesh\\.example\\.com/"]
 }
 
 # Credentials from a program, for a managed Kubernetes.

@@ -90,6 +90,9 @@ pub struct Desired {
     pub parameters: BTreeMap<String, String>,
     /// pg_hba lines of the user, after the agent's own part.
     pub pg_hba: Vec<String>,
+    /// How connections are encrypted; `None`: they are not, but in pods that were made while they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// How initdb is run.
     pub bootstrap: BootstrapSpec,
     /// Timings and choices of the failover.
@@ -132,6 +135,15 @@ pub struct AgentBinary {
     pub sha256: String,
     /// ConfigMaps that hold the gzipped binary, cut in this order.
     pub chunks: Vec<String>,
+}
+
+/// How connections are encrypted. Which certificate is used is said by what the pod has mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsSpec {
+    /// Connections that are not encrypted are refused.
+    pub required: bool,
+    /// Clients are asked for certificates.
+    pub client_certificates: bool,
 }
 
 /// How the database is made.

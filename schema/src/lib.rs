@@ -21,6 +21,7 @@ pub mod extension;
 pub mod functions;
 pub mod identity;
 pub mod ids;
+pub mod ignored;
 pub mod list;
 pub mod lsn;
 pub mod names;

@@ -3,6 +3,12 @@
 /// Prefix of the labels and annotations of our own.
 pub const PREFIX: &str = "pgha/";
 
+/// Whether a label or annotation with this key is the cluster's own, so that nobody else may set it.
+pub fn is_own_key(key: &str) -> bool {
+    let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+    key == LABEL_ROLE || matches!(prefix, Some("pgha" | "app.kubernetes.io"))
+}
+
 /// Pod label that says who serves writes: [`ROLE_PRIMARY`] or [`ROLE_REPLICA`].
 pub const LABEL_ROLE: &str = "role";
 /// The value of [`LABEL_ROLE`] on the pod behind the rw Service.
@@ -58,6 +64,8 @@ pub const AGENT_DIR: &str = "/usr/local/sbin";
 pub const AGENT_PATH: &str = "/usr/local/sbin/pgha-agent";
 /// Where the three Secrets are mounted: `superuser`, `app` and `internal` below it, a file a key.
 pub const SECRETS_DIR: &str = "/etc/pgha/secrets";
+/// Where the Secret with the server's certificate is mounted, in pods that were made with one.
+pub const TLS_DIR: &str = "/etc/pgha/tls";
 /// PostgreSQL's unix socket directory.
 pub const SOCKET_DIR: &str = "/var/run/postgresql";
 /// PostgreSQL's port.
@@ -105,6 +113,16 @@ pub mod secret_key {
     pub const REPLICATION_PASSWORD: &str = "replication-password";
     /// Key (64 hex digits) that authenticates promises, heartbeats and writing REST calls, in `<name>-internal`.
     pub const AGENT_KEY: &str = "agent-key";
+}
+
+/// Keys of the Secret with the server's certificate, as cert-manager and Kubernetes' type `kubernetes.io/tls` have them.
+pub mod tls_key {
+    /// The certificate, with those between it and its authority behind it.
+    pub const CERTIFICATE: &str = "tls.crt";
+    /// Its key.
+    pub const KEY: &str = "tls.key";
+    /// The authority's certificate.
+    pub const AUTHORITY: &str = "ca.crt";
 }
 
 /// The names of the objects of one cluster.

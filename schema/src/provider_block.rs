@@ -69,6 +69,13 @@ pub struct ProviderConfig {
     pub proxy_url: Option<String>,
     /// A program that gives credentials, as in a kubeconfig. It is run without a terminal.
     pub exec: Option<Exec>,
+    /// Regular expressions; annotations of a cluster's objects whose keys match one are left to others: never drift, and never
+    /// touched once the object is there. Those that the cluster needs itself (`pgha/`) are not left to anybody.
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::Regex)))]
+    pub ignore_annotations: Option<Vec<String>>,
+    /// The same for labels; those that the cluster needs itself (`role`, `pgha/`, `app.kubernetes.io/`) are not left to anybody.
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::Regex)))]
+    pub ignore_labels: Option<Vec<String>>,
 }
 
 /// A program that gives credentials.

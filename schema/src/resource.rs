@@ -3,6 +3,7 @@
 //! The doc comments of the fields are the texts of docs/resources/ha_cluster.md. Defaults stand in the `Default`
 //! implementations and nowhere else; from them follows which attribute is computed beside optional (P4).
 
+mod network;
 mod outputs;
 mod parts;
 mod version;
@@ -15,10 +16,11 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use network::{NetworkPeer, NetworkPolicy};
 pub use outputs::{ClusterOutputs, DriftEntry};
 pub use parts::{
     Bootstrap, Failover, Pod, PullPolicy, Resources, Scheduling, SecurityContext, Service, ServiceType,
-    Services, Spread, Storage, Timeouts, Toleration,
+    Services, Spread, Storage, Timeouts, Tls, Toleration,
 };
 pub use version::{PostgresVersion, PostgresVersionError, SUPPORTED_MAJORS};
 
@@ -99,10 +101,37 @@ pub struct ClusterSpec {
     /// The Services through which clients come.
     #[serde(default)]
     pub services: Services,
+    /// Who may connect, as a NetworkPolicy `<name>`, for networks that enforce it; without it there is none. The instances always
+    /// reach one another, on PostgreSQL's port and on the agents' (8008); where they connect to is not restricted.
+    #[serde(default)]
+    pub network_policy: Option<NetworkPolicy>,
+    /// Encrypted connections, with a certificate from a Secret; without it there are none. Turning it on and off, or naming
+    /// another Secret, is a rolling restart; a renewed certificate in the same Secret is taken over without one.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
+    pub tls: Option<Tls>,
     /// On which nodes the pods run.
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().change(Change::Rolling)))]
     pub scheduling: Scheduling,
+    /// More labels of the cluster's objects. Pods have labels of their own (`pod.labels`). Secrets and Lease get those of
+    /// the time when they are made; the volume claims and the agent's binary, which outlive the cluster or are shared by
+    /// several, get none. The keys `role`, `pgha/` and `app.kubernetes.io/` are taken.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().key_rule(Rule::MetadataKey).rule(Rule::LabelValue)))]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// More annotations of the cluster's objects, of the same ones as `labels`; those of one Service alone are in `services`,
+    /// and win.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().key_rule(Rule::MetadataKey)))]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// What is left to others: it is written when the object is made, and from then on it is never drift and never touched.
+    /// `labels.<key>` and `annotations.<key>` of every object, `services.<rw, ro or r>.annotations.<key>` and
+    /// `services.<rw, ro or r>.load_balancer_source_ranges`; a `*` at the end of a key stands for any rest. Keys that the
+    /// configuration does not set need no entry: what others add is never drift.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::Ignored)))]
+    pub ignore: Option<Vec<String>>,
     /// Timings and choices of the failover. `fence_after` and one second must be less than `lease_duration`: a primary
     /// that can't renew its lease has stopped writing before another may take over.
     #[serde(default)]

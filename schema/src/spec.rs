@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::desired::{AgentBinary, BootstrapSpec, DESIRED_FORMAT, Desired, FailoverSpec, RunState};
+use crate::desired::{AgentBinary, BootstrapSpec, DESIRED_FORMAT, Desired, FailoverSpec, RunState, TlsSpec};
 use crate::duration::Duration;
 use crate::resource::{ClusterSpec, Failover, schema};
 use crate::tf::{Attribute, Nesting, Shape};
@@ -65,6 +65,10 @@ impl ClusterSpec {
             agent,
             parameters: self.parameters.clone(),
             pg_hba: self.pg_hba.clone(),
+            tls: self.tls.as_ref().map(|tls| TlsSpec {
+                required: tls.required.unwrap_or(false),
+                client_certificates: tls.client_certificates.unwrap_or(false),
+            }),
             bootstrap: BootstrapSpec {
                 database: self.bootstrap.database.clone(),
                 owner: self.bootstrap.owner.clone(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Run;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         => image_that_does_not_exist,
         => storage_class_that_does_not_exist,
         => quota_that_forbids_pods,
+        => namespace_with_restricted_pod_security,
         => interrupted_create_then_applied_again,
         => killed_create_then_applied_again,
         => interrupted_update_then_applied_again,
@@ -66,6 +67,34 @@ async fn quota_that_forbids_pods(group: &mut Group) -> Result<()> {
     quotas.delete("none", &DeleteParams::default()).await?;
     let config = site.config.clone();
     goes_through(site, config).await
+}
+
+async fn namespace_with_restricted_pod_security(group: &mut Group) -> Result<()> {
+    let site = doomed(group).await?;
+    let restricted =
+        json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } });
+    let namespaces = kube::Api::<Namespace>::all(site.cluster.client().clone());
+    namespaces.patch(&site.namespace, &PatchParams::default(), &Patch::Merge(restricted)).await?;
+    // It is enforced: a pod that asks for nothing is refused.
+    let careless = serde_json::from_value(json!({
+        "metadata": { "name": "careless" },
+        "spec": { "containers": [{ "name": "it", "image": "docker.io/library/postgres:18" }] },
+    }))?;
+    let refusal = site.cluster.api::<Pod>().create(&PostParams::default(), &careless).await;
+    let refusal = refusal.err().context("expected Pod Security to refuse a careless pod")?.to_string();
+    ensure!(refusal.contains("restricted"), "expected a refusal by the restricted level, got: {refusal}");
+
+    let config = site.config.clone();
+    goes_through(site, config).await?;
+    let pod = site.cluster.primary().await?;
+    let written = site.cluster.exec(&pod, &["touch", "/usr/local/written"]).await?;
+    ensure!(
+        !written.success && written.stderr.contains("Read-only file system"),
+        "expected the root file system to be read-only, got {written:?}"
+    );
+    let user = site.cluster.exec(&pod, &["id", "-u"]).await?;
+    ensure!(user.stdout.trim() == "999", "expected PostgreSQL's own user, got {user:?}");
+    Ok(())
 }
 
 async fn interrupted_create_then_applied_again(group: &mut Group) -> Result<()> {

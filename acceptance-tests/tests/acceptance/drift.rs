@@ -176,7 +176,7 @@ pub async fn edit_desired(site: &Site, edit: impl Fn(&mut Value)) -> Result<()> 
 }
 
 /// A plan that is not empty and updates in place.
-async fn drift_seen(site: &Site) -> Result<Planned> {
+pub async fn drift_seen(site: &Site) -> Result<Planned> {
     let planned = site.tf.plan(&[]).await?;
     ensure!(planned.changes, "expected exit code 2 and a plan that shows the drift:\n{}", planned.text);
     let actions = planned.actions(ADDRESS)?;
@@ -185,7 +185,7 @@ async fn drift_seen(site: &Site) -> Result<Planned> {
 }
 
 /// Asserts that the `drift` entries name all of these texts.
-fn drift_names(planned: &Planned, texts: &[&str]) -> Result<()> {
+pub fn drift_names(planned: &Planned, texts: &[&str]) -> Result<()> {
     let change = planned.change(ADDRESS)?;
     let drift = change["before"]["drift"].to_string();
     for text in texts {

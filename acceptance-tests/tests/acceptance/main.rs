@@ -16,6 +16,7 @@ mod import;
 mod members;
 mod modes;
 mod network;
+mod objects;
 mod online;
 mod package;
 mod processes;
@@ -27,6 +28,7 @@ mod report;
 mod runner;
 mod scene;
 mod storage;
+mod tls;
 mod upgrade;
 mod versions;
 mod workloads;
@@ -57,8 +59,8 @@ fn main() {
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", [reading::cases(), drift::cases(), report::cases()].concat()),
-        plan("postgres15", versions::cases_15()),
+        plan("drift", [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat()),
+        plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
         plan("faults", matrix()),
     ];
     let mut right = vec![

@@ -49,6 +49,7 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
         agent: Some(binary(0, false)),
         parameters: BTreeMap::new(),
         pg_hba: Vec::new(),
+        tls: None,
         bootstrap: BootstrapSpec {
             database: "app".to_owned(),
             owner: "app".to_owned(),

@@ -10,7 +10,6 @@ use super::{ActError, file};
 use crate::agent::Agent;
 use crate::guard::message::{Command, Signal};
 use crate::guard_link::GuardLink;
-use crate::postgres::conf::Link;
 use crate::postgres::job::Kind;
 use crate::postgres::tools::Tools;
 use crate::volume::{MemberFile, Volume, new_member_id, remove_if_there, remove_tree, sync_dir};
@@ -92,8 +91,7 @@ impl Agent {
     }
 
     fn job(&self, from: &Upstream) -> Result<Job, ActError> {
-        let passfile = self.secrets.passfile().map_err(file("write the passfile"))?;
-        let link = Link { port: self.settings.postgres_port, passfile };
+        let link = self.link(Some(from))?;
         Ok(Job {
             guard: self.guard.clone(),
             volume: self.volume.clone(),

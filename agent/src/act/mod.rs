@@ -41,6 +41,9 @@ pub enum ActError {
         #[source]
         source: std::io::Error,
     },
+    /// The server's certificate.
+    #[error(transparent)]
+    Certificate(#[from] crate::tls::CertificateError),
     /// The world is not what the decision took it for.
     #[error("{0}")]
     Premise(&'static str),

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use pgha_agent_core::decision::{StartAs, StopMode};
 use pgha_agent_core::observation::{Gate, Upstream};
+use pgha_schema::desired::TlsSpec;
+use pgha_schema::names::tls_key;
 use pgha_schema::status::Acknowledged;
 
 use super::{ActError, file};
 use crate::agent::Agent;
 use crate::boottime::now_ms;
 use crate::guard::message::{Command, Signal};
-use crate::postgres::conf::{self, Link};
+use crate::postgres::conf::{self, CertificateFiles, Link};
 use crate::postgres::job::Kind;
 use crate::postgres::session::{Local, Session};
 use crate::postgres::tools::{identifier, literal};
@@ -118,6 +120,7 @@ impl Agent {
         let desired =
             self.world.lock().desired.clone().ok_or(ActError::Premise("no desired document was read"))?;
         let control = if floor { Some(self.tools.control_data(self.volume.pgdata()).await?) } else { None };
+        let certificate = self.certificate_files(desired.document.tls.as_ref())?;
         let document =
             Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
         let (text, held_back) = conf::render(&conf::Inputs {
@@ -127,6 +130,7 @@ impl Agent {
             sockets: &self.settings.layout.sockets,
             port: self.settings.postgres_port,
             pod: &self.me.pod,
+            certificate,
             floor: control.as_ref().map(|control| &control.settings),
         });
         self.postgres.held_back = held_back;
@@ -142,17 +146,53 @@ impl Agent {
         Ok(changed)
     }
 
+    /// The certificate that is mounted, or the one before where that can't be used. Without any, a pod that is to have one is
+    /// not started: it would let everybody in unencrypted, or nobody at all.
+    fn certificate_files(&self, wish: Option<&TlsSpec>) -> Result<Option<CertificateFiles>, ActError> {
+        if !self.certificate.is_mounted() {
+            return Ok(None);
+        }
+        if let Err(error) = self.certificate.take() {
+            if !self.certificate.is_ready() {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "the certificate before stays in use");
+        }
+        let clients = wish.is_some_and(|wish| wish.client_certificates);
+        if clients && !self.certificate.has_authority() {
+            return Err(ActError::Premise(
+                "clients are to show certificates, and the Secret has no ca.crt to verify them with",
+            ));
+        }
+        Ok(Some(CertificateFiles {
+            certificate: self.certificate.file(tls_key::CERTIFICATE),
+            key: self.certificate.file(tls_key::KEY),
+            clients: clients.then(|| self.certificate.file(tls_key::AUTHORITY)),
+        }))
+    }
+
     pub(super) fn render_gate(&mut self, gate: Gate) -> Result<bool, ActError> {
-        let lines = self.world.lock().desired.as_ref().map(|seen| seen.document.pg_hba.clone());
-        self.postgres.files.set_hba(gate, &lines.unwrap_or_default()).map_err(file("write pg_hba.conf"))
+        let desired = self.world.lock().desired.as_ref().map(|seen| seen.document.clone());
+        let (lines, tls) = desired.map(|document| (document.pg_hba, document.tls)).unwrap_or_default();
+        // A pod without a certificate, which is yet to be rolled, would let nobody in.
+        let encrypted = self.certificate.is_mounted() && tls.is_some_and(|tls| tls.required);
+        self.postgres.files.set_hba(gate, &lines, encrypted).map_err(file("write pg_hba.conf"))
+    }
+
+    /// How another member is reached. One whose pod was made from the wished template has a certificate when that is wished.
+    pub(super) fn link(&self, to: Option<&Upstream>) -> Result<Link<'_>, ActError> {
+        let passfile = self.secrets.passfile().map_err(file("write the passfile"))?;
+        let world = self.world.lock();
+        let wish = world.desired.as_ref().map(|seen| &seen.document).filter(|wish| wish.tls.is_some());
+        let pod = to.and_then(|to| world.pods.get(&to.pod));
+        let encrypted = wish.zip(pod).is_some_and(|(wish, pod)| pod.template_hash == wish.template_hash);
+        Ok(Link { port: self.settings.postgres_port, passfile, encrypted })
     }
 
     pub(super) fn render_upstream(&mut self, upstream: Option<&Upstream>) -> Result<bool, ActError> {
         let member = self.volume.member().map_err(file("read the member id"))?;
         let member = member.ok_or(ActError::Premise("this data has no identity"))?.member;
-        let passfile = self.secrets.passfile().map_err(file("write the passfile"))?;
-        let link = Link { port: self.settings.postgres_port, passfile };
-        let text = link.render_upstream(upstream, &member, &sql::slot_name(self.me.ordinal));
+        let text = self.link(upstream)?.render_upstream(upstream, &member, &sql::slot_name(self.me.ordinal));
         self.postgres.files.set_upstream(&text).map_err(file("write primary_conninfo"))
     }
 

@@ -193,6 +193,7 @@ pub(super) mod tests {
             template_hash: "it's".into(),
             parameters: std::collections::BTreeMap::new(),
             pg_hba: Vec::new(),
+            tls: None,
             bootstrap: BootstrapSpec {
                 database: "app".into(),
                 owner: "app".into(),

@@ -2,7 +2,7 @@
 //! neither a clone nor pg_rewind brings another member's along (A19, A23, A28).
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgha_agent_core::observation::Upstream;
 use pgha_schema::desired::Desired;
@@ -47,7 +47,7 @@ fn keeps_logical_slots(desired: &Desired) -> bool {
 }
 
 /// Settings that only the agent sets; a value given by a user, or by ALTER SYSTEM, does not stand (A19, A28).
-pub const OWNED: [&str; 31] = [
+pub const OWNED: [&str; 35] = [
     "listen_addresses",
     "port",
     "unix_socket_directories",
@@ -79,6 +79,10 @@ pub const OWNED: [&str; 31] = [
     "logging_collector",
     "log_destination",
     "cluster_name",
+    "ssl",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "ssl_ca_file",
 ];
 
 /// Everything that the main file depends on.
@@ -96,8 +100,21 @@ pub struct Inputs<'a> {
     pub port: u16,
     /// The pod, for process titles.
     pub pod: &'a str,
+    /// The server's certificate, in a pod that has one.
+    pub certificate: Option<CertificateFiles>,
     /// On a standby: the control file's values, which a start must not undercut.
     pub floor: Option<&'a BTreeMap<&'static str, u64>>,
+}
+
+/// Where the server's certificate lies.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority that clients' certificates must come from, when they are asked for any.
+    pub clients: Option<PathBuf>,
 }
 
 /// The main file, and whether a wanted value is held back by the control file.
@@ -130,7 +147,7 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
     }
     text.push_str("\n# Owned by the cluster.\n");
     let path = |name: &str| inputs.conf_dir.join(name).to_string_lossy().into_owned();
-    let owned: [(&str, String); 18] = [
+    let mut owned = vec![
         ("listen_addresses", "*".to_owned()),
         ("port", inputs.port.to_string()),
         ("unix_socket_directories", inputs.sockets.to_string_lossy().into_owned()),
@@ -150,6 +167,7 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
         ("logging_collector", "off".to_owned()),
         ("log_destination", "stderr".to_owned()),
     ];
+    owned.extend(encryption(inputs.certificate.as_ref()));
     for (name, value) in owned {
         text.push_str(&format!("{name} = {}\n", quoted(&value)));
     }
@@ -157,6 +175,18 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
         text.push_str(&format!("include = {}\n", quoted(&path(file))));
     }
     (text, held_back)
+}
+
+/// Empty settings would be those that PostgreSQL looks for in PGDATA.
+fn encryption(files: Option<&CertificateFiles>) -> Vec<(&'static str, String)> {
+    let Some(files) = files else { return vec![("ssl", "off".to_owned())] };
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    vec![
+        ("ssl", "on".to_owned()),
+        ("ssl_cert_file", path(&files.certificate)),
+        ("ssl_key_file", path(&files.key)),
+        ("ssl_ca_file", files.clients.as_deref().map(path).unwrap_or_default()),
+    ]
 }
 
 /// Raises what the control file demands; tells whether anything was.
@@ -201,16 +231,22 @@ pub struct Link<'a> {
     pub port: u16,
     /// File with the replication role's password.
     pub passfile: &'a Path,
+    /// The other member has a certificate: a connection that is not encrypted, or that ends at somebody else, is given up.
+    pub encrypted: bool,
 }
 
 impl Link<'_> {
     /// A connection string; a peer that vanished is noticed within seconds (A28).
     pub fn conninfo(&self, address: &str, application_name: &str) -> String {
         let value = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        // Channel binding proves that the other end knows the password's verifier, so no authority is asked, and an expired
+        // certificate stops no replication (decision 0052).
+        let encryption =
+            if self.encrypted { "sslmode=require channel_binding=require" } else { "sslmode=prefer" };
         format!(
             "host={} port={} user={ROLE_REPLICATION} passfile={} application_name={} dbname=postgres \
              connect_timeout=3 keepalives=1 keepalives_idle=2 keepalives_interval=1 keepalives_count=3 \
-             tcp_user_timeout=5000 sslmode=prefer gssencmode=disable",
+             tcp_user_timeout=5000 {encryption} gssencmode=disable",
             value(address),
             self.port,
             value(&self.passfile.to_string_lossy()),
@@ -285,6 +321,7 @@ mod tests {
             agent: None,
             parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             pg_hba: Vec::new(),
+            tls: None,
             bootstrap: BootstrapSpec {
                 database: "app".into(),
                 owner: "app".into(),
@@ -307,6 +344,7 @@ mod tests {
             sockets: Path::new("/run"),
             port: 5432,
             pod: "orders-0",
+            certificate: None,
             floor,
         })
     }
@@ -378,7 +416,7 @@ mod tests {
 
     #[test]
     fn whom_a_standby_follows_comes_back_from_its_file() {
-        let link = Link { port: 5432, passfile: Path::new("/run/pass") };
+        let link = Link { port: 5432, passfile: Path::new("/run/pass"), encrypted: false };
         let upstream = Upstream {
             pod: "orders-1".into(),
             address: "10.0.0.1".into(),
@@ -393,6 +431,48 @@ mod tests {
         assert!(text.contains("primary_slot_name = 'pgha_0'"));
         let none = link.render_upstream(None, &MemberId::new("mcd"), "pgha_0");
         assert_eq!((upstream_of(&none), none.starts_with("primary_conninfo = ''")), (None, true));
+    }
+
+    #[test]
+    fn a_member_with_a_certificate_is_reached_encrypted_or_not_at_all() {
+        let link = |encrypted| Link { port: 5432, passfile: Path::new("/run/pass"), encrypted };
+        let conninfo = |encrypted| link(encrypted).conninfo("10.0.0.1", "mcd");
+        assert!(conninfo(true).contains(" sslmode=require channel_binding=require "), "{}", conninfo(true));
+        assert!(
+            conninfo(false).contains(" sslmode=prefer "),
+            "while certificates come, one end may have none"
+        );
+    }
+
+    #[test]
+    fn a_certificate_turns_encryption_on_and_clients_are_asked_only_when_that_is_wanted() {
+        let document = Acknowledged { generation: 7, sha256: "abc".into() };
+        let wish = desired(&[]);
+        let text = |clients: Option<PathBuf>| {
+            let files = CertificateFiles { certificate: "/run/c".into(), key: "/run/k".into(), clients };
+            let inputs = Inputs {
+                desired: &wish,
+                document: &document,
+                conf_dir: Path::new("/conf"),
+                sockets: Path::new("/run"),
+                port: 5432,
+                pod: "orders-0",
+                certificate: Some(files),
+                floor: None,
+            };
+            render(&inputs).0
+        };
+        let plain = text(None);
+        assert_eq!(
+            (value_of(&plain, "ssl"), value_of(&plain, "ssl_key_file")),
+            (vec!["'on'"], vec!["'/run/k'"])
+        );
+        assert_eq!(value_of(&plain, "ssl_ca_file"), ["''"]);
+        assert_eq!(value_of(&text(Some("/run/a".into())), "ssl_ca_file"), ["'/run/a'"]);
+        for line in plain.lines().filter(|line| line.starts_with("ssl")) {
+            assert!(OWNED.contains(&line.split_once(" = ").unwrap().0), "{line}");
+        }
+        assert_eq!(value_of(&rendered(&wish, None).0, "ssl"), ["'off'"]);
     }
 
     #[test]

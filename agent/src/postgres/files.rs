@@ -67,8 +67,8 @@ impl ConfigFiles {
     }
 
     /// Writes the gate and the users' lines.
-    pub fn set_hba(&self, gate: Gate, users: &[String]) -> io::Result<bool> {
-        self.write(HBA_FILE, &hba::render(gate, users))
+    pub fn set_hba(&self, gate: Gate, users: &[String], encrypted: bool) -> io::Result<bool> {
+        self.write(HBA_FILE, &hba::render(gate, users, encrypted))
     }
 
     /// Whom the file says to follow.
@@ -95,10 +95,10 @@ mod tests {
     fn a_file_is_written_only_when_it_would_differ() {
         let dir = tempfile::tempdir().unwrap();
         let files = ConfigFiles::open(dir.path().join("conf")).unwrap();
-        assert!(files.set_hba(Gate::Closed, &[]).unwrap());
-        assert!(!files.set_hba(Gate::Closed, &[]).unwrap());
+        assert!(files.set_hba(Gate::Closed, &[], false).unwrap());
+        assert!(!files.set_hba(Gate::Closed, &[], false).unwrap());
         assert_eq!(files.gate(), Gate::Closed);
-        assert!(files.set_hba(Gate::Open, &[]).unwrap());
+        assert!(files.set_hba(Gate::Open, &[], false).unwrap());
         assert_eq!(files.gate(), Gate::Open);
         assert_eq!((files.upstream(), files.document()), (None, None));
     }

@@ -40,5 +40,18 @@ resource "postgres_ha_cluster" "billing" {
     node_selector = { "kubernetes.io/arch" = "amd64" }
   }
 
+  labels      = { team = "billing" }
+  annotations = { "example.com/on-call" = "database" }
+
+  services = {
+    rw = {
+      type        = "LoadBalancer"
+      annotations = { "example.com/scheme" = "internal" }
+    }
+  }
+
+  # The load balancer's controller may change what it reads.
+  ignore = ["services.rw.annotations.example.com/*"]
+
   timeouts = { create = "20m" }
 }

@@ -70,15 +70,18 @@ impl Anchor {
         Ok(Self { config, objects: objects.collect() })
     }
 
-    /// Its ConfigMap; `labels` are those that every object of the cluster carries.
-    pub fn object(&self, names: &Names, namespace: &str, labels: &Json) -> Json {
+    /// Its ConfigMap; `metadata` holds the labels and annotations.
+    pub fn object(&self, names: &Names, namespace: &str, metadata: &Json) -> Json {
         let objects: Map<String, Json> =
             self.objects.iter().map(|(key, fields)| (key.to_string(), fields.clone())).collect();
         let pretty = |json: &Json| serde_json::to_string_pretty(json).unwrap_or_default();
+        let mut metadata = metadata.clone();
+        metadata["name"] = json!(names.anchor());
+        metadata["namespace"] = json!(namespace);
         json!({
             "apiVersion": "v1",
             "kind": Kind::ConfigMap.name(),
-            "metadata": {"name": names.anchor(), "namespace": namespace, "labels": labels},
+            "metadata": metadata,
             "data": {
                 KEY_FORMAT: ANCHOR_FORMAT.to_string(),
                 KEY_CONFIG: pretty(&self.config),

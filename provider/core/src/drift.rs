@@ -7,6 +7,7 @@ use pgha_schema::names::{KEY_DESIRED, MANAGER};
 use serde_json::Value as Json;
 
 use crate::anchor::Anchor;
+use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{Kind, ObjectKey};
 use crate::owned::{self, Difference};
@@ -50,8 +51,8 @@ pub struct Drift {
     pub unreadable: Vec<String>,
 }
 
-/// Compares what is there with what the anchor remembers.
-pub fn drift(anchor: &Anchor, live: &LiveCluster) -> Drift {
+/// Compares what is there with what the anchor remembers, less what is left to others.
+pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
     for (key, recorded) in &anchor.objects {
         match live.object(key) {
@@ -64,7 +65,8 @@ pub fn drift(anchor: &Anchor, live: &LiveCluster) -> Drift {
                 changed_at: String::new(),
             }),
             Seen::Known(object) => {
-                let found = owned::differences(recorded, &owned::project(recorded, object));
+                let recorded = ignore.without(&live.names, key, recorded);
+                let found = owned::differences(&recorded, &owned::project(&recorded, object));
                 let found = found.into_iter().filter_map(|one| without_typed(anchor, live, key, one));
                 drift.entries.extend(found.map(|one| entry(key, object, &one)));
             }

@@ -33,6 +33,7 @@ pub mod facts;
 pub mod functions;
 pub mod generate;
 pub mod identity;
+pub mod ignore;
 pub mod import;
 pub mod listing;
 pub mod live;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgha_schema::desired::Desired;
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, APP_NAME, KEY_DESIRED,
-    KEY_STATUS, LABEL_INSTANCE, LABEL_NAME, Names,
+    KEY_STATUS, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, Names,
 };
 use pgha_schema::record::Record;
 use pgha_schema::status::ClusterStatus;
@@ -87,6 +87,7 @@ impl LiveCluster {
             ObjectKey::new(Kind::ConfigMap, names.desired()),
             ObjectKey::new(Kind::ConfigMap, names.status()),
             ObjectKey::new(Kind::Lease, cluster),
+            ObjectKey::new(Kind::NetworkPolicy, cluster),
             ObjectKey::new(Kind::PodDisruptionBudget, cluster),
             ObjectKey::new(Kind::Role, cluster),
             ObjectKey::new(Kind::RoleBinding, cluster),
@@ -132,6 +133,14 @@ impl LiveCluster {
     /// The Lease.
     pub fn lease(&self) -> Seen<&Json> {
         self.object(&ObjectKey::new(Kind::Lease, self.names.cluster()))
+    }
+
+    /// The NetworkPolicy, when it is this cluster's: another one may have its name while the cluster has none.
+    pub fn network_policy(&self) -> Option<&Json> {
+        let policy = self.objects.get(&ObjectKey::new(Kind::NetworkPolicy, self.names.cluster()))?.known()?;
+        let label = |key: &str| policy.get("metadata")?.get("labels")?.get(key)?.as_str();
+        let ours = label(LABEL_MANAGED_BY) == Some(MANAGER);
+        (ours && label(LABEL_INSTANCE) == Some(self.names.cluster())).then_some(policy)
     }
 
     /// The record on the Lease, when it is there and can be read.

@@ -18,6 +18,7 @@ pub enum Kind {
     Lease,
     StatefulSet,
     PodDisruptionBudget,
+    NetworkPolicy,
     PersistentVolumeClaim,
     Pod,
     Event,
@@ -25,7 +26,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ConfigMap,
         Self::Secret,
         Self::ServiceAccount,
@@ -35,6 +36,7 @@ impl Kind {
         Self::Lease,
         Self::StatefulSet,
         Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
         Self::PersistentVolumeClaim,
         Self::Pod,
         Self::Event,
@@ -52,6 +54,7 @@ impl Kind {
             Self::Lease => "Lease",
             Self::StatefulSet => "StatefulSet",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
             Self::Pod => "Pod",
             Self::Event => "Event",
@@ -65,6 +68,7 @@ impl Kind {
             Self::Lease => "coordination.k8s.io/v1",
             Self::StatefulSet => "apps/v1",
             Self::PodDisruptionBudget => "policy/v1",
+            Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::ConfigMap
             | Self::Secret
             | Self::ServiceAccount
@@ -87,6 +91,7 @@ impl Kind {
             Self::Lease => "leases",
             Self::StatefulSet => "statefulsets",
             Self::PodDisruptionBudget => "poddisruptionbudgets",
+            Self::NetworkPolicy => "networkpolicies",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
             Self::Pod => "pods",
             Self::Event => "events",

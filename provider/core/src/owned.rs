@@ -45,7 +45,7 @@ impl fmt::Display for FieldPath {
 
 /// Maps that belong to one owner as a whole (`x-kubernetes-map-type: atomic`), by the name of their field.
 fn is_atomic_map(field: &str) -> bool {
-    matches!(field, "selector" | "labelSelector" | "nodeSelector" | "fieldRef" | "roleRef")
+    matches!(field, "selector" | "labelSelector" | "podSelector" | "nodeSelector" | "fieldRef" | "roleRef")
 }
 
 /// The key fields of a list that is merged element by element; none for a list that is one value.

@@ -7,6 +7,7 @@ use crate::anchor::{Anchor, AnchorError};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::drift::{self, Drift, Entry};
 use crate::facts::Facts;
+use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{Kind, ObjectKey};
 use crate::progress::is_acknowledged;
@@ -28,8 +29,8 @@ pub enum Refreshed {
     Refused(Diagnostic),
 }
 
-/// Judges a snapshot against the state before.
-pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster) -> Refreshed {
+/// Judges a snapshot against the state before. `ignore` is the provider's part; the state's own entries are added to it.
+pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore) -> Refreshed {
     let anchor = live.anchor();
     let all_missing = anchor.is_missing() && live.stateful_set().is_missing() && live.lease().is_missing();
     if all_missing {
@@ -41,7 +42,7 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster) -> Refreshed {
     let mut diagnostics = Diagnostics::new();
     let drift = match anchor {
         Seen::Known(object) => match Anchor::parse(object) {
-            Ok(anchor) => drift::drift(&anchor, live),
+            Ok(anchor) => drift::drift(&anchor, live, &ignore.and(prior.get("ignore").texts())),
             Err(error @ AnchorError::Newer(_)) => {
                 return Refreshed::Refused(Diagnostic::error("Made by a newer provider", error.to_string()));
             }
@@ -50,7 +51,7 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster) -> Refreshed {
         Seen::Missing => without_anchor(live, "(missing)"),
         Seen::Forbidden(why) => Drift {
             unreadable: vec![format!("ConfigMap {}: {why}", live.names.anchor())],
-            ..drift::drift(&Anchor::new(Json::Null), live)
+            ..drift::drift(&Anchor::new(Json::Null), live, ignore)
         },
     };
     if !drift.unreadable.is_empty() {
@@ -110,7 +111,7 @@ fn anothers(facts: &Facts, live: &LiveCluster) -> Option<Diagnostic> {
 
 /// Without the anchor nothing is remembered: the typed attributes are read, and the loss itself is drift.
 fn without_anchor(live: &LiveCluster, what: &str) -> Drift {
-    let mut drift = drift::drift(&Anchor::new(Json::Null), live);
+    let mut drift = drift::drift(&Anchor::new(Json::Null), live, &Ignore::default());
     drift.entries.push(Entry {
         object: ObjectKey::new(Kind::ConfigMap, live.names.anchor()).to_string(),
         field: String::new(),

@@ -10,6 +10,7 @@ mod claims;
 mod desired;
 mod disruption;
 mod lease;
+mod network;
 mod pod;
 mod secrets;
 mod services;
@@ -65,13 +66,16 @@ impl<'a> Inputs<'a> {
 
     /// Metadata of an object of ours.
     fn metadata(&self, name: &str, component: Component) -> Json {
-        json!({"name": name, "namespace": self.spec.namespace, "labels": labels(&self.spec.name, component)})
+        let mut metadata = own_metadata(self.spec, component);
+        metadata["name"] = json!(name);
+        metadata["namespace"] = json!(self.spec.namespace);
+        metadata
     }
 
     /// The same with the anchor's uid (P16).
     fn metadata_with_anchor(&self, name: &str, component: Component) -> Json {
         let mut metadata = self.metadata(name, component);
-        metadata["annotations"] = json!({ANNOTATION_ANCHOR_UID: self.anchor_uid});
+        metadata["annotations"][ANNOTATION_ANCHOR_UID] = json!(self.anchor_uid);
         metadata
     }
 }
@@ -113,6 +117,20 @@ pub fn labels(cluster: &str, component: Component) -> Json {
     })
 }
 
+/// Labels and annotations of an object: the user's, and ours, which win.
+pub(crate) fn own_metadata(spec: &ClusterSpec, component: Component) -> Json {
+    let mut metadata = json!({"labels": text_map(spec.labels.as_ref()).unwrap_or_else(|| json!({}))});
+    if let (Some(all), Json::Object(ours)) =
+        (metadata["labels"].as_object_mut(), labels(&spec.name, component))
+    {
+        all.extend(ours);
+    }
+    if let Some(annotations) = text_map(spec.annotations.as_ref()) {
+        metadata["annotations"] = annotations;
+    }
+    metadata
+}
+
 /// The labels that select a cluster's pods.
 fn pod_selector(cluster: &str) -> Json {
     json!({LABEL_NAME: APP_NAME, LABEL_INSTANCE: cluster})
@@ -127,6 +145,7 @@ pub fn objects(inputs: &Inputs<'_>) -> Vec<Json> {
     objects.push(desired::config_map(inputs));
     objects.push(set::stateful_set(inputs));
     objects.extend(disruption::budget(inputs));
+    objects.extend(network::policy(inputs));
     objects
 }
 

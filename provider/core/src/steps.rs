@@ -21,6 +21,7 @@ use serde_json::{Value as Json, json};
 use crate::anchor::Anchor;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::facts::Facts;
+use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind};
 use crate::render::{self, Agent, Component, Inputs};
@@ -42,6 +43,8 @@ pub struct Job<'a> {
     pub config: &'a Json,
     /// Private state.
     pub facts: &'a Facts,
+    /// What the provider's configuration leaves to others.
+    pub ignore: &'a Ignore,
     /// The agent that this provider carries.
     pub agent: &'a Agent,
     /// Its gzipped binary.
@@ -66,6 +69,16 @@ impl Job<'_> {
         let mut inputs = Inputs::new(self.spec, anchor_uid, self.agent, generation);
         inputs.claim_size = claim_size(live);
         inputs
+    }
+
+    /// Whether there is to be a NetworkPolicy, or was one.
+    fn has_network_policy(&self) -> bool {
+        self.spec.network_policy.is_some() || !self.prior.get("network_policy").is_null()
+    }
+
+    /// What nobody may touch but others (decision 0051).
+    fn left_to_others(&self) -> Ignore {
+        self.ignore.and(self.spec.ignore.iter().flatten().map(String::as_str))
     }
 
     /// The agent's chunks, owned by the anchor among others (P24).
@@ -94,15 +107,17 @@ pub fn config_for_anchor(config: &Value) -> Json {
     json
 }
 
-/// The labels of the anchor's ConfigMap.
-pub fn anchor_labels(cluster: &str) -> Json {
-    render::labels(cluster, Component::State)
+/// Labels and annotations of the anchor's ConfigMap.
+pub fn anchor_metadata(spec: &ClusterSpec) -> Json {
+    render::own_metadata(spec, Component::State)
 }
 
-/// The anchor's ConfigMap of a new cluster.
+/// The anchor's ConfigMap of a new cluster. The user's labels and annotations come when it is saved: by server-side apply, so
+/// that they can go again.
 fn new_anchor(job: &Job<'_>) -> Json {
     let anchor = Anchor::new(job.config.clone());
-    anchor.object(&job.names(), &job.spec.namespace, &anchor_labels(&job.spec.name))
+    let metadata = json!({"labels": render::labels(&job.spec.name, Component::State)});
+    anchor.object(&job.names(), &job.spec.namespace, &metadata)
 }
 
 /// The size in the live StatefulSet's claim template.
@@ -127,11 +142,13 @@ fn uid_of(live: &LiveCluster, object: &Json) -> Option<String> {
     live.object(&key).known().and_then(|live| object::uid(live)).map(str::to_owned)
 }
 
-/// What may not be read can't be judged, so nothing is written.
-fn readable(live: &LiveCluster) -> Result<(), Diagnostic> {
+/// What may not be read can't be judged, so nothing is written. The NetworkPolicy matters only where there is to be one or was
+/// one: rights to it are for those who want it.
+fn readable(live: &LiveCluster, network_policy: bool) -> Result<(), Diagnostic> {
     let mut forbidden: Vec<String> = live
         .objects
         .iter()
+        .filter(|(key, _)| network_policy || key.kind != Kind::NetworkPolicy)
         .filter_map(|(key, seen)| match seen {
             Seen::Forbidden(why) => Some(format!("{key}: {why}")),
             Seen::Known(_) | Seen::Missing => None,

@@ -2,6 +2,7 @@
 
 mod cross;
 mod image;
+mod network;
 
 use pgha_schema::resource::schema;
 use pgha_schema::tf::{Attribute, Nesting, Shape};

@@ -169,6 +169,11 @@ impl Value {
         }
     }
 
+    /// The known texts in a list or set.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.as_items().unwrap_or_default().iter().filter_map(Self::as_str)
+    }
+
     /// As JSON; `None` when anything in it is unknown. Null attributes are left out of objects, which is what serde's
     /// `Option` expects.
     pub fn to_json(&self) -> Option<serde_json::Value> {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{agent, everything, minimal, spec, yaml};
-use k8s_openapi::api::{apps, coordination, core, policy, rbac};
+use k8s_openapi::api::{apps, coordination, core, networking, policy, rbac};
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_provider_core::owned;
 use pgha_provider_core::render::{self, Inputs};
@@ -66,6 +66,7 @@ fn every_rendered_field_is_one_that_kubernetes_knows() {
             Kind::Lease => through::<coordination::v1::Lease>(&object),
             Kind::StatefulSet => through::<apps::v1::StatefulSet>(&object),
             Kind::PodDisruptionBudget => through::<policy::v1::PodDisruptionBudget>(&object),
+            Kind::NetworkPolicy => through::<networking::v1::NetworkPolicy>(&object),
             other => panic!("{other} is not rendered"),
         };
         let found = owned::differences(&object, &owned::project(&object, &back));
@@ -93,6 +94,10 @@ fn only_what_changes_pods_changes_the_template_hash() {
     assert_eq!(before, hash(&|json| json["parameters"] = serde_json::json!({"work_mem": "1MB"})));
     assert_eq!(before, hash(&|json| json["replicas"] = 5.into()));
     assert_ne!(before, hash(&|json| json["postgres_version"] = "17".into()));
+    let certificate = |required| serde_json::json!({"secret": "c", "required": required});
+    let encrypted = hash(&|json| json["tls"] = certificate(false));
+    assert_ne!(before, encrypted);
+    assert_eq!(encrypted, hash(&|json| json["tls"] = certificate(true)), "a reload is enough");
     assert_ne!(before, hash(&|json| json["resources"] = serde_json::json!({"limits": {"cpu": "1"}})));
 }
 

@@ -10,6 +10,7 @@ use fake::{Fake, SYSTEM, holder};
 use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::facts::Facts;
+use pgha_provider_core::ignore::Ignore;
 use pgha_provider_core::import::{import, parse_id};
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
@@ -31,6 +32,7 @@ struct World {
     fake: Fake,
     state: Value,
     facts: Facts,
+    ignore: Ignore,
 }
 
 fn planned(config: &Value, prior: &Value, facts: &Facts) -> Plan {
@@ -56,7 +58,7 @@ impl World {
     }
 
     fn create_in(json: &Json, fake: Fake) -> Result<Self, Diagnostic> {
-        let mut world = Self { fake, state: Value::Null, facts: Facts::default() };
+        let mut world = Self { fake, state: Value::Null, facts: Facts::default(), ignore: Ignore::default() };
         let config = config(json);
         let plan = planned(&config, &Value::Null, &Facts::default());
         let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
@@ -65,6 +67,7 @@ impl World {
             prior: &Value::Null,
             config: &anchor,
             facts: &Facts::default(),
+            ignore: &Ignore::default(),
             agent: &agent,
             gzipped: &[1, 2, 3],
         };
@@ -88,7 +91,7 @@ impl World {
     }
 
     fn refresh(&mut self) {
-        match refresh(&self.state, &self.facts, &self.fake.live) {
+        match refresh(&self.state, &self.facts, &self.fake.live, &self.ignore) {
             Refreshed::Present { state, diagnostics } => {
                 assert!(diagnostics.is_empty(), "{diagnostics}");
                 self.state = state;
@@ -110,6 +113,7 @@ impl World {
             prior: &before,
             config: &anchor,
             facts: &self.facts,
+            ignore: &self.ignore,
             agent: &agent,
             gzipped: &[1],
         };
@@ -270,6 +274,149 @@ fn what_others_add_is_no_drift_and_neither_is_a_failover() {
 }
 
 #[test]
+fn labels_and_annotations_of_the_user_come_drift_and_go() {
+    let mut world = World::create(&common::minimal());
+    let template = world.fake.get(Kind::StatefulSet, "orders")["spec"]["template"].clone();
+    let mut json = common::minimal();
+    json["labels"] = json!({"team": "shop"});
+    json["annotations"] = json!({"example.com/on-call": "yes"});
+    json["services"] = json!({"rw": {"annotations": {"example.com/on-call": "rw"}}});
+    world.apply(&json);
+    let applied: Vec<ObjectKey> = world.fake.anchor.objects.keys().cloned().collect();
+    assert_eq!(applied.len(), 11);
+    for key in &applied {
+        let metadata = &world.fake.get(key.kind, &key.name)["metadata"];
+        let on_call = if key.name == "orders-rw" { "rw" } else { "yes" };
+        assert_eq!(metadata["labels"]["team"], "shop", "{key}");
+        assert_eq!(metadata["annotations"]["example.com/on-call"], on_call, "{key}");
+    }
+    assert_eq!(world.fake.get(Kind::StatefulSet, "orders")["spec"]["template"], template);
+
+    world.fake.edit(Kind::Role, "orders", "/metadata/labels/team", json!("other"));
+    world.refresh();
+    assert_eq!(world.drift(), [("Role/orders".to_owned(), "metadata.labels.team".to_owned())]);
+    world.apply(&json);
+    assert_eq!(world.fake.get(Kind::Role, "orders")["metadata"]["labels"]["team"], "shop");
+
+    world.apply(&common::minimal());
+    for key in &applied {
+        let metadata = world.fake.get(key.kind, &key.name)["metadata"].to_string();
+        assert!(!metadata.contains("team") && !metadata.contains("on-call"), "{key}: {metadata}");
+    }
+}
+
+#[test]
+fn what_is_left_to_others_is_written_once_and_is_no_drift() {
+    let entries = json!({"rw": {"type": "LoadBalancer", "annotations": {"lb/class": "a", "kept": "a"},
+        "load_balancer_source_ranges": ["10.0.0.0/8"]}});
+    let mut json = common::minimal();
+    json["services"] = entries;
+    json["labels"] = json!({"team": "a"});
+    json["ignore"] = json!(["services.rw.annotations.lb/*", "services.rw.load_balancer_source_ranges"]);
+    let mut world = World::create(&json);
+    world.ignore =
+        Ignore::of_provider(&Value::object([("ignore_labels", Value::List(vec!["^team$".into()]))]));
+    let annotations =
+        |world: &World| world.fake.get(Kind::Service, "orders-rw")["metadata"]["annotations"].clone();
+    assert_eq!(annotations(&world), json!({"lb/class": "a", "kept": "a"}));
+
+    world.fake.edit(Kind::Service, "orders-rw", "/metadata/annotations/lb~1class", json!("b"));
+    world.fake.edit(Kind::Service, "orders-rw", "/spec/loadBalancerSourceRanges", json!(["192.0.2.0/24"]));
+    world.fake.edit(Kind::Service, "orders-rw", "/metadata/labels/team", json!("b"));
+    world.fake.edit(Kind::Service, "orders-rw", "/metadata/annotations/kept", json!("b"));
+    world.refresh();
+    assert_eq!(world.drift(), [("Service/orders-rw".to_owned(), "metadata.annotations.kept".to_owned())]);
+    world.apply(&json);
+    let service = world.fake.get(Kind::Service, "orders-rw");
+    assert_eq!(annotations(&world), json!({"lb/class": "b", "kept": "a"}));
+    assert_eq!(service["spec"]["loadBalancerSourceRanges"], json!(["192.0.2.0/24"]));
+    assert_eq!(service["metadata"]["labels"]["team"], "b");
+
+    // Taken out of the configuration, it stays; left to others no more, it is ours again.
+    json["services"]["rw"]["annotations"] = json!({"kept": "a"});
+    world.apply(&json);
+    assert_eq!(annotations(&world), json!({"lb/class": "b", "kept": "a"}));
+    json["ignore"] = json!([]);
+    world.apply(&json);
+    assert_eq!(annotations(&world), json!({"kept": "a"}));
+}
+
+/// What an autoscaler did is drift of `replicas`; whoever ignores changes of the attribute goes on with the number that is there.
+#[test]
+fn a_number_of_replicas_that_others_choose_comes_by_the_attribute() {
+    let mut world = World::create(&common::minimal());
+    world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(5));
+    world.refresh();
+    assert_eq!(world.state.get("replicas"), &Value::int(4));
+    assert_eq!(world.state.get("ready"), &Value::Bool(false), "the agents know of no more members");
+    let mut json = common::minimal();
+    json["replicas"] = json!(4);
+    world.apply(&json);
+    assert_eq!(world.fake.live.desired().map(|desired| desired.replicas), Some(4));
+    assert_eq!(world.fake.live.wanted_pods(), Some(5));
+}
+
+#[test]
+fn a_network_policy_comes_drifts_and_goes() {
+    let mut json = unprotected();
+    json["network_policy"] = json!({"metrics_from": []});
+    let mut world = World::create(&unprotected());
+    world.apply(&json);
+    let ingress = |world: &World| world.fake.get(Kind::NetworkPolicy, "orders")["spec"]["ingress"].clone();
+    let wanted = ingress(&world);
+    assert_eq!(
+        wanted.as_array().map(Vec::len),
+        Some(2),
+        "no rule without peers, which would let in everybody: {wanted}"
+    );
+    assert_eq!(wanted[1]["from"], json!([{"podSelector": {}}]));
+
+    world.fake.edit(Kind::NetworkPolicy, "orders", "/spec/ingress", json!([{}]));
+    world.refresh();
+    assert_eq!(world.drift(), [("NetworkPolicy/orders".to_owned(), "spec.ingress".to_owned())]);
+    world.apply(&json);
+    assert_eq!(ingress(&world), wanted);
+
+    world.apply(&unprotected());
+    assert!(world.fake.log.contains(&"delete NetworkPolicy orders".to_owned()), "{:?}", world.fake.log);
+    world.apply(&json);
+    world.destroy().expect("a destroy");
+    assert!(world.fake.live.objects.values().all(Seen::is_missing));
+}
+
+#[test]
+fn rights_to_network_policies_are_for_those_who_want_one() {
+    let key = ObjectKey::new(Kind::NetworkPolicy, "orders");
+    let mut world = World::create(&unprotected());
+    world.fake.live.objects.insert(key.clone(), Seen::Forbidden("cannot get networkpolicies".to_owned()));
+    let mut json = unprotected();
+    json["replicas"] = json!(1);
+    world.apply(&json);
+
+    json["network_policy"] = json!({});
+    let config = config(&json);
+    let plan = planned(&config, &world.state, &world.facts);
+    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+    let job = Job {
+        spec: &spec,
+        prior: &world.state,
+        config: &anchor,
+        facts: &world.facts,
+        ignore: &world.ignore,
+        agent: &agent,
+        gzipped: &[1],
+    };
+    let refused = steps::change(&job, &world.fake.live, false).unwrap_err().to_string();
+    assert!(refused.contains("NetworkPolicy orders: cannot get networkpolicies"), "{refused}");
+
+    // Somebody else's of that name stays.
+    let theirs = json!({"kind": "NetworkPolicy", "metadata": {"name": "orders", "uid": "theirs"}});
+    world.fake.live.objects.insert(key.clone(), Seen::Known(theirs));
+    world.destroy().expect("a destroy");
+    assert!(world.fake.live.objects[&key].known().is_some());
+}
+
+#[test]
 fn scale_down_tells_the_agents_first_and_ends_pods_and_volumes_after_their_word() {
     let mut json = common::minimal();
     json["storage"]["retain"] = json!(false);
@@ -326,7 +473,7 @@ fn a_destroyed_cluster_leaves_its_volumes_and_resumes_from_them() {
     let claims = world.fake.live.claims_by_ordinal();
     assert_eq!(claims.len(), 3);
     assert!(claims.values().all(|claim| object::annotation(claim, ANNOTATION_RECORD).is_some()));
-    assert_eq!(refresh(&world.state, &world.facts, &world.fake.live), Refreshed::Gone);
+    assert_eq!(refresh(&world.state, &world.facts, &world.fake.live, &world.ignore), Refreshed::Gone);
 
     let old_anchor = world.facts.anchor_uid.clone();
     let resumed = World::create_in(&unprotected(), world.fake).expect("a resume");
@@ -435,6 +582,7 @@ fn a_taken_name_is_refused_and_names_import() {
         prior: &Value::Null,
         config: &anchor,
         facts: &facts,
+        ignore: &Ignore::default(),
         agent: &agent,
         gzipped: &[1],
     };
@@ -463,7 +611,7 @@ fn a_protected_or_foreign_cluster_is_not_destroyed() {
     let refused = world.destroy().unwrap_err();
     assert!(refused.summary.contains("Another cluster is called orders now"));
     assert!(world.fake.log.is_empty(), "nothing was done");
-    match refresh(&world.state, &world.facts, &world.fake.live) {
+    match refresh(&world.state, &world.facts, &world.fake.live, &world.ignore) {
         Refreshed::Refused(why) => assert!(why.detail.contains("terraform state rm")),
         other => panic!("{other:?}"),
     }
@@ -473,7 +621,7 @@ fn a_protected_or_foreign_cluster_is_not_destroyed() {
 fn gone_needs_a_proof() {
     let world = World::create(&common::minimal());
     let mut nothing = LiveCluster::nothing("orders");
-    let judged = |live: &LiveCluster| refresh(&world.state, &world.facts, live);
+    let judged = |live: &LiveCluster| refresh(&world.state, &world.facts, live, &world.ignore);
     assert!(matches!(judged(&nothing), Refreshed::Refused(why) if why.detail.contains("terraform state rm")));
     nothing.cluster_id = Some(cluster_id("another certificate"));
     assert!(
@@ -490,7 +638,7 @@ fn what_may_not_be_read_is_named_and_keeps_its_prior_value() {
     let mut world = World::create(&common::minimal());
     let key = ObjectKey::new(Kind::ConfigMap, "orders-status");
     world.fake.live.objects.insert(key, Seen::Forbidden("no rights".to_owned()));
-    match refresh(&world.state, &world.facts, &world.fake.live) {
+    match refresh(&world.state, &world.facts, &world.fake.live, &world.ignore) {
         Refreshed::Present { state, diagnostics } => {
             assert_eq!(state, world.state);
             assert!(diagnostics.to_string().contains("ConfigMap orders-status: no rights"));
@@ -513,6 +661,7 @@ fn an_apply_stops_before_its_first_write_when_more_would_go_than_the_plan_said()
         prior: &world.state,
         config: &anchor,
         facts: &world.facts,
+        ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
     };
@@ -557,6 +706,7 @@ fn a_scale_down_that_was_cut_off_after_the_agents_word_is_gone_on_with() {
         prior: &world.state,
         config: &anchor,
         facts: &world.facts,
+        ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
     };
@@ -596,6 +746,7 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
         prior: &world.state,
         config: &anchor,
         facts: &world.facts,
+        ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
     };

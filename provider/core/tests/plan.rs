@@ -104,8 +104,13 @@ fn timeouts_and_deletion_protection_touch_no_cluster() {
 #[test]
 fn last_change_says_what_happens_to_the_database() {
     type Edit = fn(&mut Json);
-    let table: [(Edit, &str); 9] = [
+    let table: [(Edit, &str); 11] = [
         (|json| json["sync_mode"] = json!("async"), "online, no restart: sync_mode"),
+        (|json| json["labels"] = json!({"team": "shop"}), "online, no restart: labels"),
+        (
+            |json| json["tls"] = json!({"secret": "orders-certificate"}),
+            "rolling restart, standbys one by one, a switchover, the old primary last: tls",
+        ),
         (|json| json["replicas"] = json!(4), "scale up: 2 standbys are cloned"),
         (
             |json| json["replicas"] = json!(1),

@@ -168,3 +168,18 @@ fn a_pod_that_a_broken_agent_keeps_down_is_no_trouble_of_the_agent_that_comes_af
     assert!(failed(&Wish::Primary, &made_with("new"), LONG_MS).is_some());
     assert_eq!(failed(&Wish::Primary, &made_with("old"), LONG_MS), None);
 }
+
+#[test]
+fn a_secret_that_does_not_exist_is_named_unless_an_earlier_pod_missed_it() {
+    let message = "MountVolume.SetUp failed for volume \"tls\" : secret \"certificate\" not found";
+    let mut creating = pod(0, waiting("PodInitializing", ""));
+    creating["metadata"]["uid"] = json!("this");
+    let mut now = live(1, vec![creating]);
+    now.events = vec![event("Pod", "orders-0", "FailedMount", message)];
+    now.events[0]["involvedObject"]["uid"] = json!("the one before");
+    assert_eq!(failed(&Wish::Primary, &now, LONG_MS), None);
+    now.events[0]["involvedObject"]["uid"] = json!("this");
+    assert_eq!(failed(&Wish::Primary, &now, 1_000), None, "it may come in a moment");
+    let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+    assert!(cause.contains("orders-0") && cause.contains("secret \"certificate\" not found"), "{cause}");
+}

@@ -163,3 +163,31 @@ fn unknown_values_are_skipped_wherever_they_stand() {
         .collect();
     assert_eq!(told, ["pg_hba[1]"]);
 }
+
+#[test]
+fn who_may_connect_is_pods_or_a_network() {
+    let from = |peer: Json| json!({"network_policy": {"from": [peer]}});
+    assert_eq!(told(from(json!({"pod_labels": {}}))), [""; 0]);
+    assert_eq!(told(from(json!({"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}))), [""; 0]);
+    check(from(json!({})), "error: network_policy.from[0]: Invalid", "It names nobody");
+    check(
+        from(json!({"cidr": "10.0.0.0/8", "pod_labels": {"a": "b"}})),
+        "error: network_policy.from[0].cidr",
+        "Write two peers",
+    );
+    check(
+        from(json!({"pod_labels": {"a": "b"}, "except": ["10.0.0.0/8"]})),
+        "error: network_policy.from[0].except",
+        "Set cidr",
+    );
+    check(
+        from(json!({"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]})),
+        "error: network_policy.from[0].except[0]",
+        "is not a part of 10.0.0.0/8",
+    );
+    check(
+        json!({"network_policy": {"metrics_from": [{"cidr": "10"}]}}),
+        "error: network_policy.metrics_from[0].cidr",
+        "CIDR",
+    );
+}

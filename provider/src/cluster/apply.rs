@@ -8,8 +8,8 @@ use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
 use pgha_provider_core::steps::{
-    self, Job, Leaving, Steps, build, change, config_for_anchor, copy_record, create_anchor, remake_anchor,
-    remove,
+    self, Job, Leaving, Steps, anchor_metadata, build, change, config_for_anchor, copy_record, create_anchor,
+    remake_anchor, remove,
 };
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
@@ -57,12 +57,13 @@ impl Plan {
         })
     }
 
-    fn job(&self) -> Job<'_> {
+    fn job<'a>(&'a self, connector: &'a Connector) -> Job<'a> {
         Job {
             spec: &self.spec,
             prior: &self.prior,
             config: &self.config,
             facts: &self.facts,
+            ignore: connector.ignore(),
             agent: &self.carried.agent,
             gzipped: &self.carried.gzipped,
         }
@@ -81,9 +82,9 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
     let start = work.troubles().await?;
-    let first = create_anchor(&plan.job(), &start)?;
+    let first = create_anchor(&plan.job(connector), &start)?;
     let mut anchor = Anchor::new(plan.config.clone());
-    let mut runner = work.runner(&start, &mut anchor, None);
+    let mut runner = work.runner(&start, &mut anchor, None, anchor_metadata(&plan.spec));
     if let Err(failure) = runner.run(vec![first]).await {
         return Err(describe(failure, &work, "create"));
     }
@@ -94,7 +95,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     };
     // From here on something exists, so a state is returned whatever happens.
     let mut diagnostics = Diagnostics::new();
-    let ended = match work.objects().await.and_then(|live| build(&plan.job(), &live)) {
+    let ended = match work.objects().await.and_then(|live| build(&plan.job(connector), &live)) {
         Ok(Steps { steps, diagnostics: told }) => {
             diagnostics.extend(told);
             runner.run(steps).await
@@ -120,15 +121,16 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let start = work.troubles().await?;
     let mut live = start.clone();
     let mut anchor = remembered(&start, &plan.config)?;
-    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
+    let metadata = anchor_metadata(&plan.spec);
+    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), metadata);
     let mut remade = false;
-    if let Some(step) = remake_anchor(&plan.job(), &start)? {
+    if let Some(step) = remake_anchor(&plan.job(connector), &start)? {
         runner.run(vec![step]).await.map_err(|failure| describe(failure, &work, "update"))?;
         remade = true;
         plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
         live = work.objects().await?;
     }
-    let Steps { steps, diagnostics } = change(&plan.job(), &live, remade)?;
+    let Steps { steps, diagnostics } = change(&plan.job(connector), &live, remade)?;
     let ended = runner.run(steps).await;
     plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
     if plan.facts.cluster_id.is_none() {
@@ -151,7 +153,8 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let leaving = Leaving { prior, facts: &facts };
     let start = work.troubles().await?;
     let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));
-    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
+    let metadata = super::plan::spec(prior).map(|spec| anchor_metadata(&spec)).unwrap_or_default();
+    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), metadata);
     let mut diagnostics = Diagnostics::new();
     let phases: [LeavingPhase; 3] = [steps::stop, copy_record, remove];
     for phase in phases {

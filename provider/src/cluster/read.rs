@@ -20,7 +20,7 @@ pub(super) async fn read(request: Read, connector: &Connector) -> Answer {
         Ok(work) => work.objects().await,
         Err(problem) => Err(problem.clone()),
     };
-    match looked.map(|live| (refresh(&state, &facts, &live), live)) {
+    match looked.map(|live| (refresh(&state, &facts, &live, connector.ignore()), live)) {
         Ok((Refreshed::Present { state, diagnostics }, live)) => {
             // Known from now on, so that a later absence can be proven (P15).
             let mut facts = facts;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
-use pgha_provider_core::steps::anchor_labels;
 use pgha_schema::names::Names;
+use serde_json::Value as Json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,7 @@ impl Work {
         start: &'a LiveCluster,
         anchor: &'a mut Anchor,
         anchor_uid: Option<&str>,
+        anchor_metadata: Json,
     ) -> Runner<'a> {
         Runner {
             api: &self.api,
@@ -103,7 +104,7 @@ impl Work {
             frame: &self.frame,
             start,
             anchor,
-            anchor_labels: anchor_labels(self.names.cluster()),
+            anchor_metadata,
             anchor_uid: anchor_uid.map(str::to_owned),
         }
     }

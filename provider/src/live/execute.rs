@@ -59,8 +59,8 @@ pub struct Runner<'a> {
     pub start: &'a LiveCluster,
     /// The anchor, with everything that was remembered so far.
     pub anchor: &'a mut Anchor,
-    /// Labels of the anchor's ConfigMap.
-    pub anchor_labels: Json,
+    /// Labels and annotations of the anchor's ConfigMap.
+    pub anchor_metadata: Json,
     /// Uid of the anchor: the precondition of its writes, and known as soon as a step has made it.
     pub anchor_uid: Option<String>,
 }
@@ -190,7 +190,7 @@ impl Runner<'_> {
 
     /// Writes the anchor as it is remembered.
     pub async fn save_anchor(&self) -> Result<(), LiveError> {
-        let mut object = self.anchor.object(self.names, self.api.namespace(), &self.anchor_labels);
+        let mut object = self.anchor.object(self.names, self.api.namespace(), &self.anchor_metadata);
         if let Some(uid) = &self.anchor_uid {
             object["metadata"]["uid"] = json!(uid);
         }

@@ -144,6 +144,27 @@ impl Default for Bootstrap {
     }
 }
 
+/// Encrypted connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Name of the Secret, of the same namespace, that holds the certificate with those between it and its authority
+    /// (`tls.crt`), its key without a passphrase (`tls.key`) and, when clients are to show certificates, the authority that
+    /// these come from (`ca.crt`): as cert-manager makes it. It must exist, signed with RSA or ECDSA, and name the hosts that clients
+    /// connect to.
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::DnsSubdomain).change(Change::Rolling)))]
+    pub secret: String,
+    /// Refuse connections that are not encrypted, whatever `pg_hba` says; without it both are accepted.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Reload)))]
+    pub required: Option<bool>,
+    /// Ask clients for certificates from the Secret's `ca.crt`, so that lines of `pg_hba` with the method `cert` or the
+    /// option `clientcert` can be met; whether one is needed is said there.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().change(Change::Reload)))]
+    pub client_certificates: Option<bool>,
+}
+
 /// The Services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -9,7 +9,7 @@ use crate::duration::Duration;
 use crate::names;
 use crate::quantity::Quantity;
 use crate::resource::{PostgresVersion, PostgresVersionError, SUPPORTED_MAJORS};
-use crate::{parameters, pg_hba};
+use crate::{ignored, parameters, pg_hba};
 
 /// A named rule for a text; each says in its message what is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +55,10 @@ pub enum Rule {
     ProxyUrl,
     /// PEM text.
     Pem,
+    /// A regular expression.
+    Regex,
+    /// What is left to others, in the words of the attributes.
+    Ignored,
 }
 
 impl Rule {
@@ -81,6 +85,8 @@ impl Rule {
             Self::Cidr => cidr(text),
             Self::ProxyUrl => proxy_url(text),
             Self::Pem => pem(text),
+            Self::Regex => regex(text),
+            Self::Ignored => ignored::check(text),
         }
     }
 }
@@ -133,8 +139,7 @@ fn dns_subdomain(text: &str) -> Result<(), Problem> {
 
 fn metadata_key(text: &str) -> Result<(), Problem> {
     qualified_name(text)?;
-    let prefix = text.split_once('/').map(|(prefix, _)| prefix);
-    if text == "role" || matches!(prefix, Some("pgha" | "app.kubernetes.io")) {
+    if names::is_own_key(text) {
         return Err(Problem::new(
             format!("The key `{text}` is the cluster's own."),
             "Choose another key; `role` and those with the prefixes `pgha/` and `app.kubernetes.io/` are taken.",
@@ -349,4 +354,14 @@ fn pem(text: &str) -> Result<(), Problem> {
         "The text is not PEM.",
         "Write the file's content, from -----BEGIN to -----END, for example with file().",
     ))
+}
+
+fn regex(text: &str) -> Result<(), Problem> {
+    match regex_lite::Regex::new(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::new(
+            format!("`{text}` is not a regular expression: {error}."),
+            "Write one that matches the whole key or a part of it, as ^example\\.com/.",
+        )),
+    }
 }

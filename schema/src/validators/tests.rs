@@ -107,6 +107,8 @@ fn each_rule_tells_good_from_bad() {
             &["ftp://p", "p:3128", "http://"],
             "is not a proxy's URL.",
         ),
+        (Rule::Regex, &["^a", "x|y", ""], &["(", "[a", "a{2,1}"], "is not a regular expression"),
+        (Rule::Ignored, &["labels.a", "services.rw.annotations.b/*"], &["a", "replicas"], "left to others"),
         (Rule::Pem, &["-----BEGIN X-----\nMII=\n-----END X-----"], &["secret", ""], "The text is not PEM."),
     ];
     for (rule, good, bad, message) in table {

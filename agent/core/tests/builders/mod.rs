@@ -49,6 +49,7 @@ pub fn seen() -> Seen {
         agent: None,
         parameters: BTreeMap::new(),
         pg_hba: Vec::new(),
+        tls: None,
         bootstrap: BootstrapSpec {
             database: "app".into(),
             owner: "app".into(),

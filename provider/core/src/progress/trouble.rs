@@ -84,7 +84,9 @@ fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {
         let of = |field: &str| pod.pointer(field).and_then(Json::as_array).cloned().unwrap_or_default();
         let (init, main) = (of("/status/initContainerStatuses"), of("/status/containerStatuses"));
         let failed = init.iter().find_map(|container| of_failed_init(now, name, container));
-        failed.or_else(|| init.iter().chain(&main).find_map(|container| of_container(now, name, container)))
+        let failed = failed
+            .or_else(|| init.iter().chain(&main).find_map(|container| of_container(now, name, container)));
+        failed.or_else(|| of_mount(now, pod, init.iter().chain(&main)))
     })
 }
 
@@ -104,6 +106,32 @@ fn of_scheduling(now: &LiveCluster, pod: &Json, name: &str) -> Option<Trouble> {
     let volume = volume.map(|why| format!(" PersistentVolumeClaim {claim}: {why}")).unwrap_or_default();
     let text = format!("Pod {name} can't be scheduled: {message}{volume}");
     Some(Trouble { kind: TroubleKind::Unschedulable, text })
+}
+
+/// Containers wait for a volume whose Secret (`tls.secret`) or ConfigMap does not exist. Events are kept for an hour, and the next pod has
+/// the same name.
+fn of_mount<'a>(
+    now: &LiveCluster,
+    pod: &Json,
+    mut containers: impl Iterator<Item = &'a Json>,
+) -> Option<Trouble> {
+    let name = object::name(pod);
+    let waits = |status: &Json| {
+        let reason = status.pointer("/state/waiting/reason").and_then(Json::as_str);
+        matches!(reason, Some("ContainerCreating" | "PodInitializing"))
+    };
+    if !containers.any(waits) {
+        return None;
+    }
+    let of_this = |event: &&Json| {
+        event["reason"].as_str() == Some("FailedMount")
+            && event["involvedObject"]["uid"].as_str() == object::uid(pod)
+    };
+    let event = about(now, "Pod", name)
+        .filter(of_this)
+        .find(|event| event["message"].as_str().is_some_and(|message| message.contains("not found")))?;
+    let message = event["message"].as_str().unwrap_or_default();
+    Some(Trouble { kind: TroubleKind::Container, text: format!("Pod {name} waits for a volume: {message}") })
 }
 
 fn of_container(now: &LiveCluster, pod: &str, status: &Json) -> Option<Trouble> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pgha_schema::names::{
     AGENT_DIR, AGENT_PATH, ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH, CONTAINER_AGENT_INSTALL,
-    CONTAINER_POSTGRES, PGDATA, POSTGRES_PORT, REST_PORT, SECRETS_DIR, SOCKET_DIR, VOLUME_DIR, env,
+    CONTAINER_POSTGRES, PGDATA, POSTGRES_PORT, REST_PORT, SECRETS_DIR, SOCKET_DIR, TLS_DIR, VOLUME_DIR, env,
 };
 use pgha_schema::quantity::Quantity;
 use pgha_schema::resource::{Resources, Spread};
@@ -186,6 +186,19 @@ fn postgres(inputs: &Inputs<'_>, hash: &str) -> Json {
     };
     let secret =
         |name: &str| json!({"name": name, "mountPath": format!("{SECRETS_DIR}/{name}"), "readOnly": true});
+    let mut mounts = vec![
+        json!({"name": DATA_VOLUME, "mountPath": VOLUME_DIR}),
+        json!({"name": "agent", "mountPath": AGENT_DIR}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+        json!({"name": "socket", "mountPath": SOCKET_DIR}),
+        json!({"name": "shm", "mountPath": "/dev/shm"}),
+        secret("superuser"),
+        secret("app"),
+        secret("internal"),
+    ];
+    if inputs.spec.tls.is_some() {
+        mounts.push(json!({"name": "tls", "mountPath": TLS_DIR, "readOnly": true}));
+    }
     json!({
         "name": CONTAINER_POSTGRES,
         "image": inputs.spec.image(),
@@ -201,16 +214,7 @@ fn postgres(inputs: &Inputs<'_>, hash: &str) -> Json {
         // The guard's view of its agent, never PostgreSQL's health (A29).
         "livenessProbe": probe("/liveness", 5, 6),
         "readinessProbe": probe("/readiness", 2, 2),
-        "volumeMounts": [
-            {"name": DATA_VOLUME, "mountPath": VOLUME_DIR},
-            {"name": "agent", "mountPath": AGENT_DIR},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "socket", "mountPath": SOCKET_DIR},
-            {"name": "shm", "mountPath": "/dev/shm"},
-            secret("superuser"),
-            secret("app"),
-            secret("internal"),
-        ],
+        "volumeMounts": mounts,
     })
 }
 
@@ -224,17 +228,21 @@ fn volumes(inputs: &Inputs<'_>) -> Json {
         let file = chunk_file(index);
         json!({"configMap": {"name": name, "items": [{"key": file, "path": file}]}})
     });
-    json!([
-        {"name": "agent", "emptyDir": {}},
-        {"name": "agent-chunks", "projected": {"defaultMode": 0o444, "sources": chunks.collect::<Vec<_>>()}},
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "socket", "emptyDir": {}},
+    let mut volumes = vec![
+        json!({"name": "agent", "emptyDir": {}}),
+        json!({"name": "agent-chunks", "projected": {"defaultMode": 0o444, "sources": chunks.collect::<Vec<_>>()}}),
+        json!({"name": "tmp", "emptyDir": {}}),
+        // In memory: the replication password and the certificate's key lie here, as postgres and its tools want them.
+        json!({"name": "socket", "emptyDir": {"medium": "Memory"}}),
         // PostgreSQL's parallel queries need more than a container's default of 64 MiB.
-        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        json!({"name": "shm", "emptyDir": {"medium": "Memory"}}),
         secret("superuser", names.secret_superuser()),
         secret("app", names.secret_app()),
         secret("internal", names.secret_internal()),
-    ])
+    ];
+    // A pod whose Secret is missing is not started, and the kubelet says why.
+    volumes.extend(inputs.spec.tls.as_ref().map(|tls| secret("tls", tls.secret.clone())));
+    Json::Array(volumes)
 }
 
 fn tolerations(inputs: &Inputs<'_>) -> Json {

@@ -4,7 +4,7 @@ use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, POSTGRES_PORT, REST_PORT, 
 use pgha_schema::resource::{Service, ServiceType};
 use serde_json::{Value as Json, json};
 
-use super::{Component, Inputs, object, pod_selector, text_map, without_nulls};
+use super::{Component, Inputs, object, pod_selector, without_nulls};
 use crate::object::Kind;
 
 pub(super) fn all(inputs: &Inputs<'_>) -> Vec<Json> {
@@ -35,7 +35,9 @@ fn service(
         selector[key] = json!(value);
     }
     let mut metadata = inputs.metadata(name, Component::Network);
-    metadata["annotations"] = text_map(wanted.annotations.as_ref()).unwrap_or(Json::Null);
+    for (key, value) in wanted.annotations.iter().flatten() {
+        metadata["annotations"][key] = json!(value);
+    }
     let ranges = wanted.load_balancer_source_ranges.as_ref().filter(|ranges| !ranges.is_empty());
     let ranges = ranges.filter(|_| wanted.r#type == ServiceType::LoadBalancer);
     let spec = json!({

@@ -1,6 +1,6 @@
 //! The StatefulSet (P23).
 
-use pgha_schema::names::{ANNOTATION_ANCHOR_UID, PREFIX};
+use pgha_schema::names::PREFIX;
 use serde_json::{Value as Json, json};
 
 use super::{Component, Inputs, claims, object, pod, pod_selector};
@@ -14,11 +14,8 @@ fn annotation_generation() -> String {
 
 pub(super) fn stateful_set(inputs: &Inputs<'_>) -> Json {
     let names = inputs.names();
-    let mut metadata = inputs.metadata(names.cluster(), Component::Database);
-    metadata["annotations"] = json!({
-        ANNOTATION_ANCHOR_UID: inputs.anchor_uid,
-        annotation_generation(): inputs.generation.to_string(),
-    });
+    let mut metadata = inputs.metadata_with_anchor(names.cluster(), Component::Database);
+    metadata["annotations"][annotation_generation()] = json!(inputs.generation.to_string());
     let spec = json!({
         "replicas": inputs.pods,
         "serviceName": names.service_pods(),

@@ -15,7 +15,7 @@ use crate::step::{Forced, Step, Taken, Wish};
 
 /// The first write of a create: a plain POST of the anchor. Everything that can be refused is refused before it.
 pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnostic> {
-    readable(live)?;
+    readable(live, job.has_network_policy())?;
     let id = format!("{}/{}", job.spec.namespace, job.spec.name);
     if live.anchor_uid().is_none() {
         for seen in [live.stateful_set(), live.lease()] {
@@ -53,7 +53,7 @@ fn leftover(object: &Json) -> Diagnostic {
 
 /// Everything after the anchor; `live` holds it.
 pub fn build(job: &Job<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
-    readable(live)?;
+    readable(live, job.has_network_policy())?;
     let uid = live.anchor_uid().ok_or_else(|| {
         Diagnostic::error("The anchor is gone", "It was deleted right after it was made. Run apply again.")
     })?;

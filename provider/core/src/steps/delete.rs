@@ -35,11 +35,15 @@ impl Leaving<'_> {
     fn retains(&self) -> bool {
         self.prior.get("storage.retain").as_bool() != Some(false)
     }
+
+    fn has_network_policy(&self) -> bool {
+        !self.prior.get("network_policy").is_null()
+    }
 }
 
 /// First: the checks, and the clean stop. After it, a snapshot and [`copy_record`].
 pub fn stop(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
-    readable(live)?;
+    readable(live, leaving.has_network_policy())?;
     same_cluster(live, leaving.facts)?;
     not_anothers(leaving, live)?;
     protection(leaving, live)?;
@@ -104,7 +108,7 @@ fn stopped(live: &LiveCluster) -> Vec<Step> {
 
 /// Second, with every pod gone: the record goes onto each volume that is kept. After it, [`remove`].
 pub fn copy_record(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
-    readable(live)?;
+    readable(live, leaving.has_network_policy())?;
     let mut all = Steps::default();
     if !leaving.retains() {
         return Ok(all);
@@ -158,7 +162,7 @@ fn no_lease(names: &Names) -> Diagnostic {
 
 /// Third: the objects, the anchor last.
 pub fn remove(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
-    readable(live)?;
+    readable(live, leaving.has_network_policy())?;
     same_cluster(live, leaving.facts)?;
     let names = &live.names;
     let cluster = names.cluster();
@@ -171,6 +175,9 @@ pub fn remove(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagno
     let set = ObjectKey::new(Kind::StatefulSet, cluster);
     all.steps.extend(by_uid(set.clone()));
     all.steps.extend(delete(Kind::PodDisruptionBudget, cluster.to_owned()));
+    let policy = live.network_policy().and_then(|_| delete(Kind::NetworkPolicy, cluster.to_owned()));
+    let no_policy = policy.is_none();
+    all.steps.extend(policy);
     let services = [names.service_rw(), names.service_ro(), names.service_r(), names.service_pods()];
     all.steps.extend(services.into_iter().filter_map(|name| delete(Kind::Service, name)));
     all.steps.push(wait(Wish::ObjectsGone { keys: vec![set] }));
@@ -188,7 +195,9 @@ pub fn remove(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagno
     }
     // Last, so that a destroy that is cut off can be repeated, and the agent's chunks lose this owner only at the end.
     all.steps.extend(delete(Kind::ConfigMap, names.anchor()));
-    let gone = LiveCluster::keys(names);
+    let mut gone = LiveCluster::keys(names);
+    // Another's, or one that may not be looked at.
+    gone.retain(|key| key.kind != Kind::NetworkPolicy || !no_policy);
     all.steps.push(wait(Wish::ObjectsGone { keys: gone }));
     Ok(all)
 }

@@ -19,7 +19,7 @@ use crate::value::Value;
 /// Makes the anchor again when it alone is gone and StatefulSet or Lease prove that this is our cluster (P16). `None`: it is
 /// there. After it, take a snapshot and go on with [`change`]; the new uid goes into private state.
 pub fn remake_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Option<Step>, Diagnostic> {
-    readable(live)?;
+    readable(live, job.has_network_policy())?;
     if live.anchor_uid().is_some() {
         return Ok(None);
     }
@@ -42,7 +42,7 @@ pub fn remake_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Option<Step>, 
 /// The change itself; `live` holds the anchor. `facts` of the job may still carry the uid of an anchor that was just made
 /// again: `remade` says so.
 pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, Diagnostic> {
-    readable(live)?;
+    readable(live, job.has_network_policy())?;
     if !remade {
         same_cluster(live, job.facts)?;
     }
@@ -65,7 +65,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     let growing = growth(job, live);
     steps.extend(growing.iter().cloned());
     let fields = |object: &Json| forced(job, live, object);
-    let mut objects = render::objects(&inputs);
+    let mut objects = wanted(job, live, &inputs);
     // Last, so that a pod that the holder rolls at once is made from the new template.
     objects.sort_by_key(|object| is_desired(live, object));
     steps.extend(objects.into_iter().map(|object| {
@@ -74,6 +74,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     }));
     steps.extend(stuck_pods(live, &inputs));
     steps.extend(no_budget(job, live));
+    steps.extend(no_network_policy(job, live));
     steps.push(Step::SaveAnchor);
     let sha256 = document_sha256(&render::document(&inputs).to_text());
     steps.push(wait(Wish::Acknowledged { generation: inputs.generation, sha256 }));
@@ -85,6 +86,19 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
         steps.push(wait(Wish::Grown { size: job.spec.storage.size.to_string() }));
     }
     Ok(all)
+}
+
+/// The objects to apply, with what is left to others as it is.
+fn wanted(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Json> {
+    let ignore = job.left_to_others();
+    let anchor = live.anchor().known().and_then(|object| Anchor::parse(object).ok());
+    let mut objects = render::objects(inputs);
+    for object in &mut objects {
+        let Some(key) = ObjectKey::of(object) else { continue };
+        let recorded = anchor.as_ref().and_then(|anchor| anchor.objects.get(&key));
+        ignore.leave(&live.names, object, live.object(&key).known().copied(), recorded);
+    }
+    objects
 }
 
 /// Raised above everything that was ever written or acknowledged.
@@ -182,6 +196,10 @@ fn forced(job: &Job<'_>, live: &LiveCluster, object: &Json) -> Forced {
     if desired && typed_differs {
         fields.push(format!(".data.{}", pgha_schema::names::KEY_DESIRED));
     }
+    // Left to others no more: the plan showed that in `ignore`.
+    let before = job.ignore.and(job.prior.get("ignore").texts()).fields(&live.names, object);
+    let still = job.left_to_others().fields(&live.names, object);
+    fields.extend(before.into_iter().filter(|field| !still.contains(field)));
     Forced { fields }
 }
 
@@ -233,13 +251,20 @@ fn no_budget(job: &Job<'_>, live: &LiveCluster) -> Option<Step> {
     (job.spec.replicas == 0).then(|| Step::Delete { key, uid: object::uid(budget).map(str::to_owned) })
 }
 
+/// Wanted no more: everybody may connect again.
+fn no_network_policy(job: &Job<'_>, live: &LiveCluster) -> Option<Step> {
+    let policy = live.network_policy().filter(|_| job.spec.network_policy.is_none())?;
+    let key = ObjectKey::new(Kind::NetworkPolicy, job.spec.name.clone());
+    Some(Step::Delete { key, uid: object::uid(policy).map(str::to_owned) })
+}
+
 /// After the agents acknowledged fewer members: the pods go, and where volumes are not kept, these too (P23).
 fn scale_down(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>, final_pods: u32) -> Vec<Step> {
     let names = job.names();
     let mut steps = Vec::new();
     if inputs.pods > final_pods {
         let inputs = Inputs { pods: final_pods, ..inputs.clone() };
-        let set = render::objects(&inputs)
+        let set = wanted(job, live, &inputs)
             .into_iter()
             .find(|object| ObjectKey::of(object).is_some_and(|key| key.kind == Kind::StatefulSet));
         if let Some(set) = set {

@@ -6,7 +6,7 @@ use pgha_schema::quantity::Quantity;
 use pgha_schema::resource::schema;
 use pgha_schema::spec::check_timing;
 
-use super::{image, report};
+use super::{image, network, report};
 use crate::diagnostic::Diagnostics;
 use crate::path::Path;
 use crate::value::Value;
@@ -60,6 +60,7 @@ pub(super) fn rules(config: &Value) -> Diagnostics {
     services(&config, &mut found);
     tolerations(&config, &mut found);
     resources(&config, &mut found);
+    network::rules(&config, &mut found);
     found
 }
 

@@ -6,8 +6,8 @@ use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
 use pgha_provider_core::progress::progress;
+use pgha_provider_core::render::{Component, labels};
 use pgha_provider_core::step::{Progress, Step, Taken, Wish};
-use pgha_provider_core::steps::anchor_labels;
 use pgha_schema::desired::{SyncMode, document_sha256};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::names::{ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, KEY_STATUS, MANAGER};
@@ -86,8 +86,8 @@ impl Fake {
             Step::SaveAnchor => {
                 self.log.push("save anchor".to_owned());
                 let key = ObjectKey::new(Kind::ConfigMap, self.live.names.anchor());
-                let new =
-                    self.anchor.object(&self.live.names, "shop", &anchor_labels(self.live.names.cluster()));
+                let metadata = json!({"labels": labels(self.live.names.cluster(), Component::State)});
+                let new = self.anchor.object(&self.live.names, "shop", &metadata);
                 let Some(Seen::Known(object)) = self.live.objects.get_mut(&key) else { panic!("no anchor") };
                 object["data"] = new["data"].clone();
             }
@@ -113,6 +113,7 @@ impl Fake {
             object.pointer("/spec/replicas").map(|pods| format!(" with {pods} pods")).unwrap_or_default();
         self.log.push(format!("apply {key}{replicas}"));
         let mut answer = before.unwrap_or_else(|| json!({}));
+        self.let_go(&key, &object, &mut answer);
         merge(&mut answer, &object);
         if answer["metadata"]["uid"].is_null() {
             answer["metadata"]["uid"] = json!(self.uid());
@@ -123,6 +124,16 @@ impl Fake {
         }
         self.live.objects.insert(key, Seen::Known(answer));
         self.pods();
+    }
+
+    /// Labels and annotations that we applied before and apply no more go, since nobody else owns them here.
+    fn let_go(&self, key: &ObjectKey, object: &Json, answer: &mut Json) {
+        for map in ["/metadata/labels", "/metadata/annotations"] {
+            let before = self.anchor.objects.get(key).and_then(|owned| owned.pointer(map)?.as_object());
+            let Some(answer) = answer.pointer_mut(map).and_then(Json::as_object_mut) else { continue };
+            let applied = |name: &str| object.pointer(map).is_some_and(|map| map.get(name).is_some());
+            answer.retain(|name, _| applied(name) || !before.is_some_and(|before| before.contains_key(name)));
+        }
     }
 
     fn patch(&mut self, key: &ObjectKey, body: &Json) {

@@ -32,6 +32,8 @@ pub fn everything() -> Json {
             "image_pull_secrets": ["registry"],
             "image_pull_policy": "Always",
         },
+        "labels": {"cost-center": "7"},
+        "annotations": {"example.com/owner": "shop team"},
         "parameters": {"work_mem": "16MB", "max_connections": "200"},
         "pg_hba": ["host all all 10.0.0.0/8 scram-sha-256"],
         "bootstrap": {"database": "shop", "owner": "shop", "encoding": "UTF8", "locale": "C", "data_checksums": false},
@@ -40,6 +42,12 @@ pub fn everything() -> Json {
                    "load_balancer_source_ranges": ["10.0.0.0/8"]},
             "ro": {"type": "NodePort"},
         },
+        "network_policy": {
+            "from": [{"namespace_labels": {"team": "shop"}, "pod_labels": {"app": "web"}}, {"pod_labels": {}},
+                     {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}],
+            "metrics_from": [{"namespace_labels": {}, "pod_labels": {"app": "prometheus"}}],
+        },
+        "tls": {"secret": "orders-certificate", "required": true, "client_certificates": true},
         "scheduling": {
             "node_selector": {"pool": "db"},
             "tolerations": [{"key": "db", "operator": "Exists", "effect": "NoSchedule"}],

@@ -15,6 +15,7 @@ mod tests;
 use std::path::PathBuf;
 
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::ignore::Ignore;
 use pgha_provider_core::path::Path;
 use pgha_provider_core::value::Value;
 use tokio::sync::OnceCell;
@@ -155,6 +156,7 @@ impl ConfigError {
 /// The explicit settings, and the client that is made of them when it is first needed: never while configuring.
 pub struct Connector {
     attributes: Level,
+    ignore: Ignore,
     terraform_version: String,
     client: OnceCell<Connection>,
 }
@@ -175,9 +177,15 @@ impl Connector {
     pub fn new(config: &Value, terraform_version: &str) -> Self {
         Self {
             attributes: Level::from_attributes(config),
+            ignore: Ignore::of_provider(config),
             terraform_version: terraform_version.to_owned(),
             client: OnceCell::new(),
         }
+    }
+
+    /// What the configuration leaves to others.
+    pub fn ignore(&self) -> &Ignore {
+        &self.ignore
     }
 
     /// The client. A failure is not kept: the next call tries again.
