@@ -9,7 +9,7 @@ use pgha_schema::ids::{BootId, ContainerNonce};
 use pgha_schema::status::ClusterStatus;
 use tokio::sync::Notify;
 
-use crate::act::{Background, DegradedSince};
+use crate::act::{Background, DegradedSince, PasswordsSet};
 use crate::api::Api;
 use crate::api::objects::Paths;
 use crate::disk::DiskProbe;
@@ -57,6 +57,8 @@ pub struct Agent {
     pub data: DataCache,
     /// The Secrets.
     pub secrets: Secrets,
+    /// What was done about the roles' passwords.
+    pub passwords: PasswordsSet,
     /// PostgreSQL's programs.
     pub tools: Tools,
     /// The local postgres.
