@@ -285,6 +285,27 @@ fn database_values() -> Vec<Case> {
 fn between_attributes() -> Vec<Case> {
     vec![
         case(
+            "password_without_a_number",
+            json!({"superuser_password_wo": "hunter2-hunter2"}),
+            "superuser_password_wo",
+            &[
+                "superuser_password_wo without superuser_password_wo_version",
+                "superuser_password_wo_version = 1",
+            ],
+        ),
+        case(
+            "number_without_a_password",
+            json!({"superuser_password_wo_version": 1}),
+            "superuser_password_wo_version",
+            &["superuser_password_wo_version without superuser_password_wo", "leave both out"],
+        ),
+        case(
+            "password_of_other_letters",
+            json!({"superuser_password_wo": "p\u{e4}ss", "superuser_password_wo_version": 1}),
+            "superuser_password_wo",
+            &["no password that every client writes the same way", "printable ASCII"],
+        ),
+        case(
             "timing_law",
             json!({"failover": {"fence_after": "9500ms"}}),
             "failover.fence_after",

@@ -9,7 +9,7 @@ use pgha_schema::ids::{BootId, ContainerNonce};
 use pgha_schema::status::ClusterStatus;
 use tokio::sync::Notify;
 
-use crate::act::{Background, DegradedSince};
+use crate::act::{Background, DegradedSince, PasswordsSet};
 use crate::api::Api;
 use crate::api::objects::Paths;
 use crate::disk::DiskProbe;
@@ -60,6 +60,8 @@ pub struct Agent {
     pub secrets: Secrets,
     /// The server's certificate.
     pub certificate: Certificate,
+    /// What was done about the roles' passwords.
+    pub passwords: PasswordsSet,
     /// PostgreSQL's programs.
     pub tools: Tools,
     /// The local postgres.

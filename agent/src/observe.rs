@@ -187,6 +187,7 @@ impl Agent {
             kept: self.data.kept(&self.volume),
             postgres,
             postmaster: guard.postmaster.map(u64::from),
+            credentials: self.passwords.seen(&self.secrets),
             jobs: self.jobs.seen(),
             peers,
             pods: world.pods.clone(),

@@ -11,8 +11,7 @@ use pgha_agent_core::{Memory, Timing, decide, failsafe, report};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::act::Background;
-use crate::act::DegradedSince;
+use crate::act::{Background, DegradedSince, PasswordsSet};
 use crate::agent::{Agent, identity};
 use crate::api::Api;
 use crate::api::objects::Paths;
@@ -116,14 +115,14 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let (peers, beats) = (Peers::default(), Beats::default());
     let sender = talk_to_peers(&settings, &me, &shared, &world, &peers, &beats);
     let volume = Volume::new(&settings.layout);
-    let files = ConfigFiles::open(volume.conf_dir())?;
     let mut agent = Agent {
         lease_api: Api::new(settings.api.clone()),
         disk: DiskProbe::start(volume.root().join("probe"))?,
-        postgres: LocalPostgres::new(local, files, secrets.clone()),
+        postgres: LocalPostgres::new(local, ConfigFiles::open(volume.conf_dir())?, secrets.clone()),
         memory: Memory::default(),
         timing: Timing::default(),
         background: Background::default(),
+        passwords: PasswordsSet::default(),
         data: DataCache::default(),
         jobs: JobTable::default(),
         confirming: None,

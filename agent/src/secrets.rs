@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use pgha_schema::desired::Credentials;
 use pgha_schema::names::{ROLE_REPLICATION, secret_key};
+use sha2::{Digest, Sha256};
 
 /// Reads Secrets when they are needed; nothing is kept.
 #[derive(Clone, Debug)]
@@ -22,6 +24,28 @@ pub struct Passwords {
     pub app: String,
     /// Of the replication role.
     pub replication: String,
+}
+
+/// What is mounted now: the passwords, and which writings of the Secrets they are of.
+#[derive(Clone)]
+pub struct Mounted {
+    /// Which writings.
+    pub writings: Credentials,
+    /// The passwords.
+    pub passwords: Passwords,
+}
+
+/// Tells one set of passwords from another, and nothing else; it never leaves the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Mounted {
+    /// Of these passwords.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let Passwords { superuser, app, replication } = &self.passwords;
+        let parts = [superuser, app, replication].map(|password| Sha256::digest(password.as_bytes()));
+        Fingerprint(Sha256::digest(parts.concat()).into())
+    }
 }
 
 impl Secrets {
@@ -51,6 +75,28 @@ impl Secrets {
         })
     }
 
+    /// All passwords, and which writings they are of.
+    pub fn mounted(&self) -> io::Result<Mounted> {
+        // The numbers first: should the kubelet exchange the files in between, a newer password goes by an older number, never an
+        // older one by a newer.
+        let writings = Credentials { superuser: self.writing("superuser")?, app: self.writing("app")? };
+        Ok(Mounted { writings, passwords: self.passwords()? })
+    }
+
+    /// A Secret that was never written again has no number.
+    fn writing(&self, secret: &str) -> io::Result<u64> {
+        match self.read(secret, secret_key::ROTATION) {
+            Ok(text) => text.trim().parse().map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{secret}/{}: no number", secret_key::ROTATION),
+                )
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The agents' common key.
     pub fn agent_key(&self) -> io::Result<Vec<u8>> {
         let text = self.read("internal", secret_key::AGENT_KEY)?;
@@ -75,5 +121,46 @@ impl Secrets {
             file.write_all(line.as_bytes())?;
         }
         Ok(&self.passfile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(files: &[(&str, &str)]) -> (tempfile::TempDir, Secrets) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let secrets = Secrets::new(root.path(), root.path());
+        (root, secrets)
+    }
+
+    const MADE: [(&str, &str); 3] =
+        [("superuser/password", "s"), ("app/password", "a"), ("internal/replication-password", "r")];
+
+    #[test]
+    fn which_writing_is_mounted_is_told_by_its_number() {
+        let (root, secrets) = secrets(&MADE);
+        let first = secrets.mounted().unwrap();
+        assert_eq!(first.writings, Credentials::default());
+        std::fs::write(root.path().join("app/rotation"), "7").unwrap();
+        assert_eq!(secrets.mounted().unwrap().writings, Credentials { superuser: 0, app: 7 });
+        assert_eq!(secrets.mounted().unwrap().fingerprint(), first.fingerprint(), "the same passwords");
+        std::fs::write(root.path().join("app/password"), "b").unwrap();
+        assert_ne!(secrets.mounted().unwrap().fingerprint(), first.fingerprint());
+        std::fs::write(root.path().join("app/rotation"), "seven").unwrap();
+        assert!(secrets.mounted().is_err());
+    }
+
+    #[test]
+    fn passwords_that_change_places_are_others() {
+        let (_kept, one) = secrets(&MADE);
+        let swapped = [("superuser/password", "a"), ("app/password", "s"), MADE[2]];
+        let (_kept_too, other) = secrets(&swapped);
+        assert_ne!(one.mounted().unwrap().fingerprint(), other.mounted().unwrap().fingerprint());
     }
 }

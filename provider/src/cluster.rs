@@ -1,5 +1,6 @@
 //! The real engine: the pure core's decisions, and Kubernetes for what must be looked at or done.
 
+mod action;
 mod apply;
 mod carried;
 mod credentials;
@@ -12,16 +13,18 @@ mod view;
 mod work;
 
 use crate::engine::{
-    Answer, Apply, Configure, Deferred, Engine, Import, List, Listed, Looked, Plan, Planned, Read, ReadData,
-    Schemas,
+    Answer, Apply, Configure, Deferred, Engine, Event, Import, Invoke, List, Listed, Looked, Plan, Planned,
+    Read, ReadData, Schemas,
 };
 use crate::live::config::{self, Connector, unknown_attributes};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use pgha_provider_core::action as core;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::generate;
 use pgha_provider_core::validate;
 use pgha_provider_core::value::Value;
+use pgha_schema::actions::Action;
 use pgha_schema::tf::{Schema, Type};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -225,6 +228,21 @@ impl Engine for ClusterEngine {
         match self.connector() {
             Ok(connector) => list::list(request, connector).await,
             Err(problem) => only(problem),
+        }
+    }
+
+    async fn validate_action(&self, action: Action, config: Value) -> Diagnostics {
+        core::validate(action, &config)
+    }
+
+    async fn plan_action(&self, action: Action, config: Value) -> Diagnostics {
+        core::warning(action, &config).into()
+    }
+
+    async fn invoke(&self, request: Invoke) -> BoxStream<'static, Event> {
+        match self.connector() {
+            Ok(connector) => action::invoke(request, connector),
+            Err(problem) => stream::iter([Event::Completed(problem.into())]).boxed(),
         }
     }
 

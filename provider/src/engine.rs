@@ -5,6 +5,7 @@ use futures::stream::BoxStream;
 use pgha_provider_core::diagnostic::Diagnostics;
 use pgha_provider_core::path::Path;
 use pgha_provider_core::value::Value;
+use pgha_schema::actions::Action;
 use pgha_schema::identity::ClusterIdentity;
 use pgha_schema::tf::Schema;
 use tokio_util::sync::CancellationToken;
@@ -174,6 +175,26 @@ pub struct Listed {
     pub diagnostics: Diagnostics,
 }
 
+/// InvokeAction.
+#[derive(Debug)]
+pub struct Invoke {
+    /// Which.
+    pub action: Action,
+    /// The `config` block, wholly known.
+    pub config: Value,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
+}
+
+/// What an action tells.
+#[derive(Debug)]
+pub enum Event {
+    /// It goes on.
+    Progress(String),
+    /// It is over; nothing follows.
+    Completed(Diagnostics),
+}
+
 /// The provider. Calls come concurrently, and every one but `configure` also before or without `configure`.
 #[tonic::async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -221,6 +242,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Finds clusters, each told as soon as it is known.
     async fn list(&self, request: List) -> BoxStream<'static, Listed>;
+
+    /// Checks an action's `config` block, unknowns included, without a network.
+    async fn validate_action(&self, action: Action, config: Value) -> Diagnostics;
+
+    /// Warns of what an action will do; asks nobody.
+    async fn plan_action(&self, action: Action, config: Value) -> Diagnostics;
+
+    /// Does it, and tells how it goes.
+    async fn invoke(&self, request: Invoke) -> BoxStream<'static, Event>;
 
     /// What a user would write to get this state.
     fn generate(&self, state: &Value) -> Value;

@@ -7,9 +7,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{Era, MemberId};
+use crate::request::{Asked, Request};
 
 /// Format of the desired document that this build writes.
 pub const DESIRED_FORMAT: u32 = 1;
+/// How many requests a document carries at most: of a longer list only the newest count. An answer to one of them is kept as
+/// long as the document names it, and the record keeps more answers than this.
+pub const REQUESTS_KEPT: usize = 8;
 
 /// How a commit is confirmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -97,22 +101,65 @@ pub struct Desired {
     pub bootstrap: BootstrapSpec,
     /// Timings and choices of the failover.
     pub failover: FailoverSpec,
-    /// A hand-over that is to be carried out once; the status tells what came of it (A31).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switchover: Option<SwitchoverWish>,
+    /// What is to be done once, oldest first; the status tells what came of each (A31). Documents of before there were others than
+    /// hand-overs have one `switchover` in its place.
+    #[serde(
+        default,
+        alias = "switchover",
+        deserialize_with = "listed_or_one",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub requests: Vec<Request>,
+    /// From which writing of the Secrets on the roles' passwords are to be in force.
+    #[serde(default, skip_serializing_if = "Credentials::are_first")]
+    pub credentials: Credentials,
     /// Leave to go on without the leader and V, when both are lost for good (A31).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
 }
 
-/// A hand-over by desired state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SwitchoverWish {
-    /// Names this request for ever: another hand-over has another one. What was answered once is never tried again.
-    pub id: String,
-    /// The pod that is to lead; `None`: the best standby.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
+/// A list of requests, or the one hand-over that older documents have in its place.
+fn listed_or_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Request>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Listed(Vec<Request>),
+        One {
+            id: String,
+            #[serde(default)]
+            to: Option<String>,
+        },
+        None(()),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Listed(requests) => requests,
+        Form::One { id, to } => vec![Request { id, asked: Asked::Switchover { to } }],
+        Form::None(()) => Vec::new(),
+    })
+}
+
+/// Which writing of a Secret is meant: a number that grows with each, 0 for the one that the create made. The Secret carries the
+/// same number under [`secret_key::ROTATION`](crate::names::secret_key::ROTATION), so that whoever reads an older one, as the
+/// kubelet has it for a minute, knows that it is older.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Credentials {
+    /// Of the superuser's.
+    pub superuser: u64,
+    /// Of the application's.
+    pub app: u64,
+}
+
+impl Credentials {
+    /// Nothing was ever written after the create.
+    pub fn are_first(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether none of these is older than in `wanted`.
+    pub fn reach(self, wanted: Self) -> bool {
+        self.superuser >= wanted.superuser && self.app >= wanted.app
+    }
 }
 
 /// A person gives up the leader and every member of V: the named member may take after expiry, with what it has.
@@ -197,6 +244,11 @@ impl Default for FailoverSpec {
 }
 
 impl Desired {
+    /// The requests that count: the newest [`REQUESTS_KEPT`].
+    pub fn requested(&self) -> &[Request] {
+        &self.requests[self.requests.len().saturating_sub(REQUESTS_KEPT)..]
+    }
+
     /// The document's text, as it stands in the ConfigMap: pretty JSON, so that people can read and diff it.
     pub fn to_text(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -206,4 +258,51 @@ impl Desired {
 /// SHA-256 of a document's text, in lower-case hexadecimal: acknowledged with the generation, so that a hand edit shows (P8).
 pub fn document_sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(more: serde_json::Value) -> Result<Desired, serde_json::Error> {
+        let mut document = json!({
+            "format": 1, "generation": 3, "anchor_uid": "a", "state": "running", "replicas": 2, "sync_mode": "sync",
+            "sync_replicas": 1, "durability": "preferred", "postgres_major": 18, "template_hash": "t", "parameters": {},
+            "pg_hba": [], "failover": FailoverSpec::default(),
+            "bootstrap": {"database": "app", "owner": "app", "encoding": "UTF8", "locale": "C", "data_checksums": true},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            document[key] = value.clone();
+        }
+        serde_json::from_str(&document.to_string())
+    }
+
+    #[test]
+    fn an_older_documents_hand_over_is_a_request_among_others() {
+        let asked = Asked::Switchover { to: Some("db-1".into()) };
+        let expected = vec![Request { id: "w1".into(), asked }];
+        assert_eq!(document(json!({"switchover": {"id": "w1", "to": "db-1"}})).unwrap().requests, expected);
+        let listed = json!({"requests": [{"id": "w1", "action": "switchover", "to": "db-1"}]});
+        assert_eq!(document(listed).unwrap().requests, expected);
+        assert_eq!(document(json!({"switchover": null})).unwrap().requests, []);
+        assert!(document(json!({"requests": [{"id": "w1", "action": "drop"}]})).is_err());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_in_the_text() {
+        let text = document(json!({})).unwrap().to_text();
+        assert!(!text.contains("requests") && !text.contains("credentials"), "{text}");
+        let again: Desired = serde_json::from_str(&text).unwrap();
+        assert_eq!((again.to_text(), again.credentials), (text, Credentials::default()));
+    }
+
+    #[test]
+    fn only_the_newest_requests_of_a_long_list_count() {
+        let all: Vec<_> = (0..20).map(|n| json!({"id": n.to_string(), "action": "pause"})).collect();
+        let document = document(json!({"requests": all})).unwrap();
+        assert_eq!(document.requested().len(), REQUESTS_KEPT);
+        assert_eq!(document.requested().last().map(|one| one.id.as_str()), Some("19"));
+    }
 }

@@ -1,8 +1,10 @@
 //! The registry's pages, rendered from the schemas and a template each; a test fails when those in docs/ are stale.
 
+mod action;
 mod attributes;
 mod function;
 
+use crate::actions::Action;
 use crate::credentials;
 use crate::data_source;
 use crate::functions;
@@ -20,6 +22,7 @@ pub fn pages() -> Vec<(String, String)> {
         ("docs/ephemeral-resources/ha_credentials.md".to_owned(), credentials_page()),
         ("docs/list-resources/ha_cluster.md".to_owned(), list_page()),
     ];
+    pages.extend(Action::ALL.into_iter().map(action::page));
     pages.extend(
         functions::functions()
             .iter()

@@ -78,6 +78,12 @@ impl Tf {
         self
     }
 
+    /// Never in plan or state, and hidden.
+    pub fn write_only(mut self) -> Self {
+        self.write_only = true;
+        self.sensitive()
+    }
+
     /// When two spellings mean the same.
     pub fn semantic(mut self, semantic: Semantic) -> Self {
         self.semantic = Some(semantic);

@@ -11,6 +11,7 @@
 //! An attribute is added in one place: as a field with a doc comment in [`resource`]. Pure: no clock, no chance, no I/O.
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod convert;
 pub mod credentials;
 pub mod data_source;

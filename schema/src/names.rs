@@ -42,6 +42,9 @@ pub const ANNOTATION_SYSTEM_IDENTIFIER: &str = "pgha/system-identifier";
 pub const ANNOTATION_NEVER_INITIALISED: &str = "pgha/never-initialised";
 /// Pod annotation with the hash of the template that it was made from; another than the desired one means: roll.
 pub const ANNOTATION_TEMPLATE_HASH: &str = "pgha/template-hash";
+/// Pod annotation that the agent sets when it waits for a newer Secret: a change of a pod makes its kubelet bring Secrets up to
+/// date at once rather than within a minute.
+pub const ANNOTATION_CREDENTIALS: &str = "pgha/credentials";
 /// Pod annotation with the SHA-256 of the agent binary.
 pub const ANNOTATION_AGENT_HASH: &str = "pgha/agent-hash";
 
@@ -101,6 +104,9 @@ pub mod secret_key {
     pub const USERNAME: &str = "username";
     /// Password, in `<name>-superuser` and `<name>-app`.
     pub const PASSWORD: &str = "password";
+    /// Which writing of the Secret this is, in `<name>-superuser` and `<name>-app`; none in the one that the create made
+    /// ([`Credentials`](crate::desired::Credentials)).
+    pub const ROTATION: &str = "rotation";
     /// Host of the rw Service, in `<name>-app`.
     pub const HOST: &str = "host";
     /// Port, in `<name>-app`.

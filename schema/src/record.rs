@@ -268,6 +268,19 @@ impl Record {
         self.answers.iter().find(|answer| answer.id == id)
     }
 
+    /// A request is under way.
+    pub fn carries(&self, id: &str) -> bool {
+        let restart = self.restart.as_ref().and_then(|permit| permit.asked.as_ref());
+        self.switchover.as_ref().is_some_and(|under_way| under_way.id.as_deref() == Some(id))
+            || self.reinit.as_ref().is_some_and(|under_way| under_way.id == id)
+            || restart.is_some_and(|asked| asked.id == id)
+    }
+
+    /// A request was taken up: it is under way or answered.
+    pub fn knows(&self, id: &str) -> bool {
+        self.answer_to(id).is_some() || self.carries(id)
+    }
+
     /// The current era, 0 when nobody ever led.
     pub fn era(&self) -> Era {
         self.current().map_or(Era(0), |entry| entry.era)

@@ -98,6 +98,16 @@ pub struct ClusterSpec {
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().change(Change::Replace)))]
     pub bootstrap: Bootstrap,
+    /// A password for the superuser, of printable ASCII characters. It goes into the Secret that `superuser_secret` names and nowhere
+    /// else: not into the plan, not into the state. Without it the password is random. It is written at create, and whenever
+    /// `superuser_password_wo_version` changes; sessions stay.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::Password).write_only()))]
+    pub superuser_password_wo: Option<String>,
+    /// Number of `superuser_password_wo`: change it with the password, for the provider can't see a change of that by itself. When
+    /// both are taken away the password stays as it is.
+    #[serde(default)]
+    pub superuser_password_wo_version: Option<u32>,
     /// The Services through which clients come.
     #[serde(default)]
     pub services: Services,

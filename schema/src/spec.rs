@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::desired::{AgentBinary, BootstrapSpec, DESIRED_FORMAT, Desired, FailoverSpec, RunState, TlsSpec};
+use crate::desired::{
+    AgentBinary, BootstrapSpec, Credentials, DESIRED_FORMAT, Desired, FailoverSpec, RunState, TlsSpec,
+};
 use crate::duration::Duration;
 use crate::resource::{ClusterSpec, Failover, schema};
 use crate::tf::{Attribute, Nesting, Shape};
@@ -77,7 +79,8 @@ impl ClusterSpec {
                 data_checksums: self.bootstrap.data_checksums,
             },
             failover: FailoverSpec::from(&self.failover),
-            switchover: None,
+            requests: Vec::new(),
+            credentials: Credentials::default(),
             break_glass: None,
         }
     }

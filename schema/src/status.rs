@@ -57,9 +57,9 @@ pub struct ClusterStatus {
     /// A person holds the cluster as it is (A31).
     #[serde(default)]
     pub paused: bool,
-    /// What came of the desired document's `switchover`, by its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switchover: Option<Answer>,
+    /// What came of the desired document's requests, by their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
     /// What the holder works at or waits for, in plain words; empty when there is nothing.
     #[serde(default)]
     pub activity: Vec<String>,
@@ -324,7 +324,7 @@ mod tests {
             voters: BTreeSet::new(),
             quorum: 1,
             paused: false,
-            switchover: None,
+            answers: Vec::new(),
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),

@@ -123,6 +123,18 @@ impl Held {
         match *method {
             Method::GET if self.objects.contains_key(path) => (StatusCode::OK, self.objects[path].clone()),
             Method::GET if is_collection(&words) => (StatusCode::OK, self.list(path, query)),
+            Method::POST => {
+                let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
+                if self.objects.contains_key(&path) {
+                    return failure(StatusCode::CONFLICT, "AlreadyExists", &format!("{path} already exists"));
+                }
+                self.objects.insert(path, body.clone());
+                (StatusCode::CREATED, body.clone())
+            }
+            Method::PUT if self.objects.contains_key(path) => {
+                self.objects.insert(path.to_owned(), body.clone());
+                (StatusCode::OK, body.clone())
+            }
             Method::PATCH if self.objects.contains_key(path) => {
                 let object = self.objects.entry(path.to_owned()).or_default();
                 merge(object, body);

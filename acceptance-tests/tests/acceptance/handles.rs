@@ -9,10 +9,10 @@ use kube::api::ListParams;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::sandbox::Target;
-use pgha_schema::desired::{Desired, SwitchoverWish};
+use pgha_schema::desired::Desired;
 use pgha_schema::names::KEY_DESIRED;
 use pgha_schema::record::Record;
-use pgha_schema::request::Outcome;
+use pgha_schema::request::{Asked, Outcome, Request};
 use serde_json::json;
 
 use crate::cases;
@@ -122,14 +122,16 @@ async fn switchover_by_desired_state_once(group: &mut Group) -> Result<()> {
     let era = cluster.record().await?.era().0;
     let before = desired_text(&cluster).await?;
     let mut desired: Desired = serde_json::from_str(&before)?;
-    desired.switchover = Some(SwitchoverWish { id: "by-desired-state".into(), to: Some(target.clone()) });
+    let asked = Asked::Switchover { to: Some(target.clone()) };
+    desired.requests = vec![Request { id: "by-desired-state".into(), asked }];
     write_desired(&cluster, &desired.to_text()).await?;
     let answer = until("the desired hand-over to be answered", WHOLE, || async {
         let status = cluster.status().await?;
-        Ok(match status.switchover {
-            Some(answer) if answer.id == "by-desired-state" => Seen::Yes(answer),
-            other => Seen::NotYet(format!("the status says {other:?}")),
-        })
+        let answer = status.answers.iter().find(|answer| answer.id == "by-desired-state");
+        Ok(answer.map_or_else(
+            || Seen::NotYet(format!("the status says {:?}", status.answers)),
+            |answer| Seen::Yes(answer.clone()),
+        ))
     })
     .await?;
     ensure!(answer.outcome == Outcome::Done, "expected it to be done, got {answer:?}");

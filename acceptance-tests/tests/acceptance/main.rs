@@ -3,6 +3,7 @@
 // Cases have one signature, whether they wait or not.
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
+mod actions;
 mod api_server;
 mod bed;
 mod bench;
@@ -72,6 +73,7 @@ fn main() {
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),
         plan("handles", handles::cases()),
+        plan("actions", actions::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

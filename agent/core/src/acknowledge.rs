@@ -13,7 +13,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Reason};
 use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSeen, ordinal_of};
 use crate::sync_names::Pair;
-use crate::upgrade;
+use crate::{passwords, requests, upgrade};
 
 /// The identity of a desired document.
 pub(crate) fn identity(desired: &DesiredSeen) -> Acknowledged {
@@ -48,7 +48,7 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
         voters: voters(record),
         quorum: record.quorum,
         paused: record.pause.is_some(),
-        switchover: wished_switchover(seen, record),
+        answers: answers(seen, record),
         activity: activity(reason),
         instances: instances(seen, record, primary),
         agent_version: seen.me.agent_version.clone(),
@@ -77,7 +77,7 @@ pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
         voters: voters(record),
         quorum: record.quorum,
         paused: record.pause.is_some(),
-        switchover: wished_switchover(seen, record),
+        answers: answers(seen, record),
         activity: Vec::new(),
         instances: BTreeMap::new(),
         agent_version: seen.me.agent_version.clone(),
@@ -90,9 +90,9 @@ fn voters(record: &Record) -> BTreeSet<String> {
     record.voters.iter().map(|voter| record.pod_of(voter).unwrap_or(voter.as_str()).to_owned()).collect()
 }
 
-/// What came of the hand-over that the desired document asks for.
-fn wished_switchover(seen: &Observation, record: &Record) -> Option<Answer> {
-    record.answer_to(&seen.wish()?.switchover.as_ref()?.id).cloned()
+/// What came of the desired document's requests.
+fn answers(seen: &Observation, record: &Record) -> Vec<Answer> {
+    requests::wished(seen).iter().filter_map(|request| record.answer_to(&request.id).cloned()).collect()
 }
 
 /// Only this holder's own word, about the document that is there; [`ClusterStatus::over`] keeps every other.
@@ -131,6 +131,7 @@ fn in_force(seen: &Observation, record: &Record, primary: &PrimarySeen, wish: &D
         && rolled
         && record.restart.is_none()
         && upgrade::in_force(seen, record, wish)
+        && passwords::in_force(seen, wish)
         && sync_in_force(record, primary, wish)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_schema::desired::AgentBinary;
+use pgha_schema::desired::{AgentBinary, Credentials};
 use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -153,6 +153,12 @@ pub enum Action {
     OpenGate,
     /// Let no client in, and end client sessions.
     CloseGate,
+    /// Give the roles the passwords of the mounted Secrets, once these are at least of these writings; sooner is not possible, and the
+    /// kubelet is hurried. Beside the loop; what is in force then is observed. Best effort: it is decided again until it is.
+    SetPasswords {
+        /// Which writings are wanted.
+        wanted: Credentials,
+    },
     /// CHECKPOINT. A job.
     Checkpoint,
     /// Exactly these physical slots of ours exist, named by ordinal; each is advanced to its position if it is behind it;
@@ -260,6 +266,7 @@ impl Action {
             Self::AskPromises { .. }
                 | Self::LabelPod { .. }
                 | Self::DeletePod { .. }
+                | Self::SetPasswords { .. }
                 | Self::WriteStatus { .. }
                 | Self::EmitEvent { .. }
         )
@@ -366,6 +373,8 @@ pub enum Settling {
     Rolling,
     /// Agents are exchanged, one after the other (A8).
     Agents,
+    /// The roles get the passwords of Secrets that were written anew (P24).
+    Passwords,
 }
 
 /// Why a member may not lead.

@@ -12,7 +12,7 @@ use crate::observation::{
 };
 use crate::sync_names::Names;
 use crate::{
-    acknowledge, following, labels, lease, pause, record, requests, rolling, slots, switchover,
+    acknowledge, following, labels, lease, passwords, pause, record, requests, rolling, slots, switchover,
     sync_standbys, upgrade,
 };
 
@@ -260,6 +260,7 @@ fn serve(
         return Reason::LeadingSettling(Settling::Gate);
     }
     labels::keep(cycle, true);
+    let rotating = passwords::keep(cycle);
     // Not before clients are let in: the volume may be slow.
     following::keep_record(cycle, record);
     if !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
@@ -271,7 +272,11 @@ fn serve(
     if upgrade::advance(cycle, record, primary, next, settled) {
         return Reason::LeadingSettling(Settling::Agents);
     }
-    if settled { Reason::Leading } else { Reason::LeadingSettling(Settling::SyncSet) }
+    match (settled, rotating) {
+        (false, _) => Reason::LeadingSettling(Settling::SyncSet),
+        (true, true) => Reason::LeadingSettling(Settling::Passwords),
+        (true, false) => Reason::Leading,
+    }
 }
 
 /// Timeline and start of the current era, once promotion was seen: nobody follows it before (A3).

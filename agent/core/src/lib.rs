@@ -27,6 +27,7 @@ mod labels;
 mod leading;
 mod lease;
 pub mod observation;
+mod passwords;
 mod pause;
 pub mod promise;
 mod record;

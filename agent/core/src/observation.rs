@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_schema::desired::Desired;
+use pgha_schema::desired::{Credentials, Desired};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::Record;
@@ -39,6 +39,9 @@ pub struct Observation {
     pub postgres: PostgresSeen,
     /// The postmaster that runs: with the container's nonce it names one life of it.
     pub postmaster: Option<u64>,
+    /// The writings of the Secrets whose passwords the roles have, as far as this process has set or compared them since it let
+    /// clients in; `None`: not yet, or other ones lie mounted by now.
+    pub credentials: Option<Credentials>,
     /// Long actions.
     pub jobs: Jobs,
     /// Every other pod of the cluster that was ever asked, by pod name.

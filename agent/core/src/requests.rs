@@ -8,6 +8,7 @@
 //! The record outlives the holder, so a request that is answered or under way there is never begun a second time, by
 //! whomever it is sent again.
 
+use pgha_schema::desired::REQUESTS_KEPT;
 use pgha_schema::record::{Pause, Record, Switchover};
 use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::AgentReport;
@@ -18,8 +19,8 @@ use crate::{pause, reinit, restart, switchover};
 
 /// A request that nobody could take up for so long is forgotten: who asked has given up by then.
 const COUNTS_MS: u64 = 30_000;
-/// Answers kept beside that of the desired document's request.
-const ANSWERS_KEPT: usize = 16;
+/// Answers kept: more than the desired document can have requests.
+const ANSWERS_KEPT: usize = 2 * REQUESTS_KEPT;
 
 /// A request that came to this agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,31 +34,22 @@ pub struct Received {
 /// What an answer has to say.
 pub(crate) type Told = (Outcome, String);
 
-fn wished_id(seen: &Observation) -> Option<&str> {
-    seen.wish().and_then(|wish| wish.switchover.as_ref()).map(|wish| wish.id.as_str())
+/// What the desired document asks for.
+pub(crate) fn wished(seen: &Observation) -> &[Request] {
+    seen.wish().map_or(&[], |wish| wish.requested())
 }
 
 /// Requests that this record neither answers nor carries.
 fn open(cycle: &Cycle<'_>, record: &Record) -> Vec<Request> {
     let seen = cycle.seen;
-    let wished = seen
-        .wish()
-        .and_then(|wish| wish.switchover.as_ref())
-        .map(|wish| Request { id: wish.id.clone(), asked: Asked::Switchover { to: wish.to.clone() } });
     let received = seen
         .signals
         .requests
         .iter()
         .filter(|received| cycle.elapsed_ms(received.at_ms) < COUNTS_MS)
         .map(|received| received.request.clone());
-    wished.into_iter().chain(received).filter(|request| !is_known(record, &request.id)).collect()
-}
-
-fn is_known(record: &Record, id: &str) -> bool {
-    record.answer_to(id).is_some()
-        || record.switchover.as_ref().is_some_and(|under_way| under_way.id.as_deref() == Some(id))
-        || record.reinit.as_ref().is_some_and(|under_way| under_way.id == id)
-        || restart::asked_in(record).is_some_and(|asked| asked.id == id)
+    let all = wished(seen).iter().cloned().chain(received);
+    all.filter(|request| !record.knows(&request.id)).collect()
 }
 
 /// What goes on already, in words.
@@ -105,7 +97,7 @@ pub(crate) fn take_up(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimaryS
         return;
     }
     for request in open(cycle, record) {
-        if is_known(next, &request.id) {
+        if next.knows(&request.id) {
             continue;
         }
         let name = request.asked.name();
@@ -154,7 +146,7 @@ fn begin(
 /// What has come to its end is answered.
 pub(crate) fn settle(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen, next: &mut Record) {
     let seen = cycle.seen;
-    cycle.memory.watched.retain(|id, _| is_known(record, id) && record.answer_to(id).is_none());
+    cycle.memory.watched.retain(|id, _| record.carries(id));
     if primary.gate != Gate::Open {
         return;
     }
@@ -210,10 +202,10 @@ pub(crate) fn carry_over(seen: &Observation, next: &mut Record) {
 
 fn answer(seen: &Observation, next: &mut Record, id: String, asked: &str, (outcome, text): Told) {
     next.answers.push(Answer { id, asked: asked.to_owned(), outcome, text });
-    // The desired document's request stands there for ever: its answer is what keeps it from being tried again.
-    let wished = wished_id(seen);
+    // A request of the desired document stands there as long as it likes: its answer is what keeps it from being tried again.
+    let stands = |answer: &Answer| wished(seen).iter().any(|request| request.id == answer.id);
     while next.answers.len() > ANSWERS_KEPT {
-        let oldest = next.answers.iter().position(|answer| Some(answer.id.as_str()) != wished).unwrap_or(0);
+        let oldest = next.answers.iter().position(|answer| !stands(answer)).unwrap_or(0);
         next.answers.remove(oldest);
     }
 }

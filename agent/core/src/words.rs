@@ -66,6 +66,9 @@ impl fmt::Display for Settling {
             Self::Gate => "clients are let in after the next renewal of the Lease",
             Self::SyncSet => "the set of synchronous standbys is changing, or not enough of them stream",
             Self::Rolling => "instances are being restarted in order",
+            Self::Passwords => {
+                "the roles get the passwords of the Secrets that were written anew, once these are mounted"
+            }
             Self::Agents => "agents are being exchanged under the running postgres, one after the other",
         })
     }

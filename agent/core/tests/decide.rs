@@ -2,10 +2,11 @@
 
 mod builders;
 
-use builders::{check, events, seen};
+use builders::{check, events, passwords, seen};
+use pgha_agent_core::decision::{Reason, Settling};
 use pgha_agent_core::observation::{ControlState, Gate};
-use pgha_schema::desired::{Durability, RunState, SyncMode};
-use pgha_schema::request::Asked;
+use pgha_schema::desired::{Credentials, Durability, RunState, SyncMode};
+use pgha_schema::request::{Asked, Request};
 
 #[test]
 fn an_empty_member_takes_the_pending_record_at_once() {
@@ -556,4 +557,41 @@ fn a_change_is_told_once_and_what_a_new_agent_finds_is_none() {
         ["Fenced: stopped postgres: db-1 holds the Lease", "Demoted: leads no longer: db-1 does, in era 1"]
     );
     assert_eq!(events(&lost.next()), Vec::<String>::new());
+}
+
+#[test]
+fn the_roles_passwords_follow_the_writings_of_the_secrets_that_are_wished() {
+    let first = Credentials::default();
+    let seventh = Credentials { superuser: 0, app: 7 };
+    let primary = || seen().primary().held_by_me().renewed_ago(100).followed_by(1);
+    assert_eq!(passwords(&primary()), (None, Reason::Leading));
+    // A new primary compares, whatever was set before; that is no work that people wait for.
+    assert_eq!(passwords(&primary().passwords_of(None)), (Some(first), Reason::Leading));
+    let rotated = || primary().wish(|wish| wish.credentials = seventh);
+    let settling = Reason::LeadingSettling(Settling::Passwords);
+    assert_eq!(passwords(&rotated()), (Some(seventh), settling.clone()));
+    assert_eq!(passwords(&rotated().passwords_of(None)), (Some(seventh), settling));
+    let newer = Credentials { app: 8, ..seventh };
+    assert_eq!(passwords(&rotated().passwords_of(Some(newer))), (None, Reason::Leading));
+    assert_eq!(passwords(&rotated().gate(Gate::Closed)).0, None, "not before clients are let in");
+}
+
+#[test]
+fn a_request_of_the_desired_state_is_taken_up_once_and_answered() {
+    let wished = |asked: Asked| {
+        seen()
+            .primary()
+            .held_by_me()
+            .renewed_ago(100)
+            .wish(|wish| wish.requests = vec![Request { id: "w".into(), asked }])
+    };
+    check(
+        &wished(Asked::Reinit { pod: "db-0".into() }),
+        "WriteRecord(db-0 era 1 V=[m1] Refused: db-0 is the primary; `pgha-agent switchover` makes another one first): Leading",
+    );
+    check(
+        &wished(Asked::Pause),
+        "WriteRecord(db-0 era 1 V=[m1] paused Done: paused: renewals and fencing go on, and nobody takes over): Leading",
+    );
+    check(&wished(Asked::Pause).answered("w"), ": Leading");
 }

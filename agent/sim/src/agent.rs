@@ -91,9 +91,8 @@ impl World {
         let busy = decision.actions.iter().any(|action| !action.is_best_effort());
         let agent = &mut self.pods[pod].agent;
         agent.wake_at = if busy { now + 10 } else { now + decision.wake_after_ms.max(10) };
-        agent.queue = decision
-            .actions
-            .into_iter()
+        agent.queue = agent
+            .set_passwords(decision.actions)
             .filter_map(|action| match mutation {
                 Some(mutation) => mutation.twist(action),
                 None => Some(action),
@@ -200,7 +199,7 @@ impl World {
                 self.tell_event(pod, warning, reason, &message);
                 went(true, 0)
             }
-            Action::SetSlots { .. } => went(true, quick),
+            Action::SetSlots { .. } | Action::SetPasswords { .. } => went(true, quick),
             Action::Promote
             | Action::LeaveStream
             | Action::Follow { .. }

@@ -189,6 +189,7 @@ impl World {
             kept: at.volume.kept.clone(),
             postgres,
             postmaster: at.postgres.process().map(|process| process.id),
+            credentials: Some(agent.credentials),
             jobs: agent.jobs.clone(),
             peers: agent.peers.clone(),
             pods: agent.pods.clone(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use pgha_agent_core::observation::Received;
-use pgha_schema::desired::{BreakGlass, SwitchoverWish};
+use pgha_schema::desired::BreakGlass;
 use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::record::{Record, Switchover};
 use pgha_schema::request::{Asked, Request};
@@ -60,11 +60,16 @@ impl World {
         self.people.asking.push((Request { id, asked }, now));
     }
 
+    /// Somebody writes a request into the desired state, where the others stay that are there.
+    pub fn wish_for(&mut self, asked: Asked) {
+        let id = format!("w{}", self.fresh_number());
+        self.api.wish(|desired| desired.requests.push(Request { id, asked }));
+    }
+
     /// Somebody writes a hand-over into the desired state.
     pub fn wish_switchover(&mut self, to: Option<usize>) {
-        let id = format!("w{}", self.fresh_number());
         let to = to.map(|pod| self.pods[pod].name.clone());
-        self.api.wish(|desired| desired.switchover = Some(SwitchoverWish { id, to }));
+        self.wish_for(Asked::Switchover { to });
     }
 
     /// Leader and voters lose their volumes, and never get them back.

@@ -9,6 +9,7 @@ use pgha_agent_core::observation::{
     VolumeSeen, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Reason};
+use pgha_schema::desired::Credentials;
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
 use pgha_schema::status::AgentReport;
 
@@ -168,6 +169,8 @@ pub struct Agent {
     pub peers: BTreeMap<String, Peer>,
     /// It asks peers then.
     pub ask_at: u64,
+    /// The writings of the Secrets whose passwords it has given the roles.
+    pub credentials: Credentials,
     /// Long actions.
     pub jobs: Jobs,
     /// The running data job.
@@ -215,6 +218,16 @@ pub struct DataJob {
 }
 
 impl Agent {
+    /// The toy's Secrets are mounted at once, and giving roles their passwords takes no time: what is left of a decision without that.
+    pub fn set_passwords(&mut self, actions: Vec<Action>) -> impl Iterator<Item = Action> + use<> {
+        for action in &actions {
+            if let Action::SetPasswords { wanted } = action {
+                self.credentials = *wanted;
+            }
+        }
+        actions.into_iter().filter(|action| !matches!(action, Action::SetPasswords { .. }))
+    }
+
     /// A process that starts at this time.
     pub fn new(alive_from: u64) -> Self {
         Self {
@@ -243,6 +256,7 @@ impl Agent {
             terminate_ms: None,
             requests: Vec::new(),
             lifted: BTreeSet::new(),
+            credentials: Credentials::default(),
             holder_heard: HolderHeard::default(),
             refusing_since: None,
             beat: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgha_schema::desired::{
-    BootstrapSpec, DESIRED_FORMAT, Desired, Durability, FailoverSpec, RunState, SyncMode,
+    BootstrapSpec, Credentials, DESIRED_FORMAT, Desired, Durability, FailoverSpec, RunState, SyncMode,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -58,7 +58,8 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
             data_checksums: true,
         },
         failover: FailoverSpec::default(),
-        switchover: None,
+        requests: Vec::new(),
+        credentials: Credentials::default(),
         break_glass: None,
     }
 }

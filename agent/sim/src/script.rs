@@ -89,6 +89,27 @@ fn shorten(entry: &str) -> String {
     format!("{:>4}.{} {}", at / 1_000, at % 1_000 / 100, text.trim())
 }
 
+/// What people write into the desired state beside the configuration.
+fn wish_for(world: &mut World, words: &[&str]) -> Result<(), String> {
+    match *words {
+        ["wish-switchover"] => world.wish_switchover(None),
+        ["wish-switchover", pod] => world.wish_switchover(Some(index(pod)?)),
+        ["wish-restart", pod] => {
+            let pod = name(world, pod)?;
+            world.wish_for(Asked::Restart { pod });
+        }
+        ["wish-reinit", pod] => {
+            let pod = name(world, pod)?;
+            world.wish_for(Asked::Reinit { pod });
+        }
+        ["wish-pause"] => world.wish_for(Asked::Pause),
+        ["wish-resume"] => world.wish_for(Asked::Resume),
+        ["wish-passwords"] => world.api.wish(|desired| desired.credentials.app = desired.generation + 1),
+        _ => return Err("no such wish".to_owned()),
+    }
+    Ok(())
+}
+
 fn step(world: &mut World, line: &str) -> Result<(), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
@@ -126,8 +147,7 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["switchover"] => world.ask(Asked::Switchover { to: None }),
         ["switchover", "unknown"] => world.ask(Asked::Switchover { to: Some("db-9".to_owned()) }),
         ["switchover", pod] => world.ask(Asked::Switchover { to: Some(name(world, pod)?) }),
-        ["wish-switchover"] => world.wish_switchover(None),
-        ["wish-switchover", pod] => world.wish_switchover(Some(index(pod)?)),
+        [word, ..] if word.starts_with("wish-") => wish_for(world, &words)?,
         ["restart-postgres", pod] => world.ask(Asked::Restart { pod: name(world, pod)? }),
         ["reinit", pod] => world.ask(Asked::Reinit { pod: name(world, pod)? }),
         ["pause"] => world.ask(Asked::Pause),
@@ -253,7 +273,7 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
             record.is_some_and(|record| record.pause.is_some()).then_some(()).ok_or("it is not".to_owned())
         }
         ["told", words @ ..] => {
-            let text = world.api.status.as_ref().and_then(|status| status.switchover.as_ref());
+            let text = world.api.status.as_ref().and_then(|status| status.answers.last());
             let text =
                 text.map_or_else(String::new, |answer| format!("{:?}, {}", answer.outcome, answer.text));
             text.contains(&words.join(" ")).then_some(()).ok_or(format!("the status says `{text}`"))

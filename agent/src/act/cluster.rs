@@ -68,7 +68,7 @@ impl Agent {
                 || written.accepts_writes != status.accepts_writes
                 || written.stopped != status.stopped
                 || written.primary != status.primary
-                || written.switchover != status.switchover
+                || written.answers != status.answers
                 || written.paused != status.paused;
             if written == status || (!urgent && now_ms() < at_ms + STATUS_EVERY_MS) {
                 return;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod data;
+mod passwords;
 mod record;
 mod server;
 mod stream;
@@ -10,6 +11,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgha_agent_core::Action;
+
+pub use passwords::PasswordsSet;
 
 use crate::agent::Agent;
 use crate::api::ApiError;
@@ -131,6 +134,7 @@ impl Agent {
                 self.confirm_in_force(names, *checkpoint);
                 Ok(())
             }
+            Action::SetPasswords { wanted } => self.set_passwords(*wanted),
             Action::OpenGate => self.open_gate().await,
             Action::CloseGate => self.close_gate().await,
             Action::Checkpoint => {

@@ -16,10 +16,8 @@ use crate::boottime::now_ms;
 use crate::guard::message::{Command, Signal};
 use crate::postgres::conf::{self, CertificateFiles, Link};
 use crate::postgres::job::Kind;
-use crate::postgres::session::{Local, Session};
-use crate::postgres::tools::{identifier, literal};
-use crate::postgres::{scram, sql};
-use crate::secrets::Secrets;
+use crate::postgres::session::Session;
+use crate::postgres::sql;
 use crate::volume::{remove_if_there, sync_dir};
 
 const SQL_DEADLINE: Duration = Duration::from_secs(1);
@@ -250,19 +248,9 @@ impl Agent {
         self.render_gate(Gate::Open)?;
         self.postgres.reload().await?;
         tracing::info!("clients are let in");
-        self.set_passwords_beside();
+        // Whoever led before may have given the roles others.
+        self.passwords.forget();
         Ok(())
-    }
-
-    /// Roles get the passwords of the Secrets (P24), beside the loop: nobody waits for it at a failover.
-    fn set_passwords_beside(&self) {
-        let owner = self.world.lock().desired.as_ref().map(|seen| seen.document.bootstrap.owner.clone());
-        let (local, secrets) = (self.postgres.local.clone(), self.secrets.clone());
-        tokio::spawn(async move {
-            if let Err(error) = set_passwords(&local, &secrets, owner).await {
-                tracing::warn!(%error, "passwords were not compared with the Secrets");
-            }
-        });
     }
 
     pub(super) async fn apply_settings(&mut self) -> Result<(), ActError> {
@@ -323,33 +311,4 @@ impl Agent {
         };
         self.jobs.start(Kind::Checkpoint, work, move || wake.notify_one());
     }
-}
-
-/// Sets the passwords that do not fit: comparing costs no WAL.
-async fn set_passwords(local: &Local, secrets: &Secrets, owner: Option<String>) -> Result<(), ActError> {
-    let passwords = secrets.passwords().map_err(file("read the Secrets"))?;
-    let mut wanted = vec![
-        (local.superuser.clone(), passwords.superuser),
-        (pgha_schema::names::ROLE_REPLICATION.to_owned(), passwords.replication),
-    ];
-    wanted.extend(owner.filter(|owner| *owner != local.superuser).map(|owner| (owner, passwords.app)));
-    let session = Session::open(local).await?;
-    for (role, password) in wanted {
-        let rows = session
-            .query("select rolpassword from pg_authid where rolname = $1", &[&role], SQL_DEADLINE)
-            .await?;
-        let stored = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
-        if rows.is_empty() {
-            continue;
-        }
-        let offered = password.clone();
-        let fits =
-            tokio::task::spawn_blocking(move || stored.is_some_and(|stored| scram::fits(&stored, &offered)));
-        if !fits.await.unwrap_or(false) {
-            let statement = format!("ALTER ROLE {} PASSWORD {}", identifier(&role), literal(&password));
-            session.execute(&statement, SQL_DEADLINE).await?;
-            tracing::info!(role, "password set from the Secret");
-        }
-    }
-    Ok(())
 }

@@ -120,7 +120,7 @@ async fn ask(asked: Asked, deadline: Duration) -> anyhow::Result<Finished> {
         if let Some(answer) = record.as_ref().and_then(|record| record.answer_to(&request.id)) {
             return Ok(finished(answer, began.elapsed()));
         }
-        let under_way = record.as_ref().is_some_and(|record| carries(record, &request.id));
+        let under_way = record.as_ref().is_some_and(|record| record.carries(&request.id));
         if !under_way && asked_last.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked_last = Some(Instant::now());
             match send(&key, &request).await? {
@@ -140,13 +140,6 @@ async fn ask(asked: Asked, deadline: Duration) -> anyhow::Result<Finished> {
 async fn record() -> Option<Record> {
     let body = get(own_address(), "/record").await.ok()?;
     serde_json::from_slice::<Option<Record>>(&body).ok()?
-}
-
-fn carries(record: &Record, id: &str) -> bool {
-    let restart = record.restart.as_ref().and_then(|permit| permit.asked.as_ref());
-    record.switchover.as_ref().is_some_and(|one| one.id.as_deref() == Some(id))
-        || restart.is_some_and(|one| one.id == id)
-        || record.reinit.as_ref().is_some_and(|one| one.id == id)
 }
 
 enum Sent {

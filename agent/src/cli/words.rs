@@ -203,7 +203,8 @@ pub(super) mod tests {
             },
             failover: FailoverSpec::default(),
             agent: None,
-            switchover: None,
+            requests: Vec::new(),
+            credentials: pgha_schema::desired::Credentials::default(),
             break_glass: None,
         }
     }

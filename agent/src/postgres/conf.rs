@@ -303,7 +303,7 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgha_schema::desired::{BootstrapSpec, Durability, FailoverSpec, RunState, SyncMode};
+    use pgha_schema::desired::{BootstrapSpec, Credentials, Durability, FailoverSpec, RunState, SyncMode};
     use pgha_schema::ids::Era;
 
     fn desired(parameters: &[(&str, &str)]) -> Desired {
@@ -330,7 +330,8 @@ mod tests {
                 data_checksums: true,
             },
             failover: FailoverSpec::default(),
-            switchover: None,
+            requests: Vec::new(),
+            credentials: Credentials::default(),
             break_glass: None,
         }
     }

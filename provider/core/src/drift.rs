@@ -120,6 +120,11 @@ fn without_typed(
         is.replicas = was.replicas;
     }
     (is.sync_mode, is.sync_replicas, is.durability) = (was.sync_mode, was.sync_replicas, was.durability);
+    if is.requests != was.requests || is.credentials != was.credentials {
+        // What actions write: it is carried out once, and leaves what was configured as it is.
+        is.requests.clone_from(&was.requests);
+        (is.credentials, is.generation) = (was.credentials, was.generation);
+    }
     let (was, is) = (was.to_text(), is.to_text());
     (was != is).then(|| Difference { was: Some(was.into()), is: Some(is.into()), ..found })
 }

@@ -21,6 +21,7 @@
 //! holds is an [`object`], seen in [`live`], compared in [`drift`] at the grain of [`owned`].
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod anchor;
 pub mod check;
 pub mod conflict;

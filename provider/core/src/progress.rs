@@ -35,6 +35,7 @@ pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: 
         }
         Wish::Acknowledged { .. } | Wish::Streaming { .. } => Some(&troubles),
         Wish::Stopped
+        | Wish::Answered { .. }
         | Wish::PodsGone { .. }
         | Wish::Grown { .. }
         | Wish::ClaimsGone { .. }
@@ -63,9 +64,11 @@ fn told_by_status(wish: &Wish, status: &ClusterStatus) -> bool {
             status.instances.values().filter(|one| streams(one)).count() >= *standbys as usize
         }
         Wish::Stopped => status.stopped,
-        Wish::PodsGone { .. } | Wish::Grown { .. } | Wish::ClaimsGone { .. } | Wish::ObjectsGone { .. } => {
-            false
-        }
+        Wish::Answered { .. }
+        | Wish::PodsGone { .. }
+        | Wish::Grown { .. }
+        | Wish::ClaimsGone { .. }
+        | Wish::ObjectsGone { .. } => false,
     }
 }
 
@@ -107,12 +110,25 @@ fn told_by_objects(wish: &Wish, now: &LiveCluster) -> Option<Progress> {
         }
         Wish::ObjectsGone { keys } => keys.iter().filter_map(|key| still_there(now, key)).collect(),
         Wish::Grown { size } => return Some(grown(now, size)),
+        Wish::Answered { id } => return answered(now, id),
         Wish::Primary | Wish::Acknowledged { .. } | Wish::Streaming { .. } | Wish::Stopped => return None,
     };
     Some(match left.as_slice() {
         [] => Progress::Done,
         left => Progress::Working(format!("waiting for the end of {}", left.join(", "))),
     })
+}
+
+/// Answered in the record; lost when neither the record nor the desired document knows of it any more.
+fn answered(now: &LiveCluster, id: &str) -> Option<Progress> {
+    let record = now.record();
+    if record.as_ref().is_some_and(|record| record.answer_to(id).is_some()) {
+        return Some(Progress::Done);
+    }
+    let under_way = record.is_some_and(|record| record.carries(id));
+    let asked = now.desired().is_none_or(|desired| desired.requests.iter().any(|one| one.id == id));
+    let lost = "another write of the desired state took the request out before the primary had taken it up. Run the action again";
+    (!under_way && !asked).then(|| Progress::Failed(lost.to_owned()))
 }
 
 fn still_there(now: &LiveCluster, key: &ObjectKey) -> Option<String> {

@@ -18,20 +18,23 @@ mod set;
 
 use std::collections::BTreeMap;
 
-use pgha_schema::desired::RunState;
+use pgha_schema::desired::{Credentials, RunState};
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, APP_NAME, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGER,
     Names,
 };
+use pgha_schema::request::Request;
 use pgha_schema::resource::ClusterSpec;
 use serde_json::{Map, Value as Json, json};
+
+use crate::step::Sensitive;
 
 pub use agent::{Agent, CHUNK_BYTES, chunk_label, chunks};
 pub(crate) use claims::{annotate, grow};
 pub use desired::document;
 pub use lease::{lease, lease_patch};
 pub use pod::template_hash;
-pub use secrets::secrets;
+pub use secrets::{secret, secrets};
 
 /// Everything that the objects are made from.
 #[derive(Clone, Debug)]
@@ -50,13 +53,30 @@ pub struct Inputs<'a> {
     pub pods: u32,
     /// The size in the live StatefulSet's claim template, which can't be changed; `None` for a new one.
     pub claim_size: Option<String>,
+    /// Requests that the desired document carries: actions write them, and an apply leaves them alone.
+    pub requests: Vec<Request>,
+    /// Which writings of the Secrets are to be in force.
+    pub credentials: Credentials,
+    /// The superuser's password, when it is to be written now.
+    pub superuser_password: Option<&'a Sensitive>,
 }
 
 impl<'a> Inputs<'a> {
     /// Inputs for a running cluster with all its pods.
     pub fn new(spec: &'a ClusterSpec, anchor_uid: &'a str, agent: &'a Agent, generation: u64) -> Self {
         let pods = spec.replicas + 1;
-        Self { spec, anchor_uid, agent, generation, state: RunState::Running, pods, claim_size: None }
+        Self {
+            spec,
+            anchor_uid,
+            agent,
+            generation,
+            state: RunState::Running,
+            pods,
+            claim_size: None,
+            requests: Vec::new(),
+            credentials: Credentials::default(),
+            superuser_password: None,
+        }
     }
 
     /// The names of the cluster's objects.

@@ -6,6 +6,8 @@
 //!
 //! Every step may be cut off and repeated; every write carries what it expects to find.
 
+use std::fmt;
+
 use serde_json::Value as Json;
 
 use crate::object::ObjectKey;
@@ -28,15 +30,11 @@ pub enum Step {
         /// That owner reference.
         owner: Json,
     },
-    /// POST a Secret whose random content the shell makes. One that exists is kept: content is made once (P24).
-    CreateSecret {
-        /// The Secret with everything but what must be random.
-        object: Json,
-        /// Keys of `stringData` whose value is a fresh random text, and in which kind.
-        random: Vec<(String, Random)>,
-        /// Keys of `stringData` made from others: `{name}` stands for the value of key `name`, percent-encoded.
-        derived: Vec<(String, String)>,
-    },
+    /// POST a Secret. One that exists is kept: content is made once (P24).
+    CreateSecret(Secret),
+    /// POST a Secret, or PUT it in the place of the one that is there: whole, so that what was in it is not asked for, and no answer
+    /// tells more than was sent.
+    WriteSecret(Secret),
     /// Server-side apply with field manager `terraform-provider-postgres`, first without force.
     Apply {
         /// The object, exactly the fields that we own.
@@ -70,6 +68,41 @@ pub enum Step {
     Wait(Wait),
     /// Write the anchor: server-side apply of [`crate::anchor::Anchor::object`] with everything remembered so far.
     SaveAnchor,
+}
+
+/// A Secret and what the shell puts into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Secret {
+    /// The Secret with everything but what must stay unseen.
+    pub object: Json,
+    /// Keys of `stringData` with a value that was given.
+    pub given: Vec<(String, Sensitive)>,
+    /// Keys of `stringData` whose value is a fresh random text, and in which kind.
+    pub random: Vec<(String, Random)>,
+    /// Keys of `stringData` made from others: `{name}` stands for the value of key `name`, percent-encoded.
+    pub derived: Vec<(String, String)>,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sensitive(String);
+
+impl Sensitive {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for who must write it down.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(sensitive)")
+    }
 }
 
 /// What it means when the name of an object to be created is taken.
@@ -131,6 +164,11 @@ pub enum Wish {
         generation: u64,
         /// SHA-256 of its text.
         sha256: String,
+    },
+    /// A request of the desired document is answered.
+    Answered {
+        /// Its id.
+        id: String,
     },
     /// So many standbys stream.
     Streaming {

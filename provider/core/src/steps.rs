@@ -15,7 +15,7 @@ mod update;
 pub mod volumes;
 
 use pgha_schema::names::Names;
-use pgha_schema::resource::ClusterSpec;
+use pgha_schema::resource::{ClusterSpec, schema};
 use serde_json::{Value as Json, json};
 
 use crate::anchor::Anchor;
@@ -25,11 +25,12 @@ use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind};
 use crate::render::{self, Agent, Component, Inputs};
-use crate::step::{Forced, Step, Wait, Wish};
+use crate::step::{Forced, Sensitive, Step, Wait, Wish};
 use crate::value::Value;
 
 pub use create::{build, create_anchor};
 pub use delete::{Leaving, copy_record, remove, stop};
+pub(crate) use update::next_generation;
 pub use update::{change, remake_anchor};
 
 /// What create and update are made from.
@@ -49,6 +50,8 @@ pub struct Job<'a> {
     pub agent: &'a Agent,
     /// Its gzipped binary.
     pub gzipped: &'a [u8],
+    /// The superuser's password, when it is to be written: [`password_to_write`].
+    pub superuser_password: Option<&'a Sensitive>,
 }
 
 /// Steps, and what the user must hear of them.
@@ -68,6 +71,14 @@ impl Job<'_> {
     fn inputs<'b>(&'b self, anchor_uid: &'b str, generation: u64, live: &LiveCluster) -> Inputs<'b> {
         let mut inputs = Inputs::new(self.spec, anchor_uid, self.agent, generation);
         inputs.claim_size = claim_size(live);
+        if let Some(there) = live.desired() {
+            inputs.requests = there.requested().to_vec();
+            inputs.credentials = there.credentials;
+        }
+        inputs.superuser_password = self.superuser_password;
+        if self.superuser_password.is_some() {
+            inputs.credentials.superuser = generation;
+        }
         inputs
     }
 
@@ -98,11 +109,21 @@ impl Job<'_> {
     }
 }
 
-/// The configuration for the anchor: as written, less `timeouts`. It must be wholly known.
+/// The superuser's password from config, if it is to be written: at a create that gives one, and when its number changes.
+pub fn password_to_write(config: &Value, prior: &Value, planned: &Value) -> Option<Sensitive> {
+    let version = planned.get("superuser_password_wo_version");
+    let is_new = !version.is_null() && prior.get("superuser_password_wo_version") != version;
+    let given = config.get("superuser_password_wo").as_str().filter(|_| is_new);
+    given.map(Sensitive::new)
+}
+
+/// The configuration for the anchor: as written, less `timeouts` and what is write-only. It must be wholly known.
 pub fn config_for_anchor(config: &Value) -> Json {
     let mut json = config.to_json().unwrap_or_else(|| json!({}));
     if let Some(fields) = json.as_object_mut() {
         fields.remove("timeouts");
+        let write_only = schema().attributes.iter().filter(|attribute| attribute.write_only);
+        write_only.for_each(|attribute| drop(fields.remove(&attribute.name)));
     }
     json
 }

@@ -8,7 +8,7 @@ use pgha_schema::resource::schema;
 use pgha_schema::tf::{Attribute, Nesting, Shape};
 use pgha_schema::validators::{Problem, Validator, check};
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::path::Path;
 use crate::value::Value;
 
@@ -17,6 +17,21 @@ pub fn resource(config: &Value) -> Diagnostics {
     let mut found = attributes(&schema().attributes, config);
     found.extend(cross::rules(config));
     found
+}
+
+/// Write-only attributes that a host is about to keep, since it does not know of such: it would store them in plan and state.
+pub fn write_only(schema: &[Attribute], config: &Value) -> Diagnostics {
+    let given = schema.iter().filter(|one| one.write_only && !config.get(&one.name).is_null());
+    let refused = given.map(|one| {
+        let path = Path::of(&one.name);
+        Diagnostic::error(
+            format!("{path} needs a newer CLI"),
+            "This CLI does not know write-only attributes, so the value would be kept in plan and state. Use Terraform 1.11 or OpenTofu \
+             1.11, or newer; or leave it out.",
+        )
+        .at(path)
+    });
+    refused.collect()
 }
 
 /// Runs the schema's own validators on a block of any schema.

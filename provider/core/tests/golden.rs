@@ -30,7 +30,7 @@ fn all(json: Json) -> Vec<Json> {
     let mut objects = render::objects(&inputs);
     objects.push(render::lease(&inputs, &Record::initial(inputs.anchor_uid, SyncMode::Sync)));
     objects.extend(render::secrets(&inputs).into_iter().map(|step| match step {
-        Step::CreateSecret { object, .. } => object,
+        Step::CreateSecret(secret) => secret.object,
         other => panic!("not a secret: {other:?}"),
     }));
     objects

@@ -7,6 +7,7 @@ mod fake;
 
 use common::{agent, config, spec};
 use fake::{Fake, SYSTEM, holder};
+use pgha_provider_core::action::{self, Written};
 use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::facts::Facts;
@@ -16,14 +17,17 @@ use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
 use pgha_provider_core::outcome;
 use pgha_provider_core::plan::{Plan, Request, plan};
+use pgha_provider_core::progress::progress;
 use pgha_provider_core::refresh::{Refreshed, refresh};
-use pgha_provider_core::step::Step;
+use pgha_provider_core::step::{self, Step};
 use pgha_provider_core::steps::{self, Job, Leaving};
 use pgha_provider_core::value::Value;
+use pgha_schema::credentials::CredentialsRole;
 use pgha_schema::desired::SyncMode;
 use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
 use pgha_schema::names::{ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER};
 use pgha_schema::record::{Bootstrap, EraEntry, MemberEntry, Record};
+use pgha_schema::request::{Answer, Asked, Outcome, Request as AgentRequest};
 use pgha_schema::resource::{ClusterSpec, schema};
 use serde_json::{Value as Json, json};
 
@@ -62,6 +66,7 @@ impl World {
         let config = config(json);
         let plan = planned(&config, &Value::Null, &Facts::default());
         let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let password = steps::password_to_write(&config, &Value::Null, &plan.planned);
         let job = Job {
             spec: &spec,
             prior: &Value::Null,
@@ -70,6 +75,7 @@ impl World {
             ignore: &Ignore::default(),
             agent: &agent,
             gzipped: &[1, 2, 3],
+            superuser_password: password.as_ref(),
         };
         let first = steps::create_anchor(&job, &world.fake.live)?;
         world.fake.run(vec![first]);
@@ -108,6 +114,7 @@ impl World {
         let plan = planned(&config, &before, &self.facts);
         assert_ne!(plan.planned, before, "there is something to do");
         let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let password = steps::password_to_write(&config, &before, &plan.planned);
         let job = Job {
             spec: &spec,
             prior: &before,
@@ -116,6 +123,7 @@ impl World {
             ignore: &self.ignore,
             agent: &agent,
             gzipped: &[1],
+            superuser_password: password.as_ref(),
         };
         self.fake.log.clear();
         let remade = steps::remake_anchor(&job, &self.fake.live).expect("may be changed");
@@ -585,6 +593,7 @@ fn a_taken_name_is_refused_and_names_import() {
         ignore: &Ignore::default(),
         agent: &agent,
         gzipped: &[1],
+        superuser_password: None,
     };
     let step = format!("{:?}", steps::create_anchor(&job, &world.fake.live).expect("the POST decides"));
     assert!(step.contains("terraform import ADDRESS shop/orders"), "{step}");
@@ -664,6 +673,7 @@ fn an_apply_stops_before_its_first_write_when_more_would_go_than_the_plan_said()
         ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
+        superuser_password: None,
     };
     let refused = steps::change(&job, &world.fake.live, false).unwrap_err();
     assert!(refused.detail.contains("knew of 2 replicas, there are 6"), "{refused}");
@@ -709,6 +719,7 @@ fn a_scale_down_that_was_cut_off_after_the_agents_word_is_gone_on_with() {
         ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
+        superuser_password: None,
     };
     let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
     let cut = all.iter().position(|step| matches!(step, Step::Wait(_))).expect("a wait");
@@ -749,6 +760,7 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
         ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
+        superuser_password: None,
     };
     let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
     let deleted: Vec<_> = all
@@ -760,4 +772,162 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
         .collect();
     let pod = |ordinal: u32| (format!("Pod orders-{ordinal}"), Some(format!("pod-{ordinal}")));
     assert_eq!(deleted, [pod(1), pod(2)]);
+}
+
+fn with_password(password: &str, version: u32) -> Json {
+    let mut json = common::minimal();
+    json["superuser_password_wo"] = json!(password);
+    json["superuser_password_wo_version"] = json!(version);
+    json
+}
+
+#[test]
+fn a_given_password_is_written_when_its_number_changes_and_kept_nowhere() {
+    let mut world = World::create(&with_password("hunter2", 1));
+    assert!(world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "{:?}", world.fake.log);
+    world.nothing_to_do(&with_password("another, not told", 1));
+    world.apply(&with_password("hunter3", 2));
+    assert!(world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "{:?}", world.fake.log);
+    let wanted = world.fake.live.desired().expect("a document");
+    assert_eq!((wanted.credentials.superuser, wanted.credentials.app), (wanted.generation, 0));
+    let everything = format!("{:?}{:?}", world.fake.live, world.state);
+    assert!(!everything.contains("hunter"), "the password is in an object or in the state");
+    assert!(world.state.get("superuser_password_wo").is_null());
+
+    let mut other = with_password("hunter3", 2);
+    other["replicas"] = json!(1);
+    world.apply(&other);
+    assert!(!world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "its number is the same");
+    assert_eq!(world.fake.live.desired().expect("a document").credentials, wanted.credentials);
+    // Without both the password stays as it is.
+    world.apply(&common::minimal());
+    assert!(!world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "{:?}", world.fake.log);
+}
+
+fn request(id: &str) -> AgentRequest {
+    AgentRequest { id: id.to_owned(), asked: Asked::Switchover { to: None } }
+}
+
+impl World {
+    /// What an action writes, onto what is there; the agents acknowledge it.
+    fn write(&mut self, written: &Written) {
+        let key = ObjectKey::new(Kind::ConfigMap, "orders-desired");
+        let object = &written.object;
+        let there = self.fake.live.objects[&key].known().expect("is there").clone();
+        assert_eq!(object::uid(object), object::uid(&there), "the precondition");
+        assert_eq!(object["metadata"]["resourceVersion"], there["metadata"]["resourceVersion"]);
+        assert_eq!(object["metadata"]["labels"], there["metadata"]["labels"], "nothing is given up");
+        let data = object["data"].clone();
+        self.fake.edit(Kind::ConfigMap, "orders-desired", "/data", data);
+        self.fake.run(vec![Step::Wait(step::Wait {
+            wish: step::Wish::Acknowledged { generation: written.generation, sha256: written.sha256.clone() },
+            limit: step::Limit::Operation,
+        })]);
+    }
+}
+
+#[test]
+fn a_request_of_an_action_is_no_drift_and_outlives_an_apply() {
+    let mut world = World::create(&common::minimal());
+    let written = action::with_request(&world.fake.live, &request("r1")).expect("a request");
+    world.write(&written);
+    world.nothing_to_do(&common::minimal());
+    assert_eq!(world.state.get("ready"), &Value::Bool(true));
+    assert_eq!(world.drift(), []);
+
+    let mut json = common::minimal();
+    json["parameters"] = json!({"work_mem": "8MB"});
+    world.apply(&json);
+    assert_eq!(world.fake.live.desired().expect("a document").requests, [request("r1")]);
+    // A hand edit beside the request is drift as ever.
+    let text = world.fake.live.desired_text().expect("a document").replace("8MB", "9MB");
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+    world.refresh();
+    assert_eq!(world.drift(), [("ConfigMap/orders-desired".to_owned(), "data.desired.json".to_owned())]);
+}
+
+#[test]
+fn answered_requests_go_and_one_that_nobody_took_up_can_be_withdrawn() {
+    let mut world = World::create(&common::minimal());
+    for id in ["r1", "r2"] {
+        let written = action::with_request(&world.fake.live, &request(id)).expect("a request");
+        world.write(&written);
+    }
+    let waits =
+        |id: &str, live: &LiveCluster| progress(&step::Wish::Answered { id: id.to_owned() }, live, live, 0);
+    assert!(matches!(waits("r1", &world.fake.live), step::Progress::Working(_)));
+    let withdrawn =
+        action::without_request(&world.fake.live, "r2").expect("may be written").expect("is there");
+    world.write(&withdrawn);
+    assert_eq!(action::without_request(&world.fake.live, "r2"), Ok(None), "it is gone");
+    assert!(matches!(waits("r2", &world.fake.live), step::Progress::Failed(_)), "nobody will answer it");
+
+    let mut record = world.fake.live.record().expect("a record");
+    let answer = |outcome| Answer { id: "r1".into(), asked: "switchover".into(), outcome, text: "so".into() };
+    record.answers = vec![answer(Outcome::Refused)];
+    let pointer = format!("/metadata/annotations/{}", ANNOTATION_RECORD.replace('/', "~1"));
+    let text = serde_json::to_string(&record).expect("JSON");
+    world.fake.edit(Kind::Lease, "orders", &pointer, json!(text));
+    assert_eq!(waits("r1", &world.fake.live), step::Progress::Done);
+    assert_eq!(action::without_request(&world.fake.live, "r1"), Ok(None), "it was taken up");
+    let written = action::with_request(&world.fake.live, &request("r3")).expect("a request");
+    world.write(&written);
+    assert_eq!(world.fake.live.desired().expect("a document").requests, [request("r3")]);
+
+    assert_eq!(action::outcome(&answer(Outcome::Done)), Ok("so".to_owned()));
+    for (outcome, words) in
+        [(Outcome::Refused, "was refused"), (Outcome::Reverted, "undone"), (Outcome::Failed, "otherwise")]
+    {
+        let told = action::outcome(&answer(outcome)).unwrap_err();
+        assert!(told.summary.contains(words) && told.detail.contains("The agent says: so."), "{told}");
+    }
+}
+
+#[test]
+fn a_rotation_writes_secrets_with_a_number_and_asks_for_them_to_be_in_force() {
+    let mut world = World::create(&common::minimal());
+    let rotation = action::rotation(&[], &world.fake.live, &agent()).expect("a rotation");
+    assert_eq!(rotation.roles, [CredentialsRole::App, CredentialsRole::Superuser]);
+    for step in &rotation.secrets {
+        let Step::WriteSecret(secret) = step else { panic!("{step:?}") };
+        assert_eq!(secret.object["stringData"]["rotation"], json!(rotation.number.to_string()));
+        assert!(secret.given.is_empty() && secret.random.len() == 1);
+    }
+    world.write(&action::with_rotation(&world.fake.live, &rotation).expect("a document"));
+    let credentials = world.fake.live.desired().expect("a document").credentials;
+    assert_eq!((credentials.superuser, credentials.app), (rotation.number, rotation.number));
+    world.nothing_to_do(&common::minimal());
+    let again = action::rotation(&[CredentialsRole::App], &world.fake.live, &agent()).expect("a rotation");
+    assert!(again.number > rotation.number && again.roles == [CredentialsRole::App]);
+}
+
+#[test]
+fn what_the_configuration_gives_is_not_rotated() {
+    let world = World::create(&with_password("hunter2", 1));
+    let all = action::rotation(&[], &world.fake.live, &agent()).expect("a rotation");
+    assert_eq!(all.roles, [CredentialsRole::App]);
+    let refused = action::rotation(&[CredentialsRole::Superuser], &world.fake.live, &agent()).unwrap_err();
+    assert!(refused.to_string().starts_with("error: roles: The configuration gives"), "{refused}");
+}
+
+#[test]
+fn an_action_needs_a_cluster_whose_desired_state_it_knows() {
+    let nothing = LiveCluster::nothing("orders");
+    let refused = action::with_request(&nothing, &request("r")).unwrap_err();
+    assert!(refused.summary.contains("There is no cluster called orders"), "{refused}");
+    let mut world = World::create(&common::minimal());
+    let text = world.fake.live.desired_text().expect("a document").replace("\"format\": 1", "\"format\": 9");
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+    let refused = action::with_request(&world.fake.live, &request("r")).unwrap_err();
+    assert!(refused.summary.contains("can't be used"), "{refused}");
+}
+
+#[test]
+fn what_this_provider_does_not_know_of_the_desired_state_stays() {
+    let mut world = World::create(&common::minimal());
+    let text = world.fake.live.desired_text().expect("a document").replacen('{', "{\"later\": 1,", 1);
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+    let written = action::with_request(&world.fake.live, &request("r")).expect("a request");
+    let text = written.object["data"]["desired.json"].as_str().expect("a text");
+    assert!(text.contains("\"later\": 1"), "{text}");
 }

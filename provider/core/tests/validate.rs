@@ -4,7 +4,7 @@
 mod common;
 
 use common::config;
-use pgha_provider_core::validate;
+use pgha_provider_core::validate::{self, resource, write_only};
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::schema;
 use serde_json::{Value as Json, json};
@@ -125,6 +125,32 @@ fn rules_between_attributes_name_the_one_to_change() {
         "error: resources.requests[\"cpu\"]",
         "Lower the request",
     );
+}
+
+#[test]
+fn a_password_and_its_number_come_together() {
+    check(
+        json!({"superuser_password_wo": "hunter2"}),
+        "error: superuser_password_wo:",
+        "superuser_password_wo_version = 1",
+    );
+    check(
+        json!({"superuser_password_wo_version": 1}),
+        "error: superuser_password_wo_version:",
+        "leave both out",
+    );
+    check(
+        json!({"superuser_password_wo": "hunter2\n", "superuser_password_wo_version": 1}),
+        "error: superuser_password_wo:",
+        "printable ASCII",
+    );
+    let mut unknown = config(&common::minimal());
+    unknown.set_at("superuser_password_wo", Value::Unknown);
+    unknown.set_at("superuser_password_wo_version", Value::Unknown);
+    assert!(!resource(&unknown).has_errors());
+    let refused = write_only(&schema().attributes, &unknown);
+    assert!(refused.to_string().starts_with("error: superuser_password_wo: "), "{refused}");
+    assert!(write_only(&schema().attributes, &config(&common::minimal())).is_empty());
 }
 
 #[test]

@@ -7,9 +7,10 @@ use pgha_provider_core::facts::Facts;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
+use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{
     self, Job, Leaving, Steps, anchor_metadata, build, change, config_for_anchor, copy_record, create_anchor,
-    remake_anchor, remove,
+    password_to_write, remake_anchor, remove,
 };
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
@@ -43,6 +44,7 @@ struct Plan {
     config: Json,
     facts: Facts,
     carried: &'static Carried,
+    superuser_password: Option<Sensitive>,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
             // The mark of a plan is none of the state's facts.
             facts: Facts { protected: false, ..facts(&request.private) },
             carried: carried(),
+            superuser_password: password_to_write(&request.config, &request.prior, &request.planned),
         })
     }
 
@@ -66,6 +69,7 @@ impl Plan {
             ignore: connector.ignore(),
             agent: &self.carried.agent,
             gzipped: &self.carried.gzipped,
+            superuser_password: self.superuser_password.as_ref(),
         }
     }
 }

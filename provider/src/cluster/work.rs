@@ -45,7 +45,7 @@ impl Work {
             () = stop.cancelled() => return Err(stopped()),
         };
         let api = Api::new(connection, namespace);
-        Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop } })
+        Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop, tell: None } })
     }
 
     /// A snapshot of the objects.

@@ -102,6 +102,13 @@ impl Api {
         self.once(Verb::Patch, key.kind, &key.name, request).await
     }
 
+    /// Puts an object in the place of the one that is there, whole, whatever that holds.
+    pub async fn replace(&self, key: &ObjectKey, object: &Json) -> Answer<Json> {
+        let params = PostParams { dry_run: false, field_manager: Some(MANAGER.to_owned()) };
+        let request = || self.kind(key.kind).replace(&key.name, &params, bytes(object));
+        self.patiently(Verb::Update, key.kind, &key.name, request).await
+    }
+
     /// JSON merge patch.
     pub async fn merge(&self, key: &ObjectKey, patch: &Json, mode: Mode) -> Answer<Json> {
         let params = PatchParams {

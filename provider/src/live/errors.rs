@@ -16,6 +16,8 @@ pub enum Verb {
     Create,
     /// Change an object, or make it by server-side apply.
     Patch,
+    /// Put an object in the place of one that is there.
+    Update,
     /// Delete an object.
     Delete,
     /// Read a container's log.
@@ -30,6 +32,7 @@ impl Verb {
             Self::List => "list",
             Self::Create => "create",
             Self::Patch => "patch",
+            Self::Update => "update",
             Self::Delete => "delete",
         }
     }
@@ -40,7 +43,7 @@ impl Verb {
             Self::Get => "read",
             Self::List => "list",
             Self::Create => "create",
-            Self::Patch => "write",
+            Self::Patch | Self::Update => "write",
             Self::Delete => "delete",
             Self::Log => "read the log of",
         }
@@ -228,7 +231,7 @@ impl LiveError {
         };
         let example = match self.verb {
             Verb::Get | Verb::List | Verb::Log => "examples/rbac/reader.yaml",
-            Verb::Create | Verb::Patch | Verb::Delete => "examples/rbac/writer.yaml",
+            Verb::Create | Verb::Patch | Verb::Update | Verb::Delete => "examples/rbac/writer.yaml",
         };
         Diagnostic::error(
             format!("No right to {} {resource} in namespace {}", self.verb.right(), self.namespace),

@@ -9,7 +9,7 @@ use pgha_provider_core::connection::percent_encoded;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::object::{self, Kind, ObjectKey};
-use pgha_provider_core::step::{Forced, Random, Step, Taken, Wait};
+use pgha_provider_core::step::{Forced, Random, Secret, Step, Taken, Wait};
 use pgha_schema::names::Names;
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -90,13 +90,20 @@ impl Runner<'_> {
         match step {
             Step::Create { object, taken } => self.create(&object, taken).await,
             Step::Share { object, owner } => self.share(&object, &owner).await,
-            Step::CreateSecret { object, random, derived } => {
-                let key = key_of(&object)?;
-                let filled = fill(object, &random, &derived);
+            Step::CreateSecret(secret) => {
+                let (key, filled) = (key_of(&secret.object)?, fill(secret));
                 match self.api.create(&key, &filled, Mode::Real).await {
                     Err(error) if !error.is_already_exists() => Err(refused(error)),
                     _ => Ok(()),
                 }
+            }
+            Step::WriteSecret(secret) => {
+                let (key, filled) = (key_of(&secret.object)?, fill(secret));
+                let written = match self.api.create(&key, &filled, Mode::Real).await {
+                    Err(error) if error.is_already_exists() => self.api.replace(&key, &filled).await,
+                    answer => answer,
+                };
+                written.map(drop).map_err(refused)
             }
             Step::Apply { object, forced, expect_uid, remember } => {
                 let answer = self.apply(object.clone(), &forced, expect_uid).await?;
@@ -231,11 +238,9 @@ fn name_of(step: &Step) -> String {
         format!("{kind} {}", object::name(object))
     };
     match step {
-        Step::Create { object: it, .. }
-        | Step::Share { object: it, .. }
-        | Step::CreateSecret { object: it, .. } => {
-            format!("create {}", object(it))
-        }
+        Step::Create { object: it, .. } | Step::Share { object: it, .. } => format!("create {}", object(it)),
+        Step::CreateSecret(secret) => format!("create {}", object(&secret.object)),
+        Step::WriteSecret(secret) => format!("write {}", object(&secret.object)),
         Step::Apply { object: it, .. } => format!("apply {}", object(it)),
         Step::Patch { key, .. } => format!("patch {key}"),
         Step::Delete { key, .. } => format!("delete {key}"),
@@ -244,18 +249,20 @@ fn name_of(step: &Step) -> String {
     }
 }
 
-/// The Secret with its random texts, and those that are made from others.
-fn fill(mut object: Json, random: &[(String, Random)], derived: &[(String, String)]) -> Json {
+/// The Secret with the texts that were given, random ones, and those that are made from others.
+fn fill(secret: Secret) -> Json {
+    let Secret { mut object, given, random, derived } = secret;
     let mut texts: BTreeMap<String, String> = object["stringData"]
         .as_object()
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect();
-    texts.extend(random.iter().map(|(key, kind)| (key.clone(), random_text(*kind))));
+    texts.extend(given.into_iter().map(|(key, text)| (key, text.reveal().to_owned())));
+    texts.extend(random.into_iter().map(|(key, kind)| (key, random_text(kind))));
     for (key, template) in derived {
-        let filled = expand(template, &texts);
-        texts.insert(key.clone(), filled);
+        let filled = expand(&template, &texts);
+        texts.insert(key, filled);
     }
     object["stringData"] = json!(texts);
     object
@@ -290,20 +297,27 @@ fn expand(template: &str, texts: &BTreeMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pgha_provider_core::step::Sensitive;
+
     use super::*;
 
     #[test]
     fn a_secret_gets_random_texts_and_what_is_made_of_them() {
         let object =
             json!({"kind": "Secret", "metadata": {"name": "x"}, "stringData": {"username": "a b/ö"}});
-        let random = [("password".to_owned(), Random::Password), ("key".to_owned(), Random::Key)];
-        let derived = [("uri".to_owned(), "pg://{username}:{password}@h/{none}?a=b".to_owned())];
-        let filled = fill(object.clone(), &random, &derived);
+        let secret = Secret {
+            object,
+            given: vec![("given".to_owned(), Sensitive::new("hunter2"))],
+            random: vec![("password".to_owned(), Random::Password), ("key".to_owned(), Random::Key)],
+            derived: vec![("uri".to_owned(), "pg://{username}:{password}@h/{none}?a=b".to_owned())],
+        };
+        let filled = fill(secret.clone());
         let text = |key: &str| filled["stringData"][key].as_str().unwrap().to_owned();
         assert_eq!(text("password").len(), 32);
         assert!(text("password").bytes().all(|byte| byte.is_ascii_alphanumeric()));
         assert!(text("key").len() == 64 && text("key").bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_eq!(text("uri"), format!("pg://a%20b%2F%C3%B6:{}@h/?a=b", text("password")));
-        assert_ne!(fill(object, &random, &derived)["stringData"]["password"], text("password"));
+        assert!(text("given") == "hunter2" && !format!("{secret:?}").contains("hunter2"));
+        assert_ne!(fill(secret)["stringData"]["password"], text("password"));
     }
 }

@@ -6,6 +6,7 @@ use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::progress::{last_words, progress};
 use pgha_provider_core::step::{Limit, Progress, Wait, Wish};
 use pgha_schema::names::Names;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,18 @@ pub struct Frame {
     pub timeout: Duration,
     /// Cancelled by StopProvider.
     pub stop: CancellationToken,
+    /// Who else hears what a wait logs; nobody, but for actions.
+    pub tell: Option<UnboundedSender<String>>,
+}
+
+impl Frame {
+    /// Tells who listens, if somebody does.
+    pub fn tell(&self, words: impl Into<String>) {
+        if let Some(tell) = &self.tell {
+            // Nobody is left to hear it when the host has hung up.
+            let _ = tell.send(words.into());
+        }
+    }
 }
 
 /// Why a wait ended without its wish.
@@ -80,6 +93,7 @@ pub async fn wait(
         }
         if logged.0 != words || logged.1.elapsed() >= REPEAT {
             tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "waiting until {goal}: {words}");
+            frame.tell(format!("waiting until {goal}: {words}"));
             logged = (words.clone(), Instant::now());
         }
         tokio::select! {
@@ -114,6 +128,7 @@ pub fn describe(wish: &Wish) -> String {
         Wish::Acknowledged { generation, .. } => {
             format!("every instance has the desired state (generation {generation}) in force")
         }
+        Wish::Answered { .. } => "the primary has answered".to_owned(),
         Wish::Streaming { standbys } => format!("{standbys} standbys stream"),
         Wish::Stopped => "the cluster has stopped cleanly".to_owned(),
         Wish::PodsGone { from_ordinal: 0 } => "every pod has ended".to_owned(),

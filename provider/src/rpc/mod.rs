@@ -4,6 +4,7 @@
 //! plugin had crashed. A panic in a call becomes a diagnostic too.
 
 mod absent;
+mod action;
 mod answers;
 mod change;
 mod data_source;

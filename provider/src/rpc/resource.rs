@@ -7,6 +7,7 @@ use crate::wire::diagnostics::to_proto;
 use crate::wire::msgpack::in_digits;
 use pgha_provider_core::check;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::validate;
 
 impl Provider {
     pub(super) async fn validate_resource(
@@ -15,7 +16,13 @@ impl Provider {
     ) -> Result<pb::validate_resource_config::Response, Diagnostics> {
         known_type(&request.type_name)?;
         let config = decode(request.config.as_ref(), &self.cluster_type, "configuration")?;
-        let found = self.engine.validate_resource(config).await;
+        let capable = request.client_capabilities.is_some_and(|host| host.write_only_attributes_allowed);
+        let mut found = if capable {
+            Diagnostics::new()
+        } else {
+            validate::write_only(&self.schemas.cluster.attributes, &config)
+        };
+        found.extend(self.engine.validate_resource(config).await);
         Ok(pb::validate_resource_config::Response { diagnostics: to_proto(&found) })
     }
 

@@ -5,9 +5,11 @@ use crate::engine::{DATA_SOURCE_TYPE, EPHEMERAL_TYPE, LIST_TYPE, RESOURCE_TYPE};
 use crate::proto::tfplugin6 as pb;
 use crate::wire::schema;
 use pb::get_metadata::{
-    DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata, ResourceMetadata,
+    ActionMetadata, DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata,
+    ResourceMetadata,
 };
 use pgha_provider_core::diagnostic::Diagnostics;
+use pgha_schema::actions::Action;
 use pgha_schema::functions::functions;
 
 fn capabilities() -> pb::ServerCapabilities {
@@ -26,9 +28,14 @@ pub(super) fn metadata() -> Result<pb::get_metadata::Response, Diagnostics> {
         data_sources: vec![DataSourceMetadata { type_name: DATA_SOURCE_TYPE.to_owned() }],
         ephemeral_resources: vec![EphemeralResourceMetadata { type_name: EPHEMERAL_TYPE.to_owned() }],
         list_resources: vec![ListResourceMetadata { type_name: LIST_TYPE.to_owned() }],
+        actions: Action::ALL.map(|one| ActionMetadata { type_name: one.type_name().to_owned() }).to_vec(),
         functions: functions().iter().map(|one| FunctionMetadata { name: one.name.to_owned() }).collect(),
         ..Default::default()
     })
+}
+
+fn action_schema(action: Action) -> (String, pb::ActionSchema) {
+    (action.type_name().to_owned(), pb::ActionSchema { schema: Some(schema::to_proto(action.schema())) })
 }
 
 impl Provider {
@@ -43,6 +50,7 @@ impl Provider {
             data_source_schemas: views.into(),
             ephemeral_resource_schemas: ephemeral.into(),
             list_resource_schemas: lists.into(),
+            action_schemas: Action::ALL.map(action_schema).into(),
             functions: served::declared(),
             server_capabilities: Some(capabilities()),
             ..Default::default()

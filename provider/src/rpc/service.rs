@@ -227,14 +227,18 @@ impl Service for Provider {
         &self,
         request: Request<pb::validate_action_config::Request>,
     ) -> Reply<pb::validate_action_config::Response> {
-        absent::answer("action", &request.get_ref().action_type)
+        let request = request.into_inner();
+        let subject = request.action_type.clone();
+        self.answer("ValidateActionConfig", &subject, self.validate_action(request)).await
     }
 
     async fn plan_action(
         &self,
         request: Request<pb::plan_action::Request>,
     ) -> Reply<pb::plan_action::Response> {
-        absent::answer("action", &request.get_ref().action_type)
+        let request = request.into_inner();
+        let subject = request.action_type.clone();
+        self.answer("PlanAction", &subject, self.plan_action(request)).await
     }
 
     type InvokeActionStream = Answers<pb::invoke_action::Event>;
@@ -243,7 +247,9 @@ impl Service for Provider {
         &self,
         request: Request<pb::invoke_action::Request>,
     ) -> Reply<Self::InvokeActionStream> {
-        absent::events("action", &request.get_ref().action_type)
+        let request = request.into_inner();
+        let subject = request.action_type.clone();
+        self.events("InvokeAction", &subject, self.invoke(request)).await
     }
 
     async fn validate_state_store_config(

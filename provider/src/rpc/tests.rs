@@ -2,8 +2,8 @@
 
 use super::Provider;
 use crate::engine::{
-    Answer, Apply, Configure, Engine, Import, LIST_TYPE, List, Listed, Looked, Plan, Planned, RESOURCE_TYPE,
-    Read, ReadData, Schemas,
+    Answer, Apply, Configure, Engine, Event, Import, Invoke, LIST_TYPE, List, Listed, Looked, Plan, Planned,
+    RESOURCE_TYPE, Read, ReadData, Schemas,
 };
 use crate::proto::tfplugin6 as pb;
 use crate::proto::tfplugin6::provider_server::Provider as _;
@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use pgha_provider_core::diagnostic::Diagnostics;
 use pgha_provider_core::value::Value;
+use pgha_schema::actions::Action;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tonic::Request;
@@ -95,6 +96,19 @@ impl Engine for Awkward {
         stream::iter([named("first")]).chain(stream::once(second)).boxed()
     }
 
+    async fn validate_action(&self, _action: Action, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn plan_action(&self, _action: Action, _config: Value) -> Diagnostics {
+        Diagnostics::new()
+    }
+
+    async fn invoke(&self, _request: Invoke) -> BoxStream<'static, Event> {
+        let second = async { panic!("the action broke") };
+        stream::iter([Event::Progress("begun".to_owned())]).chain(stream::once(second)).boxed()
+    }
+
     fn generate(&self, state: &Value) -> Value {
         state.clone()
     }
@@ -129,6 +143,20 @@ async fn a_panic_in_a_stream_ends_it_with_a_diagnostic() {
     assert_eq!(names, ["first", ""]);
     let texts = texts(&events[1].diagnostic);
     assert!(texts[0].contains("the list broke") && texts[0].contains("ListResource"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn a_panic_in_an_action_ends_it_with_a_diagnostic() {
+    use pb::invoke_action::event::Type;
+    let provider = Provider::new(Arc::new(Awkward::default()));
+    let action_type = Action::Switchover.type_name().to_owned();
+    let request = pb::invoke_action::Request { action_type, ..Default::default() };
+    let events = provider.invoke_action(Request::new(request)).await.unwrap().into_inner();
+    let events: Vec<_> = events.filter_map(|event| async { event.unwrap().r#type }).collect().await;
+    let [Type::Progress(begun), Type::Completed(ended)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(begun.message, "begun");
+    let texts = texts(&ended.diagnostics);
+    assert!(texts[0].contains("the action broke") && texts[0].contains("InvokeAction"), "{texts:?}");
 }
 
 #[tokio::test]

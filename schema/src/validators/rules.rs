@@ -45,6 +45,8 @@ pub enum Rule {
     PgIdentifier,
     /// Name of a role, other than those of the cluster.
     PgRole,
+    /// A password: printable ASCII, so that every client writes it the same way. Never shown.
+    Password,
     /// An encoding that initdb knows.
     Encoding,
     /// A locale's name.
@@ -80,6 +82,7 @@ impl Rule {
             Self::PgHbaLine => pg_hba::check(text),
             Self::PgIdentifier => pg_identifier(text),
             Self::PgRole => pg_role(text),
+            Self::Password => password(text),
             Self::Encoding => encoding(text),
             Self::Locale => locale(text),
             Self::Cidr => cidr(text),
@@ -249,6 +252,18 @@ fn pg_role(text: &str) -> Result<(), Problem> {
         return Err(Problem::new(format!("The role `{text}` is PostgreSQL's or the cluster's own."), remedy));
     }
     Ok(())
+}
+
+/// The text itself is in no message.
+fn password(text: &str) -> Result<(), Problem> {
+    let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if (1..=256).contains(&text.len()) && text.bytes().all(printable) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        "This is no password that every client writes the same way.",
+        "Use 1 to 256 printable ASCII characters: letters, digits, punctuation, spaces.",
+    ))
 }
 
 /// PostgreSQL's server encodings, from its documentation's table of character sets, in upper case.

@@ -109,6 +109,7 @@ fn each_rule_tells_good_from_bad() {
         ),
         (Rule::Regex, &["^a", "x|y", ""], &["(", "[a", "a{2,1}"], "is not a regular expression"),
         (Rule::Ignored, &["labels.a", "services.rw.annotations.b/*"], &["a", "replicas"], "left to others"),
+        (Rule::Password, &["a b\"c'd\\", "hunter2"], &["", "p\u{e4}ss", "two\nlines"], "no password"),
         (Rule::Pem, &["-----BEGIN X-----\nMII=\n-----END X-----"], &["secret", ""], "The text is not PEM."),
     ];
     for (rule, good, bad, message) in table {
@@ -127,7 +128,8 @@ fn each_rule_tells_good_from_bad() {
     assert!(Rule::DnsLabel.check(&"a".repeat(63)).is_ok() && Rule::DnsLabel.check(&"a".repeat(64)).is_err());
     assert!(Rule::PgRole.check(&"a".repeat(63)).is_ok() && Rule::PgRole.check(&"a".repeat(64)).is_err());
     assert!(
-        !Rule::Pem.check("hunter2").unwrap_err().to_string().contains("hunter2"),
+        !Rule::Password.check("hunter2\n").unwrap_err().to_string().contains("hunter2")
+            && !Rule::Pem.check("hunter2").unwrap_err().to_string().contains("hunter2"),
         "a key must not be shown"
     );
 }

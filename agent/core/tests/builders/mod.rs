@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_agent_core::decision::{Attempt, Lack, StartAs};
+use pgha_agent_core::decision::{Attempt, Lack, Reason, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
@@ -12,7 +12,8 @@ use pgha_agent_core::observation::{
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{
-    AgentBinary, BootstrapSpec, BreakGlass, Desired, Durability, FailoverSpec, RunState, SyncMode,
+    AgentBinary, BootstrapSpec, BreakGlass, Credentials, Desired, Durability, FailoverSpec, RunState,
+    SyncMode,
 };
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
@@ -21,7 +22,7 @@ use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::{
     Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Pause, Record, Release, Switchover,
 };
-use pgha_schema::request::{Asked, Request};
+use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::{Acknowledged, AgentRefusal, AgentReport, Role};
 
 const NOW: u64 = 1_000_000;
@@ -58,7 +59,8 @@ pub fn seen() -> Seen {
             data_checksums: true,
         },
         failover: FailoverSpec::default(),
-        switchover: None,
+        requests: Vec::new(),
+        credentials: Credentials::default(),
         break_glass: None,
     };
     let mut record = Record::initial("anchor", SyncMode::Sync);
@@ -101,6 +103,7 @@ pub fn seen() -> Seen {
         kept: Some(record),
         postgres: PostgresSeen::Down,
         postmaster: Some(1),
+        credentials: Some(Credentials::default()),
         jobs: Jobs::default(),
         peers: BTreeMap::new(),
         pods: BTreeMap::new(),
@@ -662,6 +665,19 @@ impl Seen {
         self
     }
 
+    /// This process has given the roles the passwords of these writings.
+    pub fn passwords_of(mut self, writings: Option<Credentials>) -> Self {
+        self.observation.credentials = writings;
+        self
+    }
+
+    /// The record answers this request.
+    pub fn answered(mut self, id: &str) -> Self {
+        let (asked, text) = ("pause".to_owned(), "so".to_owned());
+        self.read().record.answers.push(Answer { id: id.into(), asked, outcome: Outcome::Done, text });
+        self
+    }
+
     /// The next cycle, which remembers this one.
     pub fn next(mut self) -> Self {
         self.memory = decide(&Timing::default(), &self.memory, &self.observation).memory;
@@ -682,6 +698,16 @@ pub fn events(seen: &Seen) -> Vec<String> {
         _ => None,
     });
     told.collect()
+}
+
+/// The passwords that are to be set, and why the primary does what it does.
+pub fn passwords(seen: &Seen) -> (Option<Credentials>, Reason) {
+    let decision = decide(&Timing::default(), &seen.memory, &seen.observation);
+    let wanted = decision.actions.iter().find_map(|action| match action {
+        Action::SetPasswords { wanted } => Some(*wanted),
+        _ => None,
+    });
+    (wanted, decision.reason)
 }
 
 /// Decides, and compares all orders but the record's keeping and what is only for people, and the reason.

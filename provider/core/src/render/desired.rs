@@ -11,7 +11,8 @@ use crate::object::Kind;
 pub fn document(inputs: &Inputs<'_>) -> Desired {
     let hash = pod::template_hash(inputs);
     let agent = Some(inputs.agent.binary());
-    inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, agent, inputs.state)
+    let spec = inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, agent, inputs.state);
+    Desired { requests: inputs.requests.clone(), credentials: inputs.credentials, ..spec }
 }
 
 pub(super) fn config_map(inputs: &Inputs<'_>) -> Json {

@@ -102,7 +102,7 @@ fn wanted(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Json> {
 }
 
 /// Raised above everything that was ever written or acknowledged.
-pub(super) fn next_generation(live: &LiveCluster) -> u64 {
+pub(crate) fn next_generation(live: &LiveCluster) -> u64 {
     let written = live.desired().map_or(0, |desired| desired.generation);
     let acknowledged = live.status().and_then(|status| status.acknowledged).map_or(0, |one| one.generation);
     written.max(acknowledged) + 1

@@ -57,6 +57,7 @@ pub(super) fn rules(config: &Value) -> Diagnostics {
     image::rules(&config, &mut found);
     settings(&config, &mut found);
     storage(&config, &mut found);
+    password(&config, &mut found);
     services(&config, &mut found);
     tolerations(&config, &mut found);
     resources(&config, &mut found);
@@ -170,6 +171,28 @@ fn has_parameter(config: &Config<'_>, name: &str) -> bool {
     match config.0.get("parameters") {
         Value::Unknown => true,
         parameters => parameters.as_entries().is_some_and(|all| all.contains_key(name)),
+    }
+}
+
+/// A password and its number come together: the number alone tells that the password is another one.
+fn password(config: &Config<'_>, found: &mut Diagnostics) {
+    let (password, version) = ("superuser_password_wo", "superuser_password_wo_version");
+    match (config.0.get(password), config.0.get(version)) {
+        (Value::Null, Value::Null | Value::Unknown) | (Value::Unknown, _) => {}
+        (Value::Null, _) => found.error(
+            Path::of(version),
+            format!("{version} without {password}"),
+            format!("It numbers a password, and there is none. Set {password} too, or leave both out."),
+        ),
+        (_, Value::Null) => found.error(
+            Path::of(password),
+            format!("{password} without {version}"),
+            format!(
+                "The password is in no state, so the provider can't see that it changes. Set {version} = 1, and another number \
+                 with each new password."
+            ),
+        ),
+        _ => {}
     }
 }
 

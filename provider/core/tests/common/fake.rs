@@ -76,8 +76,12 @@ impl Fake {
                 assert_eq!(object["metadata"]["ownerReferences"][0], owner);
                 self.shared += 1;
             }
-            Step::CreateSecret { object, .. } => {
-                *self.secrets.entry(object::name(&object).to_owned()).or_default() += 1;
+            Step::CreateSecret(secret) => {
+                *self.secrets.entry(object::name(&secret.object).to_owned()).or_default() += 1;
+            }
+            Step::WriteSecret(secret) => {
+                self.log.push(format!("write Secret {}", object::name(&secret.object)));
+                *self.secrets.entry(object::name(&secret.object).to_owned()).or_default() += 1;
             }
             Step::Apply { object, expect_uid, remember, .. } => self.apply(object, expect_uid, remember),
             Step::Patch { key, body, .. } => self.patch(&key, &body),
@@ -219,7 +223,10 @@ impl Fake {
                     claim["status"] = json!({"capacity": {"storage": size}});
                 }
             }
-            Wish::PodsGone { .. } | Wish::ClaimsGone { .. } | Wish::ObjectsGone { .. } => {}
+            Wish::Answered { .. }
+            | Wish::PodsGone { .. }
+            | Wish::ClaimsGone { .. }
+            | Wish::ObjectsGone { .. } => {}
         }
         assert_eq!(progress(wish, &self.live, &self.live, 0), Progress::Done, "{wish:?}");
     }
@@ -241,7 +248,7 @@ impl Fake {
             voters: BTreeSet::new(),
             quorum: 1,
             paused: false,
-            switchover: None,
+            answers: Vec::new(),
             activity: Vec::new(),
             instances: BTreeMap::new(),
             agent_version: "0.1.0".to_owned(),

@@ -1,0 +1,259 @@
+//! Actions and passwords: what is asked by desired state happens in the cluster, and leaves no drift. Actions are called by the protocol
+//! client, since the CLI here does not know them.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::load::Target;
+use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::proto_client::actions::{Told, told};
+use pgha_acceptance_tests::proto_client::host::Host;
+use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
+use pgha_acceptance_tests::proto_client::values;
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::group::{Group, Site, WHOLE};
+use crate::runner::Case;
+
+const FIRST: &str = "First-pa55word, given";
+const SECOND: &str = "Second-pa55word, given";
+
+pub fn cases() -> Vec<Case> {
+    cases![
+        => switchover_moves_the_primary,
+        => every_instance_restarts_and_a_standby_is_cloned,
+        => rotated_passwords_are_in_force,
+        => a_given_password_is_kept_nowhere,
+    ]
+}
+
+/// The provider as a CLI has it that knows actions.
+async fn host(group: &Group) -> Result<Host> {
+    Host::configured(&json!({ "config_path": group.bed.sandbox.kubeconfig() })).await
+}
+
+fn of(site: &Site, more: &Value) -> Value {
+    let mut config = json!({ "name": Group::CLUSTER, "namespace": site.namespace });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+/// Carries an action out that has to succeed.
+async fn done(host: &Host, site: &Site, action: &str, more: &Value) -> Result<Vec<String>> {
+    let Told { progress, problems } = told(host.invoke(action, &of(site, more)).await?).await?;
+    ensure!(problems.is_empty(), "expected {action} to succeed, got {problems:?} after {progress:?}");
+    Ok(progress)
+}
+
+async fn switchover_moves_the_primary(group: &mut Group) -> Result<()> {
+    let host = host(group).await?;
+    let site = group.cluster_with(1).await?;
+    let (primary, standby) = (site.cluster.primary().await?, site.cluster.standby().await?);
+    let load = site.load("acted").await?;
+    load.until_more(50).await?;
+    let progress = done(&host, site, "postgres_ha_switchover", &json!({ "to": standby })).await?;
+    ensure!(
+        progress.last().is_some_and(|told| told.contains(&format!("{standby} is the primary now"))),
+        "expected to be told who leads, got {progress:?}"
+    );
+    let now = site.cluster.until_whole(1, WHOLE).await?;
+    ensure!(now == standby, "expected {standby} to lead after {primary}, {now} does");
+    site.tf.plan_is_empty("a switchover by an action").await?;
+    let Told { problems, .. } =
+        told(host.invoke("postgres_ha_switchover", &of(site, &json!({ "to": standby }))).await?).await?;
+    ensure!(
+        problems.len() == 1
+            && problems[0].contains("was refused")
+            && problems[0].contains("is the primary already"),
+        "expected the agent's refusal, got {problems:?}"
+    );
+    site.tf.plan_is_empty("a refused action").await?;
+    let outcome = load.finish().await?;
+    site.nothing_lost(&outcome).await
+}
+
+async fn every_instance_restarts_and_a_standby_is_cloned(group: &mut Group) -> Result<()> {
+    let host = host(group).await?;
+    let site = group.cluster_with(2).await?;
+    let (primary, started) = (site.cluster.primary().await?, site.cluster.start_times().await?);
+    let progress = done(&host, site, "postgres_ha_restart", &json!({})).await?;
+    let last = progress.iter().rfind(|told| told.contains("was restarted"));
+    ensure!(
+        last.is_some_and(|told| told.contains(&primary)),
+        "expected {primary} to be the last, got {progress:?}"
+    );
+    site.cluster.until_whole(2, WHOLE).await?;
+    for (pod, time) in site.cluster.start_times().await? {
+        ensure!(started.get(&pod) != Some(&time), "expected postgres in {pod} to have been restarted");
+    }
+    let member = |record: &pgha_schema::record::Record, pod: &str| {
+        record.members.iter().find(|(_, entry)| entry.pod == pod).map(|(member, _)| member.to_string())
+    };
+    let confirming = site.cluster.standby().await?;
+    let before = member(&site.cluster.record().await?, &confirming);
+    done(&host, site, "postgres_ha_reinit_replica", &json!({ "instance": confirming })).await?;
+    let after = member(&site.cluster.record().await?, &confirming);
+    ensure!(
+        after.is_some() && after != before,
+        "expected new data in {confirming}, {before:?} became {after:?}"
+    );
+    site.cluster.until_whole(2, WHOLE).await?;
+    site.tf.plan_is_empty("restarts and a clone by actions").await
+}
+
+async fn rotated_passwords_are_in_force(group: &mut Group) -> Result<()> {
+    let host = host(group).await?;
+    let site = group.cluster_with(1).await?;
+    let (old_app, old_superuser) = (site.rw().await?, superuser(site, None).await?);
+    let session = old_app.connect().await?;
+    let progress = done(&host, site, "postgres_ha_rotate_credentials", &json!({})).await?;
+    for old in [&old_app, &old_superuser] {
+        is_refused(old).await?;
+    }
+    let (new_app, new_superuser) = (site.rw().await?, superuser(site, None).await?);
+    for (old, new) in [(&old_app, &new_app), (&old_superuser, &new_superuser)] {
+        ensure!(old.password != new.password, "expected the Secret to hold another password of {}", new.user);
+        ensure!(new.ask("select current_user").await? == new.user, "expected {} to log in", new.user);
+        ensure!(!format!("{progress:?}").contains(&new.password), "the password was told");
+    }
+    session.simple_query("select 1").await.context("an open session stays")?;
+    ensure!(
+        credentials(&host, site).await? == new_app.password,
+        "expected the ephemeral resource to give it"
+    );
+    site.tf.plan_is_empty("a rotation").await?;
+    // Whoever leads next has the same passwords, although its Secrets may have been mounted later.
+    let standby = site.cluster.standby().await?;
+    done(&host, site, "postgres_ha_switchover", &json!({ "to": standby })).await?;
+    site.cluster.until_whole(1, WHOLE).await?;
+    ensure!(
+        new_app.ask("select 'in'").await? == "in",
+        "expected the new password to work with the next primary"
+    );
+    is_refused(&old_app).await?;
+    no_log_holds(site, &[&old_app.password, &new_app.password, &new_superuser.password]).await
+}
+
+async fn a_given_password_is_kept_nowhere(group: &mut Group) -> Result<()> {
+    let site = group.cluster_with(1).await?;
+    let config = site
+        .config
+        .clone()
+        .extra("variable \"given\" {\n  type      = string\n  ephemeral = true\n}\n")
+        .set("superuser_password_wo", "${var.given}")
+        .set("superuser_password_wo_version", 1);
+    let before = superuser(site, None).await?;
+    give(site, FIRST)?;
+    site.write(config.clone())?;
+    let planned = site.tf.plan(&[]).await?;
+    ensure!(planned.changes, "expected the password to be a change:\n{}", planned.text);
+    kept_nowhere(site, FIRST)?;
+    site.tf.apply(&[]).await?;
+    kept_nowhere(site, FIRST)?;
+    let first = superuser(site, Some(FIRST)).await?;
+    ensure!(first.ask("select current_user").await? == "postgres", "expected the given password to log in");
+    is_refused(&before).await?;
+    // The number tells, not the password.
+    give(site, SECOND)?;
+    site.tf.plan_is_empty("another password under the same number").await?;
+    site.apply(config.clone().set("superuser_password_wo_version", 2)).await?;
+    kept_nowhere(site, SECOND)?;
+    let second = superuser(site, Some(SECOND)).await?;
+    ensure!(second.ask("select current_user").await? == "postgres", "expected the second password to log in");
+    is_refused(&first).await?;
+    let host = host(group).await?;
+    let site = group.site().await?;
+    let asked = of(site, &json!({ "roles": ["superuser"] }));
+    let Told { problems, .. } = told(host.invoke("postgres_ha_rotate_credentials", &asked).await?).await?;
+    ensure!(
+        problems.len() == 1 && problems[0].contains("The configuration gives the superuser's password"),
+        "expected the rotation to be refused, got {problems:?}"
+    );
+    no_log_holds(site, &[FIRST, SECOND]).await
+}
+
+/// The value that the variable of the configuration gets.
+fn give(site: &Site, password: &str) -> Result<()> {
+    site.tf.write("given.auto.tfvars", &format!("given = {}\n", json!(password)))
+}
+
+/// Neither the plan file, unpacked, nor the state, nor anything that the CLI said.
+fn kept_nowhere(site: &Site, password: &str) -> Result<()> {
+    for file in ["test.plan", "terraform.tfstate", "terraform.tfstate.backup"] {
+        let Ok(bytes) = std::fs::read(site.tf.dir().join(file)) else { continue };
+        let text = if file == "test.plan" {
+            unpacked(&bytes)?
+        } else {
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        ensure!(text.contains(Group::CLUSTER), "expected {file} to tell of the cluster");
+        ensure!(!text.contains(password), "the password is in {file}");
+    }
+    ensure!(!site.tf.history().contains(password), "the password was printed");
+    Ok(())
+}
+
+/// Everything in a plan file, which is a zip archive.
+fn unpacked(archive: &[u8]) -> Result<String> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(archive))?;
+    let mut text = Vec::new();
+    for at in 0..archive.len() {
+        archive.by_index(at)?.read_to_end(&mut text)?;
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The superuser's way to the primary, with a password of its own or that of the Secret.
+async fn superuser(site: &Site, password: Option<&str>) -> Result<Target> {
+    let password = match password {
+        Some(password) => password.to_owned(),
+        None => site.cluster.secret_value(&site.cluster.names.secret_superuser(), "password").await?,
+    };
+    Ok(Target { user: "postgres".into(), database: "postgres".into(), password, ..site.rw().await? })
+}
+
+async fn is_refused(target: &Target) -> Result<()> {
+    until(&format!("the old password of {} to be refused", target.user), Duration::from_secs(10), || async {
+        match target.ask("select 1").await {
+            Ok(_) => Ok(Seen::NotYet("it logs in".to_owned())),
+            Err(error) => {
+                let text = format!("{error:#}");
+                Ok(Seen::when(text.contains("password authentication failed"), text))
+            }
+        }
+    })
+    .await
+}
+
+/// What the ephemeral resource gives.
+async fn credentials(host: &Host, site: &Site) -> Result<String> {
+    let name = "postgres_ha_credentials";
+    let schema = host.schemas.ephemeral_resource_schemas.get(name).context("no ephemeral resource")?;
+    let request = pb::open_ephemeral_resource::Request {
+        type_name: name.to_owned(),
+        config: Some(values::config(schema, &of(site, &json!({})))?),
+        client_capabilities: None,
+    };
+    let answer = host.rpc().open_ephemeral_resource(request).await?.into_inner();
+    let result = values::json(answer.result.as_ref())?;
+    result["password"]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("no password: {:?}", answer.diagnostics))
+}
+
+/// PostgreSQL and agents write to one log.
+async fn no_log_holds(site: &Site, passwords: &[&str]) -> Result<()> {
+    for pod in site.cluster.pods().await?.into_keys() {
+        let api = site.cluster.api::<k8s_openapi::api::core::v1::Pod>();
+        let parameters = kube::api::LogParams { container: Some("postgres".into()), ..Default::default() };
+        let log = api.logs(&pod, &parameters).await?;
+        ensure!(!log.is_empty(), "expected {pod} to have a log");
+        ensure!(!passwords.iter().any(|one| log.contains(one)), "the log of {pod} holds a password");
+    }
+    Ok(())
+}
