@@ -4,6 +4,7 @@
 //! It shares no code with the provider: values are written and read with plain msgpack, so that a mistake in the
 //! provider's codec can't hide behind the same mistake here.
 
+pub mod agents;
 pub mod binary;
 pub mod host;
 pub mod identity;
