@@ -170,7 +170,8 @@ impl<C: Calls> World<'_, C> {
     /// Asked once more, the provider plans the same.
     pub async fn twice(&self, plan: &Plan) -> Kept {
         let twin = answered(self.core.plan(&plan.prior, &plan.config)).await?;
-        let same = plan.wire == twin.wire && plan.private == twin.private && plan.diagnostics == twin.diagnostics;
+        let same =
+            plan.wire == twin.wire && plan.private == twin.private && plan.diagnostics == twin.diagnostics;
         ensure(same, Law::Pure, || format!("{}\nand then\n{}", plan.planned, twin.planned))
     }
 

@@ -11,6 +11,7 @@ use proptest::test_runner::TestRng;
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use serde_json::{Map, Value as Json, json};
 
+use crate::generate::amount;
 use crate::words;
 
 /// Contexts in which a value is tried that the plain one refuses.
@@ -112,7 +113,12 @@ async fn errors<C: Calls>(core: &Core<C>, given: &Json) -> Result<usize> {
 }
 
 /// A value may need others beside it: a load balancer's networks need a load balancer. What is refused says nothing then.
-async fn in_context<C: Calls>(core: &Core<C>, learned: &mut Learned, path: &str, nearest: &[Json]) -> Result<()> {
+async fn in_context<C: Calls>(
+    core: &Core<C>,
+    learned: &mut Learned,
+    path: &str,
+    nearest: &[Json],
+) -> Result<()> {
     let parent = path.rsplit_once('.').map(|(parent, _)| parent).unwrap_or_default();
     let siblings: Vec<String> = learned
         .leaves
@@ -178,7 +184,9 @@ fn texts(leaf: &Attribute) -> Vec<Vec<Json>> {
     all.extend(words::WORDS.iter().map(|text| vec![json!(text)]));
     // Some for each, and each for some: what is wrong with a text hardly depends on the attribute.
     let turn = leaf.name.len() + leaf.description.len();
-    all.extend((0..NONSENSE_EACH).map(|n| vec![json!(words::NONSENSE[(turn + n * 3) % words::NONSENSE.len()])]));
+    all.extend(
+        (0..NONSENSE_EACH).map(|n| vec![json!(words::NONSENSE[(turn + n * 3) % words::NONSENSE.len()])]),
+    );
     all
 }
 
@@ -192,19 +200,24 @@ fn quoted(description: &str) -> Vec<String> {
     words.map(|word| word.trim_matches('"').to_owned()).filter(|word| word.len() < 60).collect()
 }
 
+/// Texts that are all durations, or all quantities with a unit among them, have a meaning.
 fn meaning(good: &[Json]) -> Option<Meaning> {
-    let holds = |text: &str| {
-        good.iter().any(|value| match value {
-            Json::Array(items) => items.iter().any(|item| item == text),
-            Json::Object(entries) => entries.values().any(|item| item == text),
-            value => value == text,
-        })
-    };
-    // What takes any word takes no quantity.
-    match (holds("1Gi"), holds("1m"), holds("team") || holds("app")) {
-        (true, _, false) => Some(Meaning::Quantity),
-        (_, true, false) => Some(Meaning::Duration),
-        _ => None,
+    let mut texts = Vec::new();
+    good.iter().for_each(|value| collect(value, &mut texts));
+    let all = |meaning| !texts.is_empty() && texts.iter().all(|text| amount(meaning, text).is_some());
+    if all(Meaning::Duration) {
+        return Some(Meaning::Duration);
+    }
+    let units = texts.iter().any(|text| text.ends_with("Gi"));
+    (units && all(Meaning::Quantity)).then_some(Meaning::Quantity)
+}
+
+fn collect<'a>(value: &'a Json, texts: &mut Vec<&'a str>) {
+    match value {
+        Json::String(text) => texts.push(text),
+        Json::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        Json::Object(entries) => entries.values().for_each(|item| collect(item, texts)),
+        _ => {}
     }
 }
 
@@ -219,8 +232,12 @@ pub fn with(attributes: &[Attribute], mut given: Json, path: &str, value: Json) 
     *slot = match (&attribute.shape, rest) {
         (Shape::Nested(nesting, inner), Some(rest)) => match nesting {
             Nesting::Single => with(inner, slot.take(), rest, value),
-            Nesting::List | Nesting::Set => json!([with(inner, slot.get_mut(0).map(Json::take).unwrap_or_default(), rest, value)]),
-            Nesting::Map => json!({ "a": with(inner, slot.get_mut("a").map(Json::take).unwrap_or_default(), rest, value) }),
+            Nesting::List | Nesting::Set => {
+                json!([with(inner, slot.get_mut(0).map(Json::take).unwrap_or_default(), rest, value)])
+            }
+            Nesting::Map => {
+                json!({ "a": with(inner, slot.get_mut("a").map(Json::take).unwrap_or_default(), rest, value) })
+            }
         },
         _ => value,
     };

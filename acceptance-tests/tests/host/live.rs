@@ -15,6 +15,8 @@ use crate::generate::config;
 use crate::laws::{Kept, Law, REPLACING, World, accepted, answered, difference, ensure, sound};
 use crate::learn::Learned;
 
+/// How long half-done work is waited for.
+const PATIENCE: &str = "6s";
 const ID: &str = "shop/orders";
 const SET: &str = "/apis/apps/v1/namespaces/shop/statefulsets/orders";
 const RW: &str = "/api/v1/namespaces/shop/services/orders-rw";
@@ -52,7 +54,7 @@ enum Edit {
 }
 
 /// Lives of one cluster, `shop/orders`.
-pub fn lives(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<LiveCase> {
+pub fn lives(attributes: &[Attribute], learned: &Learned, half_done: f64) -> BoxedStrategy<LiveCase> {
     let edit = prop_oneof![
         (0..8_u32).prop_map(Edit::Scale),
         Just(Edit::ScaleToNothing),
@@ -65,13 +67,22 @@ pub fn lives(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<LiveC
     let here = |mut config: Json| {
         (config["name"], config["namespace"]) = (json!("orders"), json!("shop"));
         config["deletion_protection"] = json!(true);
-        // A wait that ends nowhere must end soon.
-        config["timeouts"] = json!({ "create": "1s", "update": "1s" });
+        config["timeouts"] = Json::Null;
         config
     };
     let (one, other) = (config(attributes, learned), config(attributes, learned));
-    (one.prop_map(here), other.prop_map(here), prop::collection::vec(edit, 1..3), prop::bool::weighted(0.25))
-        .prop_map(|(before, mut after, edits, half_done)| {
+    (
+        one.prop_map(here),
+        other.prop_map(here),
+        prop::collection::vec(edit, 1..3),
+        prop::bool::weighted(half_done),
+    )
+        .prop_map(|(mut before, mut after, edits, half_done)| {
+            // A wait that ends nowhere must end soon, and a busy machine must get so far.
+            if half_done {
+                before["timeouts"] = json!({ "create": PATIENCE, "update": PATIENCE });
+                after["timeouts"] = before["timeouts"].clone();
+            }
             for kept in REPLACING.iter().chain(&["storage", "postgres_version", "image"]) {
                 after[*kept] = before[*kept].clone();
             }

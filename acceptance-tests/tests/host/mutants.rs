@@ -88,12 +88,13 @@ fn every_rule_of_apply_that_is_left_out_is_noticed() {
     let provider = LiveProvider::start().expect("a provider");
     let (runtime, plain) = (&provider.provider.runtime, &provider.provider.core);
     let learned = provider.provider.learned().expect("what it takes");
-    let strategy = live::lives(&plain.attributes, learned);
     let mut unnoticed = Vec::new();
     for mutation in Mutation::ALL.iter().filter(|mutation| mutation.needs_apply()) {
         let core =
             plain.with(|_| Mutant { core: plain, learned, mutation: *mutation, calls: AtomicU64::new(0) });
         let world = provider.world(&core, learned);
+        let half = if mutation.needs_half() { 1.0 } else { 0.0 };
+        let strategy = live::lives(&plain.attributes, learned, half);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng(number("PGHA_SEED").unwrap_or(1)));
         let broken = (1..=LIVES).find_map(|round| {
             let case = strategy.new_tree(&mut runner).expect("a case").current();

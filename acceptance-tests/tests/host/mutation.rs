@@ -152,6 +152,11 @@ mutations! {
 }
 
 impl Mutation {
+    /// Whether it takes agents that do half of their work to notice.
+    pub fn needs_half(self) -> bool {
+        matches!(self, Self::ReadyUnacknowledged | Self::TaintsWhatServes | Self::ClaimsWhatFailed)
+    }
+
     /// Whether it takes an apply to notice.
     pub fn needs_apply(self) -> bool {
         self as usize >= Self::ShowsWhoLeads as usize
@@ -167,8 +172,9 @@ impl Mutation {
             Self::ValidatesNothing => &[Law::RefusesBadInput],
             Self::ValidatesUnknowns => &[Law::UnknownsPass],
             Self::PlansUnknownAsNull | Self::PlansAnotherValue => &[Law::Host(Rule::PlanValid)],
-            Self::DefaultsFromPrior => &[Law::FromConfig],
-            Self::DropsADefault => &[Law::KnownAtCreate],
+            // Where the prior state was changed from outside, that is taken over.
+            Self::DefaultsFromPrior => &[Law::FromConfig, Law::Repaired],
+            Self::DropsADefault => &[Law::KnownAtCreate, Law::NothingToDo],
             Self::WordForWord => &[Law::FromConfig],
             Self::KeepsPartOfAWhole => &[Law::Host(Rule::PlanValid)],
             Self::OwnSpelling => &[Law::Host(Rule::PlanValid), Law::NothingToDo],
@@ -191,7 +197,9 @@ impl Mutation {
             | Self::DestroysProtected
             | Self::ReplacesProtected
             | Self::ProtectsEverything => &[Law::Protected],
-            Self::ReplacesNothing | Self::ReplacesAlways => &[Law::Replaces],
+            Self::ReplacesNothing => &[Law::Replaces],
+            // Where the data is protected, the replacement is refused.
+            Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
             Self::PlansTheImpossible | Self::RefusesGrowth => &[Law::Refused],
             Self::LeavesAPartOut => &[Law::Host(Rule::Conforms)],
             Self::ReplacesNowhere => &[Law::Host(Rule::ReplacePath)],
@@ -246,13 +254,14 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::DefaultsFromPrior if !config.is_null() => {
                 *config = inputs_of(self.attributes(), proposed)
             }
-            Mutation::WordForWord => forget_spelling("", self.attributes(), self.learned, prior),
             Mutation::HalfDoneIsReady if prior["ready"] == false => prior["ready"] = json!(true),
             Mutation::ProtectionByConfig if !prior.is_null() => {
                 prior["deletion_protection"] = json!(config["deletion_protection"] != false);
             }
             Mutation::ProtectsEverything if !prior.is_null() => prior["deletion_protection"] = json!(true),
-            Mutation::LowersAgent if !prior.is_null() => prior["agent_version"] = json!("0.0.1"),
+            Mutation::LowersAgent if prior["agent_version"] == "99.0.0" => {
+                prior["agent_version"] = json!("0.0.1");
+            }
             Mutation::TakesReplicasOver
                 if config["replicas"].is_null() && !prior.is_null() && !config.is_null() =>
             {
@@ -267,7 +276,12 @@ impl<C: Calls> Mutant<'_, C> {
         let Asked { config, prior, .. } = asked;
         let exists = !planned.is_null() && !prior.is_null();
         match self.mutation {
-            Mutation::DropsADefault if config["parameters"].is_null() => planned["parameters"] = Json::Null,
+            Mutation::DropsADefault if planned.is_object() && config["pg_hba"].is_null() => {
+                planned["pg_hba"] = Json::Null;
+            }
+            Mutation::WordForWord if exists => {
+                word_for_word("", self.attributes(), self.learned, config, planned)
+            }
             Mutation::KeepsPartOfAWhole if exists => keep_parts(self.attributes(), prior, planned),
             Mutation::OwnSpelling => own_spelling("", self.attributes(), self.learned, planned),
             Mutation::MovesByItself if planned.is_object() => {
@@ -283,7 +297,6 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::ForgetsIdentifier if exists && *prior != *planned => {
                 planned["system_identifier"] = json!(UNKNOWN);
             }
-            Mutation::LowersAgent => {}
             Mutation::NeverReady if exists && *prior != *planned => planned["ready"] = json!(false),
             Mutation::OldStory if exists => planned["last_change"] = prior["last_change"].clone(),
             Mutation::KeepsDrift if exists => planned["drift"] = prior["drift"].clone(),
@@ -407,16 +420,26 @@ fn inputs_of(attributes: &[Attribute], state: &Json) -> Json {
     inputs
 }
 
-/// The texts with a meaning, so that nothing can be spelled like them.
-fn forget_spelling(prefix: &str, attributes: &[Attribute], learned: &Learned, state: &mut Json) {
-    each_meant(prefix, attributes, learned, state, &mut |meaning, text| {
-        // Another amount than any in `words.rs`, so that nothing is equal to it.
-        let _ = text;
-        Some(match meaning {
-            crate::learn::Meaning::Quantity => "77777Ki".to_owned(),
-            crate::learn::Meaning::Duration => "77777ms".to_owned(),
-        })
-    });
+/// Texts with a meaning as they are configured.
+fn word_for_word(
+    prefix: &str,
+    attributes: &[Attribute],
+    learned: &Learned,
+    config: &Json,
+    planned: &mut Json,
+) {
+    for attribute in attributes {
+        let path = join(prefix, &attribute.name);
+        let (wanted, Some(item)) = (&config[&attribute.name], planned.get_mut(&attribute.name)) else {
+            continue;
+        };
+        let meant = learned.leaves.get(&path).is_some_and(|pool| pool.meaning.is_some());
+        match &attribute.shape {
+            Shape::Nested(Nesting::Single, inner) => word_for_word(&path, inner, learned, wanted, item),
+            Shape::Leaf(_) if meant && !wanted.is_null() => *item = wanted.clone(),
+            _ => {}
+        }
+    }
 }
 
 fn own_spelling(prefix: &str, attributes: &[Attribute], learned: &Learned, planned: &mut Json) {

@@ -30,8 +30,8 @@ type Kind = (&'static str, fn(&[Attribute], &Learned) -> BoxedStrategy<Case>, u3
 
 /// In two lanes of about the same length.
 const LANES: [&[Kind]; 2] = [
-    &[("bad input", cases::bad, 1_500), ("changes", cases::change, 1_300)],
-    &[("lives", cases::life, 1_300), ("moved clusters", cases::moved, 1_000)],
+    &[("bad input", cases::bad, 3_000), ("moved clusters", cases::moved, 600)],
+    &[("lives", cases::life, 700), ("changes", cases::change, 700)],
 ];
 
 pub fn number(variable: &str) -> Option<u64> {
@@ -132,17 +132,19 @@ impl LiveProvider {
 }
 
 /// Lives with applies in a normal run.
-const LIVES: u32 = 60;
+const LIVES: u32 = 40;
+/// Share of those whose agents do half of their work once: each of them waits in vain for seconds.
+const HALF_DONE: f64 = 0.1;
 
 #[test]
 fn no_life_with_applies_breaks_a_law() {
     let (seed, began) = (number("PGHA_SEED").unwrap_or(SEED), Instant::now());
     let live = LiveProvider::start().expect("a provider");
     let learned = live.provider.learned().expect("what it takes");
-    let strategy = live::lives(&live.provider.core.attributes, learned);
+    let strategy = live::lives(&live.provider.core.attributes, learned, HALF_DONE);
     let world = live.world(&live.provider.core, learned);
     let cases = number("PGHA_LIVES").map_or(LIVES, |cases| cases as u32);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 30, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let lived = std::cell::Cell::new(0);
     let outcome = TestRunner::new_with_rng(config, rng(seed)).run(&strategy, |case| {
         let kept = live.provider.runtime.block_on(world.run(&case));
