@@ -326,6 +326,10 @@ impl Edit {
             Self::Mode(mode) => {
                 let text = objects[DESIRED]["data"]["desired.json"].as_str().unwrap_or_default().to_owned();
                 let mut document: Json = serde_json::from_str(&text).unwrap_or_default();
+                // The same document in other letters is an edit by hand too, and shows (P8).
+                if document["sync_mode"] == mode {
+                    return;
+                }
                 document["sync_mode"] = json!(mode);
                 let text = serde_json::to_string(&document).unwrap_or_default();
                 set(objects, DESIRED, "/data/desired.json", json!(text));

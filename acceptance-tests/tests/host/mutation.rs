@@ -200,7 +200,8 @@ impl Mutation {
             Self::ReplacesNothing => &[Law::Replaces],
             // Where the data is protected, the replacement is refused.
             Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
-            Self::PlansTheImpossible | Self::RefusesGrowth => &[Law::Refused],
+            Self::PlansTheImpossible => &[Law::Refused],
+            Self::RefusesGrowth => &[Law::Refused, Law::Protected],
             Self::LeavesAPartOut => &[Law::Host(Rule::Conforms)],
             Self::ReplacesNowhere => &[Law::Host(Rule::ReplacePath)],
             Self::ChangesDuringApply => &[Law::Host(Rule::FinalPlan)],
@@ -473,12 +474,15 @@ fn each_meant(
     }
 }
 
-/// Of maps that changed, the prior values of the keys that stay.
+/// Of maps and lists that changed, prior values of what stays.
 fn keep_parts(attributes: &[Attribute], prior: &Json, planned: &mut Json) {
     for attribute in attributes {
         let (was, Some(is)) = (&prior[&attribute.name], planned.get_mut(&attribute.name)) else { continue };
         match (&attribute.shape, was, is) {
             (Shape::Nested(Nesting::Single, inner), was, is) => keep_parts(inner, was, is),
+            (Shape::Leaf(_), Json::Array(was), Json::Array(is)) => {
+                is.iter_mut().zip(was).take(1).for_each(|(is, was)| is.clone_from(was));
+            }
             (Shape::Leaf(_), Json::Object(was), Json::Object(is)) => {
                 for (key, value) in is.iter_mut() {
                     if let Some(before) = was.get(key) {
