@@ -132,7 +132,7 @@ impl LiveProvider {
 }
 
 /// Lives with applies in a normal run.
-const LIVES: u32 = 40;
+const LIVES: u32 = 20;
 /// Share of those whose agents do half of their work once: each of them waits in vain for seconds.
 const HALF_DONE: f64 = 0.1;
 
