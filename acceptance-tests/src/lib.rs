@@ -14,6 +14,7 @@ pub mod checker;
 pub mod cluster;
 pub mod dev;
 pub mod evidence;
+pub mod host;
 pub mod leftovers;
 pub mod lists;
 pub mod load;

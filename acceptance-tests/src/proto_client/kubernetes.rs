@@ -1,4 +1,7 @@
 //! A Kubernetes API server that holds objects and no cluster: enough for calls that read or patch, and it keeps what was asked.
+//! With somebody who answers the provider's writes as agents would ([`FakeApi::start_with`]) it takes every write.
+
+mod writes;
 
 use anyhow::Result;
 use http_body_util::{BodyExt as _, Full};
@@ -12,6 +15,12 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 
+/// Objects by path, as `/api/v1/namespaces/shop/configmaps/orders-status`.
+pub type Objects = BTreeMap<String, Json>;
+
+/// What happens to the objects after a write.
+pub type Reaction = Box<dyn Fn(&mut Objects) + Send>;
+
 /// An API server on a port of its own; it ends with the test's runtime.
 #[derive(Clone, Default)]
 pub struct FakeApi {
@@ -21,8 +30,14 @@ pub struct FakeApi {
 
 #[derive(Default)]
 struct Held {
-    /// Objects by path, as `/api/v1/namespaces/shop/configmaps/orders-status`.
-    objects: BTreeMap<String, Json>,
+    /// Objects by path.
+    objects: Objects,
+    /// Follows each write; without it, nothing can be made or deleted.
+    reaction: Option<Reaction>,
+    /// Dry runs are refused.
+    refuses_dry_runs: bool,
+    /// Uids given so far.
+    uids: u64,
     /// Plural names that RBAC refuses.
     forbidden: BTreeSet<String>,
     /// `GET /api/...`, as they came.
@@ -37,9 +52,22 @@ impl FakeApi {
     /// # Errors
     /// When no port is to be had.
     pub async fn start() -> Result<Self> {
+        Self::serve(None).await
+    }
+
+    /// Starts to serve, with every kind of write, each followed by `reaction`.
+    ///
+    /// # Errors
+    /// When no port is to be had.
+    pub async fn start_with(reaction: Reaction) -> Result<Self> {
+        Self::serve(Some(reaction)).await
+    }
+
+    async fn serve(reaction: Option<Reaction>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = format!("http://{}", listener.local_addr()?);
-        let api = Self { address, ..Self::default() };
+        let held = Held { reaction, ..Held::default() };
+        let api = Self { address, held: Arc::new(Mutex::new(held)) };
         let serving = api.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -74,6 +102,16 @@ impl FakeApi {
         self.held().objects.get(path).cloned()
     }
 
+    /// Changes the objects by hand; nobody reacts.
+    pub fn edit(&self, change: impl FnOnce(&mut Objects)) {
+        change(&mut self.held().objects);
+    }
+
+    /// From now on dry runs are refused, or not.
+    pub fn refuse_dry_runs(&self, refuses: bool) {
+        self.held().refuses_dry_runs = refuses;
+    }
+
     /// Refuses everything about a kind from now on.
     pub fn forbid(&self, plural: &str) {
         self.held().forbidden.insert(plural.to_owned());
@@ -100,9 +138,12 @@ impl FakeApi {
         let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = shown.and_then(|text| text.strip_prefix("Bearer ")).map(str::to_owned);
         self.held().tokens.extend(token);
+        let content = request.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let applies = content.is_some_and(|content| content.starts_with("application/apply-patch"));
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
-        let (code, json) = self.held().answer(&method, uri.path(), uri.query().unwrap_or_default(), &body);
+        let query = uri.query().unwrap_or_default();
+        let (code, json) = self.held().answer(&method, uri.path(), query, applies, &body);
         let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
         *response.status_mut() = code;
         response
@@ -113,7 +154,14 @@ impl FakeApi {
 }
 
 impl Held {
-    fn answer(&mut self, method: &Method, path: &str, query: &str, body: &Json) -> (StatusCode, Json) {
+    fn answer(
+        &mut self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        applies: bool,
+        body: &Json,
+    ) -> (StatusCode, Json) {
         self.requests.push(format!("{method} {path}"));
         let words: Vec<&str> = path.split('/').collect();
         if let Some(plural) = words.iter().find(|word| self.forbidden.contains(**word)) {
@@ -123,6 +171,9 @@ impl Held {
         match *method {
             Method::GET if self.objects.contains_key(path) => (StatusCode::OK, self.objects[path].clone()),
             Method::GET if is_collection(&words) => (StatusCode::OK, self.list(path, query)),
+            Method::POST | Method::PATCH | Method::DELETE if self.reaction.is_some() => {
+                self.write(method, path, query, applies, body)
+            }
             Method::POST => {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
                 if self.objects.contains_key(&path) {

@@ -5,6 +5,7 @@
 //! provider's codec can't hide behind the same mistake here.
 
 pub mod actions;
+pub mod agents;
 pub mod binary;
 pub mod host;
 pub mod identity;

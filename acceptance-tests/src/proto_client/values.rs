@@ -60,6 +60,10 @@ pub fn json(value: Option<&pb::DynamicValue>) -> Result<Json> {
 }
 
 fn object(attributes: &[Attribute], given: &Json) -> Result<Pack> {
+    // An element of a list may be unknown as a whole.
+    if given.is_null() || given.as_str() == Some(UNKNOWN) {
+        return Ok(plain(given));
+    }
     let given = given.as_object().context("an object is needed")?;
     for name in given.keys() {
         ensure!(attributes.iter().any(|attribute| attribute.name == *name), "there is no attribute {name:?}");

@@ -46,6 +46,8 @@ fn each_attribute_says_what_it_takes() {
     check(json!({"name": "a".repeat(41)}), "error: name", "at most 40");
     check(json!({"namespace": "a_b"}), "error: namespace", "lower-case");
     check(json!({"replicas": 10}), "error: replicas", "from 0 to 9");
+    // Rules between attributes see it too, and must not count beyond it.
+    check(json!({"replicas": i64::MAX}), "error: replicas", "from 0 to 9");
     check(json!({"sync_mode": "any"}), "error: sync_mode", "\"sync\", \"quorum\" or \"async\"");
     check(json!({"sync_replicas": 10}), "error: sync_replicas", "from 1 to 9");
     check(json!({"durability": "none"}), "error: durability", "\"preferred\" or \"required\"");

@@ -88,7 +88,7 @@ fn durability(config: &Config<'_>, found: &mut Diagnostics) {
                  accept a write. Raise replicas to {needed} or more, or choose durability = \"preferred\"."
             ),
         ),
-        (Some(replicas), Some(needed)) if sync && (replicas.max(1) + 1..10).contains(&needed) => found.error(
+        (Some(replicas), Some(needed)) if sync && needed > replicas.max(1) && needed < 10 => found.error(
             Path::of("sync_replicas"),
             "More synchronous standbys than replicas",
             format!(

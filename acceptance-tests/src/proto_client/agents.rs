@@ -1,0 +1,206 @@
+//! What agents leave in the API while all goes well, and while it doesn't: the other end of the provider's waits, where no
+//! cluster runs. It knows the documents that provider and agents exchange, and nothing of PostgreSQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use pgha_schema::desired::{Desired, RunState, document_sha256};
+use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
+use pgha_schema::names::{ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, KEY_DESIRED, KEY_STATUS, Names};
+use pgha_schema::record::{Bootstrap, EraEntry, Holder, Record};
+use pgha_schema::status::{Acknowledged, ClusterStatus, InstanceState, InstanceStatus, Role, STATUS_FORMAT};
+use serde_json::{Value as Json, json};
+
+use super::kubernetes::{Objects, Reaction};
+
+/// The data's identity.
+pub const SYSTEM_IDENTIFIER: u64 = 7_445_566_778_899_001_122;
+
+/// How agents are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mood {
+    /// They carry everything out at once.
+    Obey,
+    /// The primary accepts writes; nothing is acknowledged.
+    Serve,
+    /// There are none.
+    Dead,
+}
+
+/// Agents whose mood can be changed.
+#[derive(Debug, Clone)]
+pub struct Agents(Arc<AtomicU8>);
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU8::new(Mood::Obey as u8)))
+    }
+}
+
+impl Agents {
+    /// From now on they are like this.
+    pub fn set(&self, mood: Mood) {
+        self.0.store(mood as u8, Ordering::Relaxed);
+    }
+
+    /// What they do after each write.
+    #[must_use]
+    pub fn reaction(&self) -> Reaction {
+        let agents = self.clone();
+        Box::new(move |objects| match agents.0.load(Ordering::Relaxed) {
+            mood if mood == Mood::Obey as u8 => react(objects, true),
+            mood if mood == Mood::Serve as u8 => react(objects, false),
+            _ => {}
+        })
+    }
+}
+
+/// The leadership of every cluster goes on to a pod: what is live moves, and nothing that was applied differs.
+pub fn fail_over(objects: &mut Objects, cluster: &str, to_ordinal: u32) {
+    let names = Names::new(cluster);
+    for (path, object) in objects.iter_mut() {
+        if path.ends_with(&format!("/configmaps/{}", names.status())) {
+            change_status(object, |status| {
+                status.era = Era(status.era.0 + 1);
+                status.primary = Some(names.pod(to_ordinal));
+                status.degraded = !status.degraded;
+            });
+        }
+        if path.ends_with(&format!("/leases/{cluster}")) {
+            change_record(object, |record| {
+                record.renewals += 1;
+                record.holder = Some(holder(&names.pod(to_ordinal)));
+            });
+        }
+    }
+}
+
+fn react(objects: &mut Objects, acknowledges: bool) {
+    let desired: Vec<(String, String)> = objects
+        .iter()
+        .filter_map(|(path, object)| {
+            let (place, cluster) = path.strip_suffix("-desired")?.split_once("/configmaps/")?;
+            let text = object["data"][KEY_DESIRED].as_str()?.to_owned();
+            let namespace = place.rsplit('/').next()?;
+            Some((format!("{namespace}/{cluster}"), text))
+        })
+        .collect();
+    for (id, text) in desired {
+        let Some((namespace, cluster)) = id.split_once('/') else { continue };
+        let Ok(document) = serde_json::from_str::<Desired>(&text) else { continue };
+        carry_out(objects, namespace, &Names::new(cluster), &document, acknowledges.then_some(&text));
+    }
+}
+
+fn carry_out(
+    objects: &mut Objects,
+    namespace: &str,
+    names: &Names,
+    desired: &Desired,
+    acknowledged: Option<&String>,
+) {
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{}", names.cluster());
+    let set = format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{}", names.cluster());
+    let status = format!("/api/v1/namespaces/{namespace}/configmaps/{}", names.status());
+    let all_there = [&lease, &set, &status].iter().all(|path| objects.contains_key(*path));
+    if !all_there {
+        return;
+    }
+    if let Some(lease) = objects.get_mut(&lease) {
+        change_record(lease, |record| {
+            record.bootstrap = Bootstrap::Done;
+            record.system_identifier = Some(SystemIdentifier(SYSTEM_IDENTIFIER));
+            record.holder.get_or_insert_with(|| holder(&names.pod(0)));
+            if record.eras.is_empty() {
+                record.eras = vec![EraEntry { era: Era(1), parent: None, timeline: None, start: None }];
+            }
+        });
+    }
+    if let Some(set) = objects.get_mut(&set) {
+        set["metadata"]["annotations"][ANNOTATION_SYSTEM_IDENTIFIER] = json!(SYSTEM_IDENTIFIER.to_string());
+    }
+    if let Some(status) = objects.get_mut(&status) {
+        change_status(status, |status| {
+            status.accepts_writes = desired.state == RunState::Running;
+            status.stopped = desired.state == RunState::Stopped;
+            status.mode = desired.sync_mode;
+            status.primary.get_or_insert_with(|| names.pod(0));
+            if let Some(text) = acknowledged {
+                let ordinals = 1..=desired.replicas;
+                status.instances = ordinals.map(|ordinal| (names.pod(ordinal), streaming())).collect();
+                let sha256 = document_sha256(text);
+                status.acknowledged = Some(Acknowledged { generation: desired.generation, sha256 });
+            }
+        });
+    }
+}
+
+fn change_record(lease: &mut Json, change: impl FnOnce(&mut Record)) {
+    let slot = &mut lease["metadata"]["annotations"][ANNOTATION_RECORD];
+    let record = slot.as_str().and_then(|text| serde_json::from_str::<Record>(text).ok());
+    if let Some(mut record) = record {
+        change(&mut record);
+        *slot = json!(serde_json::to_string(&record).unwrap_or_default());
+    }
+}
+
+fn change_status(config_map: &mut Json, change: impl FnOnce(&mut ClusterStatus)) {
+    let stored = config_map["data"][KEY_STATUS].as_str().and_then(|text| serde_json::from_str(text).ok());
+    let mut status = stored.unwrap_or_else(first_status);
+    change(&mut status);
+    config_map["data"][KEY_STATUS] = json!(serde_json::to_string(&status).unwrap_or_default());
+}
+
+fn first_status() -> ClusterStatus {
+    ClusterStatus {
+        format: STATUS_FORMAT,
+        acknowledged: None,
+        system_identifier: Some(SystemIdentifier(SYSTEM_IDENTIFIER)),
+        accepts_writes: true,
+        stopped: false,
+        primary: None,
+        era: Era(1),
+        timeline: None,
+        mode: pgha_schema::desired::SyncMode::Sync,
+        synchronous_standby_names: String::new(),
+        degraded: false,
+        degraded_since: None,
+        voters: BTreeSet::new(),
+        quorum: 1,
+        paused: false,
+        switchover: None,
+        activity: Vec::new(),
+        instances: BTreeMap::new(),
+        agent_version: "0.1.0".to_owned(),
+        agent_refused: None,
+    }
+}
+
+fn holder(pod: &str) -> Holder {
+    Holder {
+        pod: pod.to_owned(),
+        member: Some(MemberId::new("m0")),
+        nonce: ContainerNonce::new("n"),
+        node: "node-1".to_owned(),
+        boot_id: BootId::new("b"),
+        address: "10.1.0.2".to_owned(),
+    }
+}
+
+fn streaming() -> InstanceStatus {
+    InstanceStatus {
+        member: None,
+        role: Role::Standby,
+        state: InstanceState::Streaming,
+        synchronous: false,
+        lag_bytes: None,
+        node: String::new(),
+        agent_version: String::new(),
+        agent_sha256: String::new(),
+        replay_backlog_bytes: None,
+        slot_retained_bytes: None,
+        volume_used_percent: None,
+    }
+}

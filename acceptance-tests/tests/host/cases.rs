@@ -1,0 +1,380 @@
+//! What the laws are tried on: bad input, whole lives, changes, and clusters that moved by themselves.
+
+use pgha_acceptance_tests::host::core::has_errors;
+use pgha_acceptance_tests::host::schema::{Attribute, at, complete, is_unknown, is_wholly_known};
+use pgha_acceptance_tests::host::{Action, Calls, Plan, Stored};
+use pgha_acceptance_tests::proto_client::values::messages;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value as Json, json};
+
+use crate::generate::{amount, config, respelled, same_meaning, sprinkled};
+use crate::laws::{
+    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, known_at_create, made, sound, update,
+};
+use crate::learn::{Learned, Meaning, minimal, with};
+
+/// A case of one of the kinds.
+#[derive(Debug, Clone)]
+pub enum Case {
+    /// Values that their attributes don't take.
+    Bad(Bad),
+    /// A cluster from nothing to its second plan.
+    Life(Life),
+    /// Another configuration of an existing cluster.
+    Change(Change),
+    /// The same configuration of a cluster that was changed from outside.
+    Moved(Moved),
+}
+
+/// What a case came to, for counting: a run in which nothing is ever valid finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Came {
+    /// The configuration is invalid, and that was said well.
+    Invalid,
+    /// A cluster was made and needs nothing more.
+    Made,
+    /// A change in place.
+    Updated,
+    /// A change that needs a new cluster.
+    Replaced,
+    /// A change that was refused, as it has to be.
+    Refused,
+    /// Nothing was to be done.
+    Nothing,
+}
+
+/// See [`Case::Bad`].
+#[derive(Debug, Clone)]
+pub struct Bad {
+    config: Json,
+    spoils: Vec<(Index, Index)>,
+}
+
+/// See [`Case::Life`].
+#[derive(Debug, Clone)]
+pub struct Life {
+    config: Json,
+    unknown: Vec<Index>,
+}
+
+/// See [`Case::Change`].
+#[derive(Debug, Clone)]
+pub struct Change {
+    before: Json,
+    after: Json,
+    unknown: Vec<Index>,
+}
+
+/// See [`Case::Moved`].
+#[derive(Debug, Clone)]
+pub struct Moved {
+    config: Json,
+    replicas: Option<u32>,
+    sync_mode: Option<Index>,
+    durability: Option<Index>,
+    drift: Vec<Index>,
+    ready: bool,
+    agent: Agent,
+}
+
+/// The agents of a cluster, against those of this provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {
+    /// Of an older provider.
+    Older,
+    /// This one's.
+    Same,
+    /// Of a newer provider.
+    Newer,
+}
+
+fn indexes(most: usize) -> impl Strategy<Value = Vec<Index>> {
+    prop_oneof![1 => Just(Vec::new()), 2 => prop::collection::vec(any::<Index>(), 0..most)]
+}
+
+/// Strategies by kind.
+pub fn bad(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
+    let spoils = prop::collection::vec(any::<(Index, Index)>(), 1..4);
+    (config(attributes, learned), spoils)
+        .prop_map(|(config, spoils)| Case::Bad(Bad { config, spoils }))
+        .boxed()
+}
+
+/// Lives.
+pub fn life(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
+    let parts = (config(attributes, learned), indexes(5));
+    parts.prop_map(|(config, unknown)| Case::Life(Life { config, unknown })).boxed()
+}
+
+/// Changes: of some attributes only, since a change of all at once is refused or needs a new cluster.
+pub fn change(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
+    let names: Vec<String> =
+        attributes.iter().filter(|one| !one.is_output()).map(|one| one.name.clone()).collect();
+    let weights: Vec<_> = names
+        .iter()
+        .map(|name| prop::bool::weighted(if REPLACING.contains(&name.as_str()) { 0.05 } else { 0.2 }))
+        .collect();
+    (config(attributes, learned), config(attributes, learned), weights, indexes(3))
+        .prop_map(move |(before, other, picks, unknown)| {
+            let mut after = before.clone();
+            for (name, _) in names.iter().zip(picks).filter(|(_, picked)| *picked) {
+                after[name] = other[name].clone();
+            }
+            Case::Change(Change { before, after, unknown })
+        })
+        .boxed()
+}
+
+/// Moved clusters.
+pub fn moved(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
+    let agent = prop_oneof![1 => Just(Agent::Older), 4 => Just(Agent::Same), 1 => Just(Agent::Newer)];
+    let word = || prop::option::weighted(0.3, any::<Index>());
+    let drift = prop_oneof![Just(Vec::new()), prop::collection::vec(any::<Index>(), 1..3)];
+    let parts = (
+        config(attributes, learned),
+        prop::option::weighted(0.3, 0..10_u32),
+        word(),
+        word(),
+        drift,
+        prop::bool::weighted(0.8),
+        agent,
+    );
+    parts
+        .prop_map(|(config, replicas, sync_mode, durability, drift, ready, agent)| {
+            Case::Moved(Moved { config, replicas, sync_mode, durability, drift, ready, agent })
+        })
+        .boxed()
+}
+
+impl<C: Calls> World<'_, C> {
+    /// Runs a case.
+    pub async fn run(&self, case: &Case) -> Kept<Came> {
+        match case {
+            Case::Bad(case) => self.bad(case).await,
+            Case::Life(case) => self.life(case).await,
+            Case::Change(case) => self.change(case).await,
+            Case::Moved(case) => self.moved(case).await,
+        }
+    }
+
+    async fn bad(&self, case: &Bad) -> Kept<Came> {
+        let leaves: Vec<_> = self.learned.leaves.iter().filter(|(_, pool)| !pool.bad.is_empty()).collect();
+        let mut spoiled = case.config.clone();
+        for (position, (leaf, value)) in case.spoils.iter().enumerate() {
+            let (path, pool) = leaf.get(&leaves);
+            let value = value.get(&pool.bad);
+            spoiled = with(&self.core.attributes, spoiled, path, value.clone());
+            if position == 0 {
+                let only = with(&self.core.attributes, minimal(), path, value.clone());
+                let passes = self.validated(&only).await?;
+                ensure(!passes, Law::RefusesBadInput, || format!("{path} = {value}"))?;
+            }
+        }
+        self.validated(&spoiled).await?;
+        // A host plans nothing that is invalid; a provider that is asked all the same must live.
+        let plan = answered(self.core.plan(&Stored::nothing(), &spoiled)).await?;
+        sound(&plan.diagnostics)?;
+        Ok(Came::Invalid)
+    }
+
+    async fn life(&self, case: &Life) -> Kept<Came> {
+        if !self.validated(&case.config).await? {
+            return Ok(Came::Invalid);
+        }
+        let open = sprinkled(&case.config, &case.unknown);
+        let found = answered(self.core.validate(&open)).await?;
+        ensure(!has_errors(&found), Law::UnknownsPass, || messages(&found).join("\n"))?;
+        let seen = self.agreed(&Stored::nothing(), &open).await?;
+        self.twice(&seen).await?;
+        ensure(seen.action == Action::Create, Law::Plans, || format!("{:?} of nothing", seen.action))?;
+        if is_wholly_known(&open) {
+            known_at_create(&self.core.attributes, &seen)?;
+        }
+        let last = self.completed(&seen, &case.config).await?;
+        ensure(!last.is_refused(), Law::Plans, || messages(&last.diagnostics).join("\n"))?;
+        self.unconfigured_apply(&last).await?;
+        let stored = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
+        self.unconfigured_read(&stored).await?;
+        self.nothing_to_do(Law::NothingToDo, &stored, &case.config).await?;
+        let written = answered(self.core.generate(&stored.state)).await?;
+        self.nothing_to_do(Law::ComesBack, &stored, &written).await?;
+        let address = "registry.example.com/another/postgres";
+        let moved = answered(self.core.move_from(address, &self.core.type_name, &stored)).await?;
+        self.seen_unchanged(Law::ComesBack, &stored, &moved)?;
+        Ok(Came::Made)
+    }
+
+    /// P11: the state stays, and the user hears why.
+    async fn unconfigured_read(&self, stored: &Stored) -> Kept {
+        let read = answered(self.core.read(stored)).await?;
+        self.seen_unchanged(Law::Unconfigured, stored, &read)?;
+        let told = read.diagnostics.len() == 1 && !has_errors(&read.diagnostics);
+        ensure(told, Law::Unconfigured, || format!("{:?}", messages(&read.diagnostics)))
+    }
+
+    /// P11: an apply is an error, and nothing was made.
+    async fn unconfigured_apply(&self, plan: &Plan) -> Kept {
+        let applied = answered(self.core.apply(plan, &plan.config)).await?;
+        sound(&applied.diagnostics)?;
+        let refused = has_errors(&applied.diagnostics) && applied.stored.state == plan.prior.state;
+        ensure(refused, Law::Unconfigured, || format!("{:?}", messages(&applied.diagnostics)))
+    }
+
+    async fn change(&self, case: &Change) -> Kept<Came> {
+        if !self.validated(&case.before).await? || !self.validated(&case.after).await? {
+            return Ok(Came::Invalid);
+        }
+        let stored = self.made(&case.before).await?;
+        self.destroyed(&stored).await?;
+        self.spelled_otherwise(&stored, &case.before).await?;
+        let new = self.agreed(&Stored::nothing(), &case.after).await?.planned;
+        let open = sprinkled(&case.after, &case.unknown);
+        let seen = self.planned(&stored, &open).await?;
+        self.twice(&seen).await?;
+        self.allowed(&stored, &new, &open, &seen)?;
+        if seen.is_refused() {
+            return Ok(Came::Refused);
+        }
+        let last = self.completed(&seen, &case.after).await?;
+        if seen.action != Action::Replace {
+            // What was unknown may have become what can't be done.
+            self.allowed(&stored, &new, &case.after, &last)?;
+        }
+        if last.is_refused() {
+            return Ok(Came::Refused);
+        }
+        let prior = if last.action == Action::Create { &Json::Null } else { &stored.state };
+        from_config(self.learned, &self.core.attributes, [&new, &last.planned, prior])?;
+        if last.action == Action::Update {
+            update(&self.core.attributes, &stored, &last)?;
+        }
+        let after = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
+        self.nothing_to_do(Law::NothingToDo, &after, &case.after).await?;
+        Ok(match seen.action {
+            Action::Replace => Came::Replaced,
+            Action::Update => Came::Updated,
+            Action::NoOp | Action::Create | Action::Delete => Came::Nothing,
+        })
+    }
+
+    /// P20, P23: refused is what has to be, and nothing else.
+    fn allowed(&self, stored: &Stored, new: &Json, given: &Json, plan: &Plan) -> Kept {
+        let (was, given) = (&stored.state, complete(&self.core.attributes, given));
+        let changed = |path: &str| {
+            let meaning = self.learned.leaves.get(path).and_then(|pool| pool.meaning);
+            !is_wholly_known(at(&given, path)) || !same_meaning(meaning, at(was, path), at(new, path))
+        };
+        let known = |path: &str| is_wholly_known(at(&given, path));
+        let replaces = REPLACING.iter().any(|name| changed(name));
+        let protected = was["deletion_protection"] != false;
+        let size =
+            |state: &Json| amount(Meaning::Quantity, at(state, "storage.size").as_str().unwrap_or_default());
+        let major = |state: &Json| {
+            let version = state["postgres_version"].as_str().unwrap_or_default();
+            version.split('.').next().unwrap_or_default().to_owned()
+        };
+        let shrinks = known("storage.size") && size(new) < size(was);
+        let jumps = known("postgres_version") && major(new) != major(was);
+        // Of a volume of which nothing is known yet, nothing can be said.
+        let impossible = shrinks || jumps || (!is_unknown(&given["storage"]) && changed("storage.class"));
+        let refused = plan.is_refused();
+        let say = || format!("refused: {refused}; {}", messages(&plan.diagnostics).join("\n"));
+        if replaces {
+            ensure(refused == protected, Law::Protected, say)?;
+        } else {
+            ensure(refused == impossible, Law::Refused, say)?;
+        }
+        if refused {
+            return self.named(&plan.diagnostics);
+        }
+        ensure((plan.action == Action::Replace) == replaces, Law::Replaces, || {
+            format!("{:?}, and another cluster is needed: {replaces}", plan.action)
+        })
+    }
+
+    /// P20: a destroy of protected data is refused, any other planned.
+    async fn destroyed(&self, stored: &Stored) -> Kept {
+        let protected = stored.state["deletion_protection"] != false;
+        let plan = self.planned(stored, &Json::Null).await?;
+        let refused = plan.is_refused();
+        ensure(refused == protected, Law::Protected, || {
+            format!("protected: {protected}, refused: {refused}")
+        })?;
+        self.named(&plan.diagnostics)?;
+        ensure(refused || plan.action == Action::Delete, Law::Protected, || format!("{:?}", plan.action))
+    }
+
+    /// P5: another spelling is no change.
+    async fn spelled_otherwise(&self, stored: &Stored, config: &Json) -> Kept {
+        let (other, changed) = respelled(&self.core.attributes, self.learned, config);
+        if changed == 0 || !self.validated(&other).await? {
+            return Ok(());
+        }
+        self.nothing_to_do(Law::FromConfig, stored, &other).await
+    }
+
+    async fn moved(&self, case: &Moved) -> Kept<Came> {
+        if !self.validated(&case.config).await? {
+            return Ok(Came::Invalid);
+        }
+        let before = self.made(&case.config).await?;
+        let mut live = before.clone();
+        let mut word = |name: &str, pick: Option<&Index>| {
+            if let Some(pick) = pick {
+                live.state[name] = pick.get(&self.learned.leaves[name].good).clone();
+            }
+        };
+        word("sync_mode", case.sync_mode.as_ref());
+        word("durability", case.durability.as_ref());
+        if let Some(replicas) = case.replicas {
+            live.state["replicas"] = json!(replicas);
+        }
+        live.state["drift"] = case.drift.iter().map(drifted).collect();
+        live.state["ready"] = json!(case.ready);
+        let touched = live != before;
+        let ours = before.state["agent_version"].clone();
+        match case.agent {
+            Agent::Older => live.state["agent_version"] = json!("0.0.1"),
+            Agent::Same => {}
+            Agent::Newer => live.state["agent_version"] = json!("99.0.0"),
+        }
+        let plan = self.planned(&live, &case.config).await?;
+        if case.agent == Agent::Newer {
+            let same = plan.planned["agent_version"] == live.state["agent_version"];
+            let kept = plan.is_refused() || (!touched && same);
+            ensure(kept, Law::AgentNeverLower, || {
+                "an older provider changes a newer one's cluster".to_owned()
+            })?;
+        }
+        if plan.is_refused() {
+            ensure(case.agent == Agent::Newer && touched, Law::Repaired, || {
+                messages(&plan.diagnostics).join("\n")
+            })?;
+            return Ok(Came::Refused);
+        }
+        let repairs = touched || case.agent == Agent::Older;
+        let expected = if repairs { Action::Update } else { Action::NoOp };
+        let law = if case.ready { Law::Repaired } else { Law::Ready };
+        ensure(plan.action == expected, law, || format!("{:?} where {expected:?} is due", plan.action))?;
+        if !repairs {
+            return Ok(Came::Nothing);
+        }
+        ensure(plan.planned["agent_version"] == ours, Law::AgentNeverLower, || {
+            format!("agent_version is {}", plan.planned["agent_version"])
+        })?;
+        update(&self.core.attributes, &live, &plan)?;
+        let new = self.agreed(&Stored::nothing(), &case.config).await?.planned;
+        from_config(self.learned, &self.core.attributes, [&new, &plan.planned, &live.state])?;
+        let after = Stored { state: made(&self.core.attributes, &plan.planned), private: facts() };
+        self.nothing_to_do(Law::NothingToDo, &after, &case.config).await?;
+        Ok(Came::Updated)
+    }
+}
+
+/// An entry of drift.
+fn drifted(pick: &Index) -> Json {
+    let objects = ["Service/orders-rw", "StatefulSet/orders", "ConfigMap/orders-desired", "Role/orders"];
+    json!({ "object": pick.get(&objects), "field": "spec.selector", "diff": "-a\n+b\n", "changed_by": null,
+        "changed_at": null })
+}

@@ -1,0 +1,17 @@
+//! The provider's real binary behind a host of our own: random configurations from the schema that it serves, laws that must
+//! hold of every answer, and mutants that break a rule each and must be caught.
+//!
+//! `PGHA_SEED=N` runs other cases, `PGHA_CASES=N` so many of each kind; a failure names its seed and shows the smallest case
+//! that shows it.
+#![allow(missing_docs)]
+
+mod cases;
+mod generate;
+mod laws;
+mod learn;
+mod live;
+mod mutants;
+mod mutation;
+mod properties;
+mod provider;
+mod words;
