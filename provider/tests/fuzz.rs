@@ -94,7 +94,9 @@ fn read_all(folder: &Path) -> Vec<Vec<u8>> {
 fn fuzz(documents: Vec<Vec<u8>>, cases: u32, read: impl Fn(&[u8]) -> bool) -> usize {
     let readable = std::cell::Cell::new(0);
     let one = |bytes: &[u8]| readable.set(readable.get() + usize::from(read(bytes)));
-    documents.iter().for_each(|document| one(document));
+    for document in &documents {
+        one(document);
+    }
     let inputs = (prop::sample::select(documents), prop::collection::vec(cut(), 1..6));
     let asked = std::env::var("PGHA_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
@@ -103,11 +105,13 @@ fn fuzz(documents: Vec<Vec<u8>>, cases: u32, read: impl Fn(&[u8]) -> bool) -> us
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
     };
     let outcome = runner.run(&inputs, |(mut document, cuts)| {
-        cuts.iter().for_each(|cut| cut.apply(&mut document));
+        for cut in &cuts {
+            cut.apply(&mut document);
+        }
         one(&document);
         Ok(())
     });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!(outcome.is_ok(), "{outcome:?}");
     readable.get()
 }
 

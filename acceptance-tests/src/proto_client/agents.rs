@@ -170,7 +170,7 @@ fn first_status() -> ClusterStatus {
         voters: BTreeSet::new(),
         quorum: 1,
         paused: false,
-        switchover: None,
+        answers: Vec::new(),
         activity: Vec::new(),
         instances: BTreeMap::new(),
         agent_version: "0.1.0".to_owned(),

@@ -10,7 +10,8 @@ use serde_json::{Value as Json, json};
 
 use crate::generate::{amount, config, respelled, same_meaning, sprinkled};
 use crate::laws::{
-    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, known_at_create, made, sound, update,
+    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, known_at_create, made, seen_unchanged,
+    sound, update,
 };
 use crate::learn::{Learned, Meaning, minimal, with};
 
@@ -201,14 +202,14 @@ impl<C: Calls> World<'_, C> {
         self.nothing_to_do(Law::ComesBack, &stored, &written).await?;
         let address = "registry.example.com/another/postgres";
         let moved = answered(self.core.move_from(address, &self.core.type_name, &stored)).await?;
-        self.seen_unchanged(Law::ComesBack, &stored, &moved)?;
+        seen_unchanged(Law::ComesBack, &stored, &moved)?;
         Ok(Came::Made)
     }
 
     /// P11: the state stays, and the user hears why.
     async fn unconfigured_read(&self, stored: &Stored) -> Kept {
         let read = answered(self.core.read(stored)).await?;
-        self.seen_unchanged(Law::Unconfigured, stored, &read)?;
+        seen_unchanged(Law::Unconfigured, stored, &read)?;
         let told = read.diagnostics.len() == 1 && !has_errors(&read.diagnostics);
         ensure(told, Law::Unconfigured, || format!("{:?}", messages(&read.diagnostics)))
     }

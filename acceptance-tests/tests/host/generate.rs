@@ -118,7 +118,9 @@ fn respell(at: &str, attributes: &[Attribute], learned: &Learned, value: &mut Js
         let Some(item) = value.get_mut(&attribute.name) else { continue };
         match (&attribute.shape, item) {
             (Shape::Nested(_, inner), Json::Array(items)) => {
-                items.iter_mut().for_each(|item| respell(&path, inner, learned, item, count));
+                for item in items.iter_mut() {
+                    respell(&path, inner, learned, item, count);
+                }
             }
             (Shape::Nested(_, inner), item) => respell(&path, inner, learned, item, count),
             (Shape::Leaf(_), item) => {
@@ -223,7 +225,7 @@ mod tests {
             let amounts: Vec<_> = groups.iter().map(|group| amount(meaning, group[0]).unwrap()).collect();
             for (group, expected) in groups.iter().zip(&amounts) {
                 assert!(group.iter().all(|text| amount(meaning, text) == Some(*expected)), "{group:?}");
-                assert_eq!(amounts.iter().filter(|other| *other == expected).count(), 1);
+                assert_eq!(amounts.iter().filter(|other| other.total_cmp(expected).is_eq()).count(), 1);
             }
         }
         assert!(same_meaning(Some(Meaning::Quantity), &json!({ "a": "1Gi" }), &json!({ "a": "1024Mi" })));

@@ -199,20 +199,12 @@ impl<C: Calls> World<'_, C> {
     /// Plans again over what this configuration made: nothing is to be done, byte for byte.
     pub async fn nothing_to_do(&self, law: Law, stored: &Stored, given: &Json) -> Kept {
         let upgraded = answered(self.core.upgrade(stored)).await?;
-        self.seen_unchanged(Law::NothingToDo, stored, &upgraded)?;
+        seen_unchanged(Law::NothingToDo, stored, &upgraded)?;
         let again = self.agreed(stored, given).await?;
         ensure(again.action == Action::NoOp, law, || difference(&stored.state, &again.planned))?;
         ensure(again.wire == upgraded.wire, Law::NothingToDo, || {
             format!("equal, but not byte for byte: {:?}\nand\n{:?}", upgraded.wire, again.wire)
         })
-    }
-
-    /// A state that came back as it was.
-    pub fn seen_unchanged(&self, law: Law, before: &Stored, seen: &Seen) -> Kept {
-        sound(&seen.diagnostics)?;
-        accepted(&seen.violations)?;
-        ensure(seen.stored.state == before.state, law, || difference(&before.state, &seen.stored.state))?;
-        ensure(seen.stored.private == before.private, law, || "another private state".to_owned())
     }
 }
 
@@ -362,4 +354,12 @@ pub fn private_kept(prior: &Stored, plan: &Plan) -> Kept {
     let (was, is) = (read(&prior.private), read(&plan.private));
     let lost = was.as_object().into_iter().flatten().find(|(key, value)| is.get(*key) != Some(*value));
     ensure(lost.is_none(), Law::PrivateKept, || format!("{was} became {is}"))
+}
+
+/// A state that came back as it was.
+pub fn seen_unchanged(law: Law, before: &Stored, seen: &Seen) -> Kept {
+    sound(&seen.diagnostics)?;
+    accepted(&seen.violations)?;
+    ensure(seen.stored.state == before.state, law, || difference(&before.state, &seen.stored.state))?;
+    ensure(seen.stored.private == before.private, law, || "another private state".to_owned())
 }

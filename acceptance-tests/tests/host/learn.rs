@@ -203,7 +203,9 @@ fn quoted(description: &str) -> Vec<String> {
 /// Texts that are all durations, or all quantities with a unit among them, have a meaning.
 fn meaning(good: &[Json]) -> Option<Meaning> {
     let mut texts = Vec::new();
-    good.iter().for_each(|value| collect(value, &mut texts));
+    for value in good {
+        collect(value, &mut texts);
+    }
     let all = |meaning| !texts.is_empty() && texts.iter().all(|text| amount(meaning, text).is_some());
     if all(Meaning::Duration) {
         return Some(Meaning::Duration);

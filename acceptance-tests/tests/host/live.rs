@@ -12,7 +12,9 @@ use proptest::sample::select;
 use serde_json::{Value as Json, json};
 
 use crate::generate::config;
-use crate::laws::{Kept, Law, REPLACING, World, accepted, answered, difference, ensure, sound};
+use crate::laws::{
+    Kept, Law, REPLACING, World, accepted, answered, difference, ensure, seen_unchanged, sound,
+};
 use crate::learn::Learned;
 
 /// How long half-done work is waited for.
@@ -153,7 +155,7 @@ impl<C: Calls> LiveWorld<'_, C> {
     /// P12: right after an apply nothing has drifted, whatever an API server adds, and nothing is to be done.
     async fn at_rest(&self, stored: &Stored, given: &Json) -> Kept {
         let read = answered(self.world.core.read(stored)).await?;
-        self.world.seen_unchanged(Law::AtRest, stored, &read)?;
+        seen_unchanged(Law::AtRest, stored, &read)?;
         self.world.nothing_to_do(Law::NothingToDo, stored, given).await
     }
 
@@ -173,7 +175,7 @@ impl<C: Calls> LiveWorld<'_, C> {
         without.state["timeouts"] = Json::Null;
         // The story of the last change is none of what is remembered.
         without.state["last_change"] = seen.stored.state["last_change"].clone();
-        self.world.seen_unchanged(Law::ComesBack, &without, &seen)?;
+        seen_unchanged(Law::ComesBack, &without, &seen)?;
         let mut given = given.clone();
         given["timeouts"] = Json::Null;
         let plan = self.world.agreed(&seen.stored, &given).await?;
@@ -194,7 +196,7 @@ impl<C: Calls> LiveWorld<'_, C> {
         sound(&read.diagnostics)?;
         accepted(&read.violations)?;
         if !moves {
-            self.world.seen_unchanged(Law::AtRest, &stored, &read)?;
+            seen_unchanged(Law::AtRest, &stored, &read)?;
             self.world.nothing_to_do(Law::NothingToDo, &stored, given).await?;
             return Ok(stored);
         }

@@ -3,7 +3,7 @@
 //!
 //! `PGHA_SEED=N` runs other cases, `PGHA_CASES=N` so many of each kind; a failure names its seed and shows the smallest case
 //! that shows it.
-#![allow(missing_docs)]
+#![allow(clippy::print_stdout, missing_docs)]
 
 mod cases;
 mod generate;

@@ -253,7 +253,7 @@ impl<C: Calls> Mutant<'_, C> {
         match self.mutation {
             Mutation::PlansUnknownAsNull => unknown_to(config, &Json::Null),
             Mutation::DefaultsFromPrior if !config.is_null() => {
-                *config = inputs_of(self.attributes(), proposed)
+                *config = inputs_of(self.attributes(), proposed);
             }
             Mutation::HalfDoneIsReady if prior["ready"] == false => prior["ready"] = json!(true),
             Mutation::ProtectionByConfig if !prior.is_null() => {
@@ -281,7 +281,7 @@ impl<C: Calls> Mutant<'_, C> {
                 planned["pg_hba"] = Json::Null;
             }
             Mutation::WordForWord if exists => {
-                word_for_word("", self.attributes(), self.learned, config, planned)
+                word_for_word("", self.attributes(), self.learned, config, planned);
             }
             Mutation::KeepsPartOfAWhole if exists => keep_parts(self.attributes(), prior, planned),
             Mutation::OwnSpelling => own_spelling("", self.attributes(), self.learned, planned),
@@ -302,7 +302,7 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::OldStory if exists => planned["last_change"] = prior["last_change"].clone(),
             Mutation::KeepsDrift if exists => planned["drift"] = prior["drift"].clone(),
             Mutation::PlansAnotherValue if !config["namespace"].is_null() => {
-                planned["namespace"] = json!("other")
+                planned["namespace"] = json!("other");
             }
             Mutation::ChangesDuringApply if planned.is_object() && is_wholly_known(config) => {
                 planned["port"] = json!(5433);
@@ -349,7 +349,9 @@ impl<C: Calls> Mutant<'_, C> {
             }
             Mutation::FailsWhatWorks if !failed => diagnostics.push(error("name")),
             Mutation::TaintsWhatServes => {
-                diagnostics.iter_mut().for_each(|one| one.severity = pb::diagnostic::Severity::Error.into());
+                for one in diagnostics.iter_mut() {
+                    one.severity = pb::diagnostic::Severity::Error.into();
+                }
             }
             Mutation::AppliesAnotherValue if !failed && !state.is_null() => state["port"] = json!(5433),
             Mutation::AppliesUnknown if !failed && !state.is_null() => state["ready"] = json!(UNKNOWN),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use pgha_acceptance_tests::host::schema::Attribute;
 use pgha_acceptance_tests::host::{Calls, Core};
 use pgha_acceptance_tests::proto_client::agents::Agents;
@@ -74,7 +74,7 @@ fn lane(kinds: &[Kind], seed: u64) -> Result<u32> {
         let cases = number("PGHA_CASES").map_or(*usual, |cases| cases as u32);
         let strategy = strategy(&provider.core.attributes, learned);
         let came = run(&world, &provider.runtime, &strategy, cases, seed);
-        let came = came.unwrap_or_else(|why| panic!("{name}, PGHA_SEED={seed}: {why}"));
+        let came = came.map_err(|why| anyhow!("{name}, PGHA_SEED={seed}: {why}"))?;
         let ran: u32 = came.values().sum();
         assert_eq!(ran, cases, "{name}");
         println!("{name}: {ran} cases in {:.1} s: {came:?}", began.elapsed().as_secs_f64());

@@ -228,7 +228,7 @@ async fn rotate(config: &Value, work: &Work) -> Result<(), Diagnostic> {
     let names: Vec<String> = rotation.roles.iter().map(|role| secret_name(&work.names, *role)).collect();
     // Steps for Secrets need no memory of what was applied.
     let mut anchor = Anchor::new(Json::Null);
-    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid());
+    let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), Json::Null);
     let described = |failure: Failure| describe(failure, work, "invoke");
     runner.run(secrets).await.map_err(described)?;
     work.frame.tell(format!("new passwords are in {}", names.join(" and ")));
