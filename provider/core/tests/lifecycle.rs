@@ -413,6 +413,7 @@ fn rights_to_network_policies_are_for_those_who_want_one() {
         ignore: &world.ignore,
         agent: &agent,
         gzipped: &[1],
+        superuser_password: None,
     };
     let refused = steps::change(&job, &world.fake.live, false).unwrap_err().to_string();
     assert!(refused.contains("NetworkPolicy orders: cannot get networkpolicies"), "{refused}");
