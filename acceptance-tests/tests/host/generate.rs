@@ -42,7 +42,9 @@ fn configured(path: &str, attribute: &Attribute, learned: &Learned) -> BoxedStra
 }
 
 fn leaf(path: &str, ty: &Type, learned: &Learned) -> BoxedStrategy<Json> {
-    let one = select(learned.leaves[path].good.clone());
+    // What is not learned is not set: write-only values.
+    let Some(pool) = learned.leaves.get(path) else { return Just(Json::Null).boxed() };
+    let one = select(pool.good.clone());
     match ty {
         Type::List(_) | Type::Set(_) => prop::collection::vec(one, 1..3)
             .prop_map(|items| {

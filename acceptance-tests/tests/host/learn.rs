@@ -52,13 +52,18 @@ pub fn minimal() -> Json {
     json!({ "name": "orders", "namespace": "shop", "storage": { "size": "10Gi" } })
 }
 
-/// The leaves that a user sets.
+/// The leaves that a user sets, but for write-only values and the version beside each: they come in pairs, never reach a plan or a
+/// state, and have tests of their own (`proto_write_only.rs`).
 pub fn inputs(attributes: &[Attribute]) -> Vec<(String, &Attribute)> {
     let outputs: Vec<_> =
         walk(attributes).into_iter().filter(|(_, one)| one.is_output()).map(|(path, _)| path).collect();
     let inside = |path: &str| outputs.iter().any(|out| path == out || path.starts_with(&format!("{out}.")));
+    let secret = |path: &str| {
+        let value = path.strip_suffix("_version").unwrap_or(path);
+        walk(attributes).iter().any(|(other, one)| one.write_only && other == value)
+    };
     let all = walk(attributes).into_iter();
-    all.filter(|(path, one)| matches!(one.shape, Shape::Leaf(_)) && !inside(path)).collect()
+    all.filter(|(path, one)| matches!(one.shape, Shape::Leaf(_)) && !inside(path) && !secret(path)).collect()
 }
 
 /// Asks about every leaf.

@@ -22,7 +22,7 @@ pub const DURATIONS: [&[&str]; 7] = [
 ];
 
 /// Texts that some attribute takes.
-pub const WORDS: [&str; 40] = [
+pub const WORDS: [&str; 41] = [
     "18",
     "18.1",
     "17",
@@ -55,6 +55,7 @@ pub const WORDS: [&str; 40] = [
     "host all all all md5",
     "host all all 10.0.0.0/8 scram-sha-256",
     "10.0.0.0/8",
+    "10.1.0.0/16",
     "2001:db8::/32",
     "UTF8",
     "LATIN1",
