@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 /// The value that Terraform and OpenTofu announce themselves with.
 pub const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
@@ -48,7 +49,8 @@ pub struct Plugin {
     pub identity: Option<Identity>,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: ChildStderr,
+    /// Read all the time: a provider whose log nobody takes stands still once the pipe is full.
+    log: JoinHandle<String>,
 }
 
 impl Plugin {
@@ -95,17 +97,15 @@ impl Plugin {
     async fn launch(mut command: Command, identity: Option<Identity>) -> Result<Self> {
         let mut child = command.spawn().context("start the provider")?;
         let stdout = child.stdout.take().context("no stdout")?;
-        let mut stderr = child.stderr.take().context("no stderr")?;
+        let log = tokio::spawn(read_all(child.stderr.take().context("no stderr")?));
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         tokio::time::timeout(DEADLINE, stdout.read_line(&mut line)).await.context("no handshake line")??;
         if line.is_empty() {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).await?;
-            bail!("the provider ended without a handshake: {text}");
+            bail!("the provider ended without a handshake: {}", log.await?);
         }
         let handshake = Handshake::parse(line.trim_end())?;
-        Ok(Self { handshake, identity, child, stdout, stderr })
+        Ok(Self { handshake, identity, child, stdout, log })
     }
 
     /// Connects as the host.
@@ -141,16 +141,23 @@ impl Plugin {
     /// # Errors
     /// When it doesn't end.
     pub async fn ended(mut self) -> Result<(ExitStatus, String, String)> {
-        let (mut rest, mut log) = (String::new(), String::new());
+        let mut rest = String::new();
         let end = async {
-            let read =
-                tokio::try_join!(self.stdout.read_to_string(&mut rest), self.stderr.read_to_string(&mut log));
-            read.context("read the provider's output")?;
-            self.child.wait().await.context("wait for the provider")
+            self.stdout.read_to_string(&mut rest).await.context("read the provider's output")?;
+            let log = (&mut self.log).await.context("read the provider's log")?;
+            anyhow::Ok((self.child.wait().await.context("wait for the provider")?, log))
         };
-        let status = tokio::time::timeout(DEADLINE, end).await.context("the provider doesn't end")??;
+        let (status, log) =
+            tokio::time::timeout(DEADLINE, end).await.context("the provider doesn't end")??;
         Ok((status, rest, log))
     }
+}
+
+async fn read_all(mut stream: ChildStderr) -> String {
+    let mut bytes = Vec::new();
+    // What came before an error is still worth showing.
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Drop for Plugin {
