@@ -176,12 +176,14 @@ impl Mutation {
             Self::DefaultsFromPrior => &[Law::FromConfig, Law::Repaired],
             Self::DropsADefault => &[Law::KnownAtCreate, Law::NothingToDo],
             Self::WordForWord => &[Law::FromConfig],
-            Self::KeepsPartOfAWhole => &[Law::Host(Rule::PlanValid)],
+            Self::KeepsPartOfAWhole => &[Law::FromConfig, Law::Host(Rule::PlanValid)],
             Self::OwnSpelling => &[Law::Host(Rule::PlanValid), Law::NothingToDo],
             Self::MovesByItself => &[Law::Pure],
             Self::MarksUnknown | Self::OtherBytes => &[Law::NothingToDo],
             Self::KnowsNothingAtCreate => &[Law::KnownAtCreate],
-            Self::TimeoutsTouch | Self::ForgetsIdentifier => &[Law::OutputsKept],
+            // Where more than the timeouts changes, what is told is wrong too.
+            Self::TimeoutsTouch => &[Law::OutputsKept, Law::Story],
+            Self::ForgetsIdentifier => &[Law::OutputsKept],
             Self::LowersAgent => &[Law::AgentNeverLower],
             Self::HalfDoneIsReady | Self::NeverReady => &[Law::Ready],
             Self::OldStory => &[Law::Story],
@@ -189,7 +191,8 @@ impl Mutation {
             Self::GoneWhenUnconfigured | Self::SilentWhenUnconfigured | Self::AppliesUnconfigured => {
                 &[Law::Unconfigured]
             }
-            Self::KeepsDrift | Self::TakesReplicasOver => &[Law::Repaired, Law::Host(Rule::PlanValid)],
+            Self::KeepsDrift => &[Law::Repaired, Law::Host(Rule::PlanValid)],
+            Self::TakesReplicasOver => &[Law::FromConfig, Law::Repaired, Law::Host(Rule::PlanValid)],
             Self::DropsPrivate => &[Law::PrivateKept],
             Self::MovesWithoutPrivate | Self::GeneratesLess => &[Law::ComesBack],
             Self::StoredOtherwise => &[Law::NothingToDo],
