@@ -9,6 +9,9 @@ use crate::observation::{DataSeen, Job, LeaseRead, LocalData, Observation, Postg
 
 /// Rewinds that may fail before the member is cloned instead.
 const REWIND_TRIES: u32 = 2;
+/// A start that takes longer without following anybody does not come to its end: who was killed just as it began to stream on
+/// a new timeline has the beginning of that timeline's segment alone, reads no other, and waits for the rest for ever.
+const STUCK_MS: u64 = 60_000;
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewindPermit {
@@ -187,6 +190,10 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
     }
     let era = local_era(seen, record);
     match place(record, era, local_position(seen)) {
+        // What it can't read it can't tell of either: where the holder has everything, a clone is the way on.
+        Place::NeedsPosition if is_stuck(seen) && replaceable(seen, record, data).is_some() => {
+            Course::Clone(upstream, ClonePermit { sealed: () })
+        }
         Place::NeedsPosition => Course::FindPosition,
         Place::NeedsEra => Course::WaitForEra,
         // The tail of a record that replay has not come to yet may still turn out not to be whole.
@@ -277,6 +284,10 @@ pub(crate) fn upstream(record: &Record) -> Option<Upstream> {
 
 fn lacks_wal(postgres: &PostgresSeen) -> bool {
     matches!(postgres, PostgresSeen::Standby(standby) if standby.upstream_lacks_wal)
+}
+
+fn is_stuck(seen: &Observation) -> bool {
+    matches!(&seen.postgres, PostgresSeen::Starting { since_ms } if seen.now_ms.saturating_sub(*since_ms) >= STUCK_MS)
 }
 
 fn is_settled(postgres: &PostgresSeen) -> bool {
