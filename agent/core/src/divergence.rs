@@ -191,8 +191,8 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
     let era = local_era(seen, record);
     match place(record, era, local_position(seen)) {
         // What it can't read it can't tell of either: where the holder has everything, a clone is the way on.
-        Place::NeedsPosition if is_stuck(seen) && replaceable(seen, record, data).is_some() => {
-            Course::Clone(upstream, ClonePermit { sealed: () })
+        Place::NeedsPosition if is_stuck(seen) => {
+            replacement(seen, record, data, upstream).unwrap_or(Course::FindPosition)
         }
         Place::NeedsPosition => Course::FindPosition,
         Place::NeedsEra => Course::WaitForEra,
@@ -201,10 +201,9 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
             Course::FindPosition
         }
         Place::Forked => leave_fork(seen, record, data, upstream),
-        Place::OnChain if lacks_wal(&seen.postgres) => match replaceable(seen, record, data) {
-            Some(_) => Course::Clone(upstream, ClonePermit { sealed: () }),
-            None => Course::Follow(upstream),
-        },
+        Place::OnChain if lacks_wal(&seen.postgres) => {
+            replacement(seen, record, data, upstream.clone()).unwrap_or(Course::Follow(upstream))
+        }
         Place::OnChain => Course::Follow(upstream),
     }
 }
@@ -226,6 +225,11 @@ fn leave_fork(seen: &Observation, record: &Record, data: &LocalData, upstream: U
     } else {
         Course::WaitForSource
     }
+}
+
+/// A clone in place of data that nothing else helps, where it may be replaced.
+fn replacement(seen: &Observation, record: &Record, data: &LocalData, upstream: Upstream) -> Option<Course> {
+    replaceable(seen, record, data).map(|_| Course::Clone(upstream, ClonePermit { sealed: () }))
 }
 
 /// The holder, when it serves in the recorded era and this data is no voter: then nothing that was acknowledged is only

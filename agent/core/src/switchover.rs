@@ -82,23 +82,22 @@ pub(crate) fn while_serving(
     let Some(trigger) = trigger(cycle, record) else {
         return restart_in_place(cycle, record, primary);
     };
-    let bound_ms = match &trigger {
+    let (bound_ms, serve_ms) = match &trigger {
         Trigger::Terminate => {
             let serve_on = !pause::binds(cycle.seen, record)
                 && target_while_serving(cycle.seen, record, primary, None).is_ok();
-            checkpoint_then_stop(cycle, CHECKPOINT_TERMINATING_MS, if serve_on { SERVE_ON_MS } else { 0 });
-            return Some(Reason::HandingOver);
+            (CHECKPOINT_TERMINATING_MS, if serve_on { SERVE_ON_MS } else { 0 })
         }
-        Trigger::Stop => CHECKPOINT_MS,
+        Trigger::Stop => (CHECKPOINT_MS, 0),
         Trigger::Move(pod) => {
             if let Err(why) = target_while_serving(cycle.seen, record, primary, pod.as_deref()) {
                 refuse(cycle, record, next, why);
                 return None;
             }
-            CHECKPOINT_MS
+            (CHECKPOINT_MS, 0)
         }
     };
-    checkpoint_then_stop(cycle, bound_ms, 0);
+    checkpoint_then_stop(cycle, bound_ms, serve_ms);
     Some(Reason::HandingOver)
 }
 

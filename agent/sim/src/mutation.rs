@@ -109,25 +109,19 @@ impl Mutation {
 
     /// Whether the story is noticed to go otherwise by what it expects, since no property speaks of it.
     pub fn breaks_an_expectation(self) -> bool {
-        matches!(
-            self,
-            Self::ComparesNobody
-                | Self::SendsNoHeartbeat
-                | Self::IgnoresMaxLag
-                | Self::RequiredDegrades
-                | Self::NeverTakesBack
-                | Self::ForgetsAnswers
-                | Self::IgnoresFullDisk
-                | Self::AcknowledgesEarly
-                | Self::TakesStopped
-        )
+        self.breaks().is_none()
     }
 
     /// Whether this is the property that has to break.
     pub fn is_noticed_as(self, violation: &Violation) -> bool {
-        match self {
-            Self::StaysUnheard => matches!(violation, Violation::DeposedServes { .. }),
-            Self::PreemptsHeard => matches!(violation, Violation::HeardHolderPreempted { .. }),
+        self.breaks().is_some_and(|breaks| breaks(violation))
+    }
+
+    /// The property that has to break; `None`: only what its story expects speaks of the rule.
+    fn breaks(self) -> Option<fn(&Violation) -> bool> {
+        Some(match self {
+            Self::StaysUnheard => |violation| matches!(violation, Violation::DeposedServes { .. }),
+            Self::PreemptsHeard => |violation| matches!(violation, Violation::HeardHolderPreempted { .. }),
             Self::NoFence
             | Self::NoExpiry
             | Self::KeepsStream
@@ -135,9 +129,9 @@ impl Mutation {
             | Self::VouchesUnbound
             | Self::OneTiming
             | Self::DiesByStatus
-            | Self::TakesAnyVersion => {
+            | Self::TakesAnyVersion => |violation| {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
-            }
+            },
             Self::AnybodyVotes
             | Self::RecordsBeforeCatchUp
             | Self::NoCheckpoint
@@ -145,20 +139,26 @@ impl Mutation {
             | Self::BehindRelease
             | Self::RecreatesUnheard
             | Self::VotersUnseen
-            | Self::BreakGlassAnyEra => {
+            | Self::BreakGlassAnyEra => |violation| {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
-            }
-            Self::TakesByOnePromise => matches!(
-                violation,
-                Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. } | Violation::CommitLost { .. }
-            ),
+            },
+            Self::TakesByOnePromise => |violation| {
+                matches!(
+                    violation,
+                    Violation::TakenTooEarly { .. }
+                        | Violation::TwoWriters { .. }
+                        | Violation::CommitLost { .. }
+                )
+            },
             // Two eras of one number: what follows from that is found first.
-            Self::RecreatesUnasked => !matches!(violation, Violation::NotHealed { .. }),
+            Self::RecreatesUnasked => |violation| !matches!(violation, Violation::NotHealed { .. }),
             Self::TimelinesOnly | Self::RewindsBlindly => {
-                matches!(violation, Violation::HistoriesMixed { .. })
+                |violation| matches!(violation, Violation::HistoriesMixed { .. })
             }
-            Self::IgnoresPause => matches!(violation, Violation::TakenInPause { .. }),
-            Self::NeverStarts | Self::NeverTakesAgain => matches!(violation, Violation::NotHealed { .. }),
+            Self::IgnoresPause => |violation| matches!(violation, Violation::TakenInPause { .. }),
+            Self::NeverStarts | Self::NeverTakesAgain => {
+                |violation| matches!(violation, Violation::NotHealed { .. })
+            }
             Self::ComparesNobody
             | Self::SendsNoHeartbeat
             | Self::IgnoresMaxLag
@@ -167,7 +167,7 @@ impl Mutation {
             | Self::ForgetsAnswers
             | Self::IgnoresFullDisk
             | Self::AcknowledgesEarly
-            | Self::TakesStopped => false,
-        }
+            | Self::TakesStopped => return None,
+        })
     }
 }

@@ -20,7 +20,7 @@ use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::progress::progress;
 use pgha_provider_core::refresh::{Refreshed, refresh};
 use pgha_provider_core::step::{self, Step};
-use pgha_provider_core::steps::{self, Job, Leaving};
+use pgha_provider_core::steps::{self, Job, Leaving, Steps};
 use pgha_provider_core::value::Value;
 use pgha_schema::credentials::CredentialsRole;
 use pgha_schema::desired::SyncMode;
@@ -107,6 +107,24 @@ impl World {
     }
 
     /// Refresh, plan, apply, refresh: the plan after it is empty. Gives the state that the plan was made from.
+    /// The steps of a change that nobody carries out.
+    fn change(&self, json: &Json) -> Result<Steps, Diagnostic> {
+        let config = config(json);
+        let plan = planned(&config, &self.state, &self.facts);
+        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let job = Job {
+            spec: &spec,
+            prior: &self.state,
+            config: &anchor,
+            facts: &self.facts,
+            ignore: &self.ignore,
+            agent: &agent,
+            gzipped: &[1],
+            superuser_password: None,
+        };
+        steps::change(&job, &self.fake.live, false)
+    }
+
     fn apply(&mut self, json: &Json) -> Value {
         self.refresh();
         let before = self.state.clone();
@@ -402,20 +420,7 @@ fn rights_to_network_policies_are_for_those_who_want_one() {
     world.apply(&json);
 
     json["network_policy"] = json!({});
-    let config = config(&json);
-    let plan = planned(&config, &world.state, &world.facts);
-    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-    let job = Job {
-        spec: &spec,
-        prior: &world.state,
-        config: &anchor,
-        facts: &world.facts,
-        ignore: &world.ignore,
-        agent: &agent,
-        gzipped: &[1],
-        superuser_password: None,
-    };
-    let refused = steps::change(&job, &world.fake.live, false).unwrap_err().to_string();
+    let refused = world.change(&json).unwrap_err().to_string();
     assert!(refused.contains("NetworkPolicy orders: cannot get networkpolicies"), "{refused}");
 
     // Somebody else's of that name stays.
@@ -662,21 +667,8 @@ fn an_apply_stops_before_its_first_write_when_more_would_go_than_the_plan_said()
     let mut world = World::create(&common::minimal());
     let mut json = common::minimal();
     json["replicas"] = json!(1);
-    let config = config(&json);
-    let plan = planned(&config, &world.state, &world.facts);
     world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(7));
-    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-    let job = Job {
-        spec: &spec,
-        prior: &world.state,
-        config: &anchor,
-        facts: &world.facts,
-        ignore: &world.ignore,
-        agent: &agent,
-        gzipped: &[1],
-        superuser_password: None,
-    };
-    let refused = steps::change(&job, &world.fake.live, false).unwrap_err();
+    let refused = world.change(&json).unwrap_err();
     assert!(refused.detail.contains("knew of 2 replicas, there are 6"), "{refused}");
 }
 
@@ -709,20 +701,7 @@ fn a_scale_down_that_was_cut_off_after_the_agents_word_is_gone_on_with() {
     let mut world = World::create(&common::minimal());
     let mut json = common::minimal();
     json["replicas"] = json!(1);
-    let config = config(&json);
-    let plan = planned(&config, &world.state, &world.facts);
-    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-    let job = Job {
-        spec: &spec,
-        prior: &world.state,
-        config: &anchor,
-        facts: &world.facts,
-        ignore: &world.ignore,
-        agent: &agent,
-        gzipped: &[1],
-        superuser_password: None,
-    };
-    let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
+    let all = world.change(&json).expect("may be changed").steps;
     let cut = all.iter().position(|step| matches!(step, Step::Wait(_))).expect("a wait");
     world.fake.run(all[..=cut].to_vec());
     assert_eq!(world.fake.live.wanted_pods(), Some(3), "the pods have not gone yet");
@@ -750,20 +729,7 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
     world.fake.live.pods = Seen::Known(vec![pod(0, "Running"), pod(1, "Pending"), looping]);
     let mut json = common::minimal();
     json["postgres_version"] = json!("18.1");
-    let config = config(&json);
-    let plan = planned(&config, &world.state, &world.facts);
-    let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-    let job = Job {
-        spec: &spec,
-        prior: &world.state,
-        config: &anchor,
-        facts: &world.facts,
-        ignore: &world.ignore,
-        agent: &agent,
-        gzipped: &[1],
-        superuser_password: None,
-    };
-    let all = steps::change(&job, &world.fake.live, false).expect("may be changed").steps;
+    let all = world.change(&json).expect("may be changed").steps;
     let deleted: Vec<_> = all
         .iter()
         .filter_map(|step| match step {

@@ -14,7 +14,7 @@ pub fn compatible(rule: Rule, attributes: &[Attribute], earlier: &Json, later: &
 }
 
 fn parts(attributes: &[Attribute], at: &str, earlier: &Json, later: &Json, found: &mut Found) {
-    if is_unknown(earlier) || equal_ends(at, earlier, later, found) {
+    if is_settled(at, earlier, later, found) {
         return;
     }
     for attribute in attributes {
@@ -24,10 +24,10 @@ fn parts(attributes: &[Attribute], at: &str, earlier: &Json, later: &Json, found
             Shape::Leaf(ty) => value(ty, &path, was, is, found),
             Shape::Nested(Nesting::Single, inner) => parts(inner, &path, was, is, found),
             Shape::Nested(Nesting::List, inner) => {
-                list(&path, was, is, found, |at, was, is, found| parts(inner, at, was, is, found));
+                list(&path, was, is, found, &|at, was, is, found| parts(inner, at, was, is, found));
             }
             Shape::Nested(Nesting::Map, inner) => {
-                map(&path, was, is, found, |at, was, is, found| parts(inner, at, was, is, found));
+                map(&path, was, is, found, &|at, was, is, found| parts(inner, at, was, is, found));
             }
             Shape::Nested(Nesting::Set, inner) => set(&path, was, is, found, |was, is| {
                 let mut inside = Found::new(Rule::Result);
@@ -38,8 +38,11 @@ fn parts(attributes: &[Attribute], at: &str, earlier: &Json, later: &Json, found
     }
 }
 
-/// Null against something, said; `true` when there is nothing to look into.
-fn equal_ends(path: &str, earlier: &Json, later: &Json, found: &mut Found) -> bool {
+/// What was unknown may be anything; null against something is said. `true` when there is nothing to look into.
+fn is_settled(path: &str, earlier: &Json, later: &Json, found: &mut Found) -> bool {
+    if is_unknown(earlier) {
+        return true;
+    }
     match (earlier.is_null(), later.is_null()) {
         (true, true) => true,
         (true, false) => {
@@ -55,15 +58,15 @@ fn equal_ends(path: &str, earlier: &Json, later: &Json, found: &mut Found) -> bo
 }
 
 fn value(ty: &Type, path: &str, earlier: &Json, later: &Json, found: &mut Found) {
-    if is_unknown(earlier) || equal_ends(path, earlier, later, found) {
+    if is_settled(path, earlier, later, found) {
         return;
     }
     match ty {
         Type::List(inner) => {
-            list(path, earlier, later, found, |at, was, is, found| value(inner, at, was, is, found));
+            list(path, earlier, later, found, &|at, was, is, found| value(inner, at, was, is, found));
         }
         Type::Map(inner) => {
-            map(path, earlier, later, found, |at, was, is, found| value(inner, at, was, is, found));
+            map(path, earlier, later, found, &|at, was, is, found| value(inner, at, was, is, found));
         }
         Type::Set(inner) => set(path, earlier, later, found, |was, is| {
             let mut inside = Found::new(Rule::Result);
@@ -85,15 +88,8 @@ fn value(ty: &Type, path: &str, earlier: &Json, later: &Json, found: &mut Found)
 
 type Inside<'a> = dyn Fn(&str, &Json, &Json, &mut Found) + 'a;
 
-fn list(
-    path: &str,
-    earlier: &Json,
-    later: &Json,
-    found: &mut Found,
-    inside: impl Fn(&str, &Json, &Json, &mut Found),
-) {
-    let inside: &Inside<'_> = &inside;
-    if is_unknown(earlier) || equal_ends(path, earlier, later, found) {
+fn list(path: &str, earlier: &Json, later: &Json, found: &mut Found, inside: &Inside<'_>) {
+    if is_settled(path, earlier, later, found) {
         return;
     }
     match (earlier.as_array(), later.as_array()) {
@@ -106,15 +102,8 @@ fn list(
     }
 }
 
-fn map(
-    path: &str,
-    earlier: &Json,
-    later: &Json,
-    found: &mut Found,
-    inside: impl Fn(&str, &Json, &Json, &mut Found),
-) {
-    let inside: &Inside<'_> = &inside;
-    if is_unknown(earlier) || equal_ends(path, earlier, later, found) {
+fn map(path: &str, earlier: &Json, later: &Json, found: &mut Found, inside: &Inside<'_>) {
+    if is_settled(path, earlier, later, found) {
         return;
     }
     match (earlier.as_object(), later.as_object()) {
@@ -129,7 +118,7 @@ fn map(
 
 /// Elements go by value; unknown ones may turn out equal to others, so that a set may shrink.
 fn set(path: &str, earlier: &Json, later: &Json, found: &mut Found, fits: impl Fn(&Json, &Json) -> bool) {
-    if is_unknown(earlier) || equal_ends(path, earlier, later, found) {
+    if is_settled(path, earlier, later, found) {
         return;
     }
     let (Some(was), Some(is)) = (earlier.as_array(), later.as_array()) else {
