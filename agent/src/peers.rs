@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::Method;
 use pgha_agent_core::observation::{LeaseVersion, Peer};
 use pgha_schema::status::{AgentReport, STATUS_FORMAT};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::boottime::now_ms;
@@ -20,12 +22,20 @@ use crate::world::World;
 const PERIOD: Duration = Duration::from_millis(250);
 /// An agent that does not answer within this is silent (A11).
 const DEADLINE: Duration = Duration::from_millis(500);
+/// A line is opened anew after this, before the other side finds that nothing is asked on it.
+const LINE_LASTS: Duration = Duration::from_secs(4);
+/// How often an agent whose port refuses is looked at more closely, and the time between.
+const REFUSAL_TRIES: u32 = 3;
+/// See [`REFUSAL_TRIES`].
+const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Answers, shared with the loop.
 #[derive(Clone, Debug, Default)]
 pub struct Peers {
     answers: Arc<Mutex<BTreeMap<String, Peer>>>,
     asking: Arc<Mutex<BTreeSet<String>>>,
+    /// A line to another agent broke: ask at once.
+    broken: Arc<Notify>,
 }
 
 /// Who asks, and how far to.
@@ -55,7 +65,7 @@ impl Peers {
         tokio::spawn(async move {
             loop {
                 peers.ask_all(&world, &asker, &wake);
-                tokio::time::sleep(PERIOD).await;
+                let _ = tokio::time::timeout(PERIOD, peers.broken.notified()).await;
             }
         });
     }
@@ -74,6 +84,7 @@ impl Peers {
                 self.put(&pod, None, now_ms());
                 continue;
             };
+            self.hold_line(SocketAddr::new(address, asker.port));
             if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.clone()) {
                 continue;
             }
@@ -82,7 +93,7 @@ impl Peers {
                 let asked_ms = now_ms();
                 let answer = ask(SocketAddr::new(address, asker.port), &asker, &pod).await;
                 let refused = answer.as_ref().is_err_and(is_refusal);
-                if refused && asker.hearing.try_refusals(address, [asker.port, asker.postgres_port]).await {
+                if refused && is_dead(&asker, address).await {
                     wake.notify_one();
                 }
                 let report = answer.ok().flatten();
@@ -92,6 +103,25 @@ impl Peers {
                 }
             });
         }
+    }
+
+    /// An open connection on which nothing is said: a process that ends breaks it in that moment, and is asked at once
+    /// rather than at the next turn.
+    fn hold_line(&self, address: SocketAddr) {
+        let key = format!("line to {address}");
+        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return;
+        }
+        let peers = self.clone();
+        tokio::spawn(async move {
+            while let Ok(Ok(mut line)) = tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await {
+                if tokio::time::timeout(LINE_LASTS, line.read_u8()).await.is_ok() {
+                    peers.broken.notify_one();
+                    break;
+                }
+            }
+            peers.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        });
     }
 
     /// Asks one agent for a promise, beside the loop; an answer that gives it is that agent's newest report.
@@ -137,6 +167,19 @@ impl Peers {
         answers.insert(pod.to_owned(), after);
         changed
     }
+}
+
+/// Both ports refuse. The agent of a container that is being killed may end a moment before its postgres.
+async fn is_dead(asker: &Asker, address: IpAddr) -> bool {
+    for turn in 0..REFUSAL_TRIES {
+        if turn > 0 {
+            tokio::time::sleep(REFUSAL_PAUSE).await;
+        }
+        if asker.hearing.try_refusals(address, [asker.port, asker.postgres_port]).await {
+            return true;
+        }
+    }
+    false
 }
 
 async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> io::Result<Option<AgentReport>> {

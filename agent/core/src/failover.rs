@@ -101,8 +101,9 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
         cycle.wake_in(50);
         return Ok(Reason::GathersPromises);
     }
-    // The old holder may be frozen rather than dead: without this stream it has nobody left to confirm (A12).
-    if standby.stream != StreamSeen::Detached {
+    // The old holder may be frozen rather than dead: without this stream it has nobody left to confirm (A12). One that
+    // released has ended its postgres, and all that it ever wrote is here.
+    if standby.stream != StreamSeen::Detached && ground != Ground::Released {
         cycle.push(Action::LeaveStream);
         cycle.wake_in(50);
         return Ok(Reason::LeavesStream);

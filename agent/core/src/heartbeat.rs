@@ -13,7 +13,7 @@ pub const SILENT_AFTER_MS: u64 = 1_500;
 /// How often both ports have to be refused, and over which time, before that says what silence says.
 pub const REFUSALS: u32 = 3;
 /// See [`REFUSALS`].
-pub const REFUSED_FOR_MS: u64 = 150;
+pub const REFUSED_FOR_MS: u64 = 60;
 /// A refusal older than this says nothing: the container may run again.
 const REFUSED_COUNTS_MS: u64 = 1_000;
 

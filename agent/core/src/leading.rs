@@ -198,10 +198,12 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     if !is_alive(cycle) {
         return Reason::Promoting;
     }
-    if standby.stream != StreamSeen::Detached {
+    if standby.stream != StreamSeen::Detached && !cycle.memory.predecessor_gone {
         cycle.push(Action::LeaveStream);
         return Reason::LeavesStream;
     }
+    // First, and beside all that follows: kube-proxy takes its time.
+    labels::while_promoting(cycle);
     if standby.replay_paused {
         cycle.push(Action::ResumeReplay);
     }
@@ -213,7 +215,6 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     let names = sync_standbys::names_at_promotion(cycle.seen, record);
     cycle.push(Action::SetSyncNames { names: names.to_string() });
     cycle.push(Action::Promote);
-    labels::while_promoting(cycle);
     Reason::Promoting
 }
 

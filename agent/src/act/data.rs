@@ -8,6 +8,7 @@ use pgha_schema::ids::{Era, MemberId};
 
 use super::{ActError, file};
 use crate::agent::Agent;
+use crate::boottime::now_ms;
 use crate::guard::message::{Command, Signal};
 use crate::guard_link::GuardLink;
 use crate::postgres::job::Kind;
@@ -156,6 +157,11 @@ impl Job {
         }
         self.tools.rewind(pgdata, &self.conninfo).await.map_err(|error| error.to_string())?;
         drop_copied_files(pgdata).map_err(words("clean the rewound data"))?;
+        let (whole, began_ms) = (pgdata.to_owned(), now_ms());
+        // The file system at once: thousands of files one by one take seconds, in which nobody else may confirm.
+        let synced = tokio::task::spawn_blocking(move || sync_file_system(&whole)).await;
+        synced.map_err(std::io::Error::other).flatten().map_err(words("sync the rewound data"))?;
+        tracing::info!(took_ms = now_ms().saturating_sub(began_ms), "synced the rewound data");
         self.finish()
     }
 
@@ -174,6 +180,11 @@ fn drop_copied_files(pgdata: &Path) -> std::io::Result<()> {
         remove_if_there(&pgdata.join(name))?;
     }
     sync_dir(pgdata)
+}
+
+/// All that was written to the file system that holds this directory.
+fn sync_file_system(dir: &Path) -> std::io::Result<()> {
+    Ok(nix::unistd::syncfs(std::fs::File::open(dir)?)?)
 }
 
 fn remove_in_background(path: PathBuf) {

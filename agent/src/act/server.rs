@@ -228,6 +228,8 @@ impl Agent {
             // It takes its time; asked again only when that has passed.
             return Ok(());
         }
+        // Where the old primary has ended by itself the stream may not have been left; the reload is close_gate's.
+        self.render_upstream(None)?;
         self.close_gate().await?;
         let session = self.postgres.session().await?;
         session.query("select pg_promote(false)", &[], SQL_DEADLINE).await?;

@@ -167,9 +167,11 @@ impl Tools {
         Ok(())
     }
 
-    /// pg_rewind of a stopped data directory to the history of a running primary.
+    /// pg_rewind of a stopped data directory to the history of a running primary. Nothing is synced yet: whoever calls has
+    /// to, before the data counts.
     pub async fn rewind(&self, pgdata: &Path, conninfo: &str) -> Result<(), ToolError> {
-        let arguments: [&OsStr; 4] = [
+        let arguments: [&OsStr; 5] = [
+            OsStr::new("--no-sync"),
             OsStr::new("--target-pgdata"),
             pgdata.as_os_str(),
             OsStr::new("--source-server"),
