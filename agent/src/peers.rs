@@ -84,7 +84,7 @@ impl Peers {
                 self.put(&pod, None, now_ms());
                 continue;
             };
-            self.hold_line(SocketAddr::new(address, asker.port));
+            self.hold_line(address, asker, wake);
             if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.clone()) {
                 continue;
             }
@@ -105,20 +105,25 @@ impl Peers {
         }
     }
 
-    /// An open connection on which nothing is said: a process that ends breaks it in that moment, and is asked at once
-    /// rather than at the next turn.
-    fn hold_line(&self, address: SocketAddr) {
+    /// An open connection on which nothing is said: a process that ends breaks it in that moment, and is looked at and
+    /// asked at once rather than at the next turn.
+    fn hold_line(&self, address: IpAddr, asker: &Asker, wake: &Arc<Notify>) {
         let key = format!("line to {address}");
         if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             return;
         }
-        let peers = self.clone();
+        let (peers, asker, wake) = (self.clone(), asker.clone(), Arc::clone(wake));
         tokio::spawn(async move {
-            while let Ok(Ok(mut line)) = tokio::time::timeout(DEADLINE, TcpStream::connect(address)).await {
-                if tokio::time::timeout(LINE_LASTS, line.read_u8()).await.is_ok() {
-                    peers.broken.notify_one();
-                    break;
+            let there = SocketAddr::new(address, asker.port);
+            while let Ok(Ok(mut line)) = tokio::time::timeout(DEADLINE, TcpStream::connect(there)).await {
+                if tokio::time::timeout(LINE_LASTS, line.read_u8()).await.is_err() {
+                    continue;
                 }
+                if is_dead(&asker, address).await {
+                    wake.notify_one();
+                }
+                peers.broken.notify_one();
+                break;
             }
             peers.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         });
