@@ -5,12 +5,16 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
 use pgha_acceptance_tests::load::Target;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::proto_client::actions::{Told, told};
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::values;
+use pgha_schema::names::secret_key;
 use serde_json::{Value, json};
 
 use crate::cases;
@@ -26,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         => every_instance_restarts_and_a_standby_is_cloned,
         => rotated_passwords_are_in_force,
         => a_given_password_is_kept_nowhere,
+        => nothing_secret_is_traced_in_a_whole_life,
     ]
 }
 
@@ -174,6 +179,57 @@ async fn a_given_password_is_kept_nowhere(group: &mut Group) -> Result<()> {
         "expected the rotation to be refused, got {problems:?}"
     );
     no_log_holds(site, &[FIRST, SECOND]).await
+}
+
+/// From create to destroy, with every log that there is.
+async fn nothing_secret_is_traced_in_a_whole_life(group: &mut Group) -> Result<()> {
+    let site = group.fresh_site().await?;
+    let trace = site.tf.dir().join("trace.log");
+    let path = trace.to_string_lossy().into_owned();
+    site.tf = site.tf.clone().with_env("TF_LOG", "TRACE").with_env("TF_LOG_PATH", &path);
+    let config = site.config.clone().set("replicas", 1);
+    site.apply(config.clone()).await?;
+    site.cluster.until_whole(1, WHOLE).await?;
+    site.apply(config.set("parameters", json!({ "work_mem": "8MB" }))).await?;
+    site.tf.plan_is_empty("a change").await?;
+    let secrets = secret_texts(site).await?;
+    ensure!(
+        secrets.len() >= 4,
+        "expected the passwords of three roles and a key, got {} texts",
+        secrets.len()
+    );
+    for text in &secrets {
+        kept_nowhere(site, text)?;
+    }
+    no_log_holds(site, &secrets.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    site.tf.destroy().await?;
+    let traced = std::fs::read_to_string(&trace)?;
+    ensure!(traced.contains("request to Kubernetes"), "expected the provider's own traces in the log");
+    let found = secrets.iter().filter(|text| traced.contains(text.as_str())).count();
+    ensure!(found == 0, "{found} of {} secret texts are in the trace", secrets.len());
+    Ok(())
+}
+
+/// What is in the cluster's Secrets, as it is and as the API server tells it.
+async fn secret_texts(site: &Site) -> Result<Vec<String>> {
+    let names = &site.cluster.names;
+    let mut texts = Vec::new();
+    for name in [names.secret_superuser(), names.secret_app(), names.secret_internal()] {
+        let secret = site.cluster.api::<Secret>().get(&name).await?;
+        for (key, value) in secret.data.context("an empty Secret")? {
+            let tells = [
+                secret_key::PASSWORD,
+                secret_key::URI,
+                secret_key::REPLICATION_PASSWORD,
+                secret_key::AGENT_KEY,
+            ];
+            if tells.contains(&key.as_str()) {
+                texts.push(STANDARD.encode(&value.0));
+                texts.push(String::from_utf8(value.0)?);
+            }
+        }
+    }
+    Ok(texts)
 }
 
 /// The value that the variable of the configuration gets.

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::ListParams;
 use pgha_acceptance_tests::cluster::Cluster;
-use pgha_acceptance_tests::poll::{Seen, until};
-use pgha_acceptance_tests::sandbox::Target;
+use pgha_acceptance_tests::poll::{Seen, throughout, until};
+use pgha_acceptance_tests::sandbox::{Cut, Target};
 use pgha_schema::desired::Desired;
 use pgha_schema::names::KEY_DESIRED;
 use pgha_schema::record::Record;
@@ -21,6 +21,8 @@ use crate::runner::Case;
 
 /// What the command waits for by itself, and the way there and back.
 const COMMAND: Duration = Duration::from_secs(180);
+/// Longer than the lease: whoever may take over by waiting would have.
+const PAST_THE_LEASE: Duration = Duration::from_secs(15);
 
 pub fn cases() -> Vec<Case> {
     cases![
@@ -31,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         => restarts_in_order,
         => a_standby_is_cloned_anew,
         => events_status_and_metrics,
+        exclusive => a_third_leads_by_a_persons_word_alone,
     ]
 }
 
@@ -281,6 +284,72 @@ async fn reasons(cluster: &Cluster, pod: &str) -> Result<BTreeSet<String>> {
     let of_the_pod = ListParams::default().fields(&format!("involvedObject.name={pod}"));
     let events = cluster.api::<Event>().list(&of_the_pod).await.context("list the events")?;
     Ok(events.items.into_iter().filter_map(|event| event.reason).collect())
+}
+
+/// The primary and whoever confirmed its commits are lost for good, as far as anybody can tell.
+async fn a_third_leads_by_a_persons_word_alone(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = group.cluster_with(2).await?;
+    let cluster = site.cluster.clone();
+    let (primary, voter) = (cluster.primary().await?, cluster.standby().await?);
+    let third = other_than(&cluster, &primary).await?.into_iter().find(|pod| *pod != voter);
+    let third = third.context("expected a third instance")?;
+    cluster.sql_on_primary("CREATE TABLE before_the_loss AS SELECT 1 AS id").await?;
+    until(&format!("{third} to have replayed it"), WHOLE, || async {
+        let found = cluster.sql(&third, "postgres", "SELECT to_regclass('before_the_loss')").await?;
+        Ok(Seen::when(found == "before_the_loss", found))
+    })
+    .await?;
+    let nodes = [
+        sandbox.node_of(&cluster.namespace, &primary).await?,
+        sandbox.node_of(&cluster.namespace, &voter).await?,
+    ];
+    for node in nodes {
+        sandbox.cut(node, Cut::All)?;
+    }
+    let outcome = give_up(&cluster, &primary, &third).await;
+    for node in nodes {
+        sandbox.heal(node)?;
+    }
+    outcome?;
+    let now = cluster.until_whole(2, WHOLE).await?;
+    ensure!(now == third, "expected {third} to lead, {now} does");
+    let kept = cluster.sql_on_primary("SELECT count(*) FROM before_the_loss").await?;
+    ensure!(kept == "1", "expected what {third} had to be kept, got {kept}");
+    site.tf.apply(&[]).await?;
+    let desired: Desired = serde_json::from_str(&desired_text(&cluster).await?)?;
+    ensure!(desired.break_glass.is_none(), "expected an apply to take the permission out, got {desired:?}");
+    site.tf.plan_is_empty("the permission was taken out").await
+}
+
+/// Nobody leads until somebody runs what `break-glass` prints.
+async fn give_up(cluster: &Cluster, primary: &str, third: &str) -> Result<()> {
+    let advice = until("break-glass to say what can be done", WHOLE, || async {
+        let (code, text) = agent(cluster, third, "break-glass").await?;
+        Ok(if code == 0 { Seen::Yes(text) } else { Seen::NotYet(text) })
+    })
+    .await?;
+    throughout("the record's holder", PAST_THE_LEASE, || async {
+        let holder = cluster.record().await?.holder.map(|holder| holder.pod);
+        Ok(Seen::when(holder.as_deref() == Some(primary), format!("{holder:?} holds it")))
+    })
+    .await?;
+    let patch = advice.split(" -p '").nth(1).and_then(|rest| rest.split("'\n").next());
+    let patch = patch.with_context(|| format!("no command in: {advice}"))?.replace("'\\''", "'");
+    cluster.patch::<ConfigMap>(&cluster.names.desired(), serde_json::from_str(&patch)?).await?;
+    until(&format!("{third} to lead"), WHOLE, || async {
+        let holder = cluster.record().await?.holder.map(|holder| holder.pod);
+        Ok(Seen::when(holder.as_deref() == Some(third), format!("{holder:?} holds it")))
+    })
+    .await?;
+    until(&format!("{third} to take writes"), WRITES, || async {
+        let written =
+            cluster.sql(third, "postgres", "CREATE TABLE IF NOT EXISTS after_the_loss (id int)").await;
+        Ok(Seen::when(written.is_ok(), format!("{written:?}")))
+    })
+    .await?;
+    ensure!(reasons(cluster, third).await?.contains("TookOver"), "expected an event of the taking");
+    Ok(())
 }
 
 /// The page as Prometheus gets it; the image has no HTTP client but its shell.

@@ -33,35 +33,30 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
     let seen = cycle.seen;
     remember(cycle, |wish| in_force(seen, record, primary, wish));
     let status = ClusterStatus {
-        format: STATUS_FORMAT,
-        acknowledged: cycle.memory.acknowledged.clone(),
-        system_identifier: record.system_identifier,
         accepts_writes: primary.gate == Gate::Open,
         stopped: false,
         primary: Some(seen.me.pod.clone()),
-        era: record.era(),
         timeline: Some(primary.timeline),
-        mode: record.mode,
         synchronous_standby_names: primary.names_shown.clone(),
-        degraded: record.degraded,
-        degraded_since: None,
-        voters: voters(record),
-        quorum: record.quorum,
-        paused: record.pause.is_some(),
-        answers: answers(seen, record),
         activity: activity(reason),
         instances: instances(seen, record, primary),
-        agent_version: seen.me.agent_version.clone(),
         agent_refused: seen.wish().and_then(|wish| upgrade::refused_anywhere(seen, wish)),
+        ..of_nobody(cycle, record)
     };
     cycle.push(Action::WriteStatus { status: Box::new(status) });
 }
 
 /// The cluster is stopped because the wish says so (P21).
 pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
-    let seen = cycle.seen;
     remember(cycle, |_| true);
-    let status = ClusterStatus {
+    let status = of_nobody(cycle, record);
+    cycle.push(Action::WriteStatus { status: Box::new(status) });
+}
+
+/// What the record tells, while nobody serves.
+fn of_nobody(cycle: &Cycle<'_>, record: &Record) -> ClusterStatus {
+    let seen = cycle.seen;
+    ClusterStatus {
         format: STATUS_FORMAT,
         acknowledged: cycle.memory.acknowledged.clone(),
         system_identifier: record.system_identifier,
@@ -82,8 +77,7 @@ pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
         instances: BTreeMap::new(),
         agent_version: seen.me.agent_version.clone(),
         agent_refused: None,
-    };
-    cycle.push(Action::WriteStatus { status: Box::new(status) });
+    }
 }
 
 fn voters(record: &Record) -> BTreeSet<String> {

@@ -202,8 +202,12 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
         cycle.push(Action::LeaveStream);
         return Reason::LeavesStream;
     }
-    // First, and beside all that follows: kube-proxy takes its time.
-    labels::while_promoting(cycle);
+    // A holder that died without a word: its pod's end changes endpoints too, and kube-proxy applies such changes once a second.
+    // One that handed over leaves time, and who changes them first competes with the promotion.
+    let handed_over = standby.stream != StreamSeen::Detached;
+    if !handed_over {
+        labels::while_promoting(cycle);
+    }
     if standby.replay_paused {
         cycle.push(Action::ResumeReplay);
     }
@@ -215,6 +219,9 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     let names = sync_standbys::names_at_promotion(cycle.seen, record);
     cycle.push(Action::SetSyncNames { names: names.to_string() });
     cycle.push(Action::Promote);
+    if handed_over {
+        labels::while_promoting(cycle);
+    }
     Reason::Promoting
 }
 

@@ -595,3 +595,13 @@ fn a_request_of_the_desired_state_is_taken_up_once_and_answered() {
     );
     check(&wished(Asked::Pause).answered("w"), ": Leading");
 }
+
+#[test]
+fn a_standby_that_starts_for_ever_is_cloned_unless_it_may_have_what_nobody_else_has() {
+    let starting = |ms| seen().starting_for(ms).held_by("db-1", "m1").second_era_from(900);
+    let stuck = starting(60_000).serving(1);
+    check(&stuck, "Clone(db-1): Cloning");
+    check(&starting(59_999).serving(1), ": FindingPosition");
+    check(&starting(60_000), ": FindingPosition");
+    check(&stuck.voters(&["m0"]), ": FindingPosition");
+}

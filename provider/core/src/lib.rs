@@ -46,6 +46,7 @@ pub mod plan;
 pub mod progress;
 pub mod refresh;
 pub mod render;
+pub mod rights;
 pub mod step;
 pub mod steps;
 pub mod validate;

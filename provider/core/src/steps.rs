@@ -83,7 +83,7 @@ impl Job<'_> {
     }
 
     /// Whether there is to be a NetworkPolicy, or was one.
-    fn has_network_policy(&self) -> bool {
+    pub fn has_network_policy(&self) -> bool {
         self.spec.network_policy.is_some() || !self.prior.get("network_policy").is_null()
     }
 

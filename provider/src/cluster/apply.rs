@@ -7,6 +7,7 @@ use pgha_provider_core::facts::Facts;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
+use pgha_provider_core::rights::Operation;
 use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{
     self, Job, Leaving, Steps, anchor_metadata, build, change, config_for_anchor, copy_record, create_anchor,
@@ -85,6 +86,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut plan = Plan { facts: Facts::default(), ..Plan::new(&request)? };
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    work.may(Operation::Create, plan.spec.network_policy.is_some()).await?;
     let start = work.troubles().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
     let mut anchor = Anchor::new(plan.config.clone());
@@ -122,6 +124,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     }
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().update();
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    work.may(Operation::Update, plan.job(connector).has_network_policy()).await?;
     let start = work.troubles().await?;
     let mut live = start.clone();
     let mut anchor = remembered(&start, &plan.config)?;
@@ -155,6 +158,8 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let work = Work::new(connector, &text("namespace"), &text("name"), timeout, request.stop).await?;
     let facts = Facts { protected: false, ..facts(&request.private) };
     let leaving = Leaving { prior, facts: &facts };
+    let operation = Operation::Destroy { volumes: !leaving.retains() };
+    work.may(operation, leaving.has_network_policy()).await?;
     let start = work.troubles().await?;
     let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));
     let metadata = super::plan::spec(prior).map(|spec| anchor_metadata(&spec)).unwrap_or_default();

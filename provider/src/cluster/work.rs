@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::rights::{self, Operation};
 use pgha_schema::names::Names;
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -46,6 +47,16 @@ impl Work {
         };
         let api = Api::new(connection, namespace);
         Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop, tell: None } })
+    }
+
+    /// Lists every right that the credentials lack for the operation, before its first write.
+    pub(super) async fn may(&self, operation: Operation, network_policy: bool) -> Result<(), Diagnostic> {
+        let needs = rights::needs(operation, network_policy);
+        let missing = self.within(crate::live::rights::missing(&self.api, &needs)).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(rights::refusal(operation, self.names.cluster(), self.api.namespace(), &missing))
     }
 
     /// A snapshot of the objects.

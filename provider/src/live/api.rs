@@ -51,6 +51,14 @@ impl Api {
         &self.namespace
     }
 
+    /// What these credentials may do here: `SelfSubjectRulesReview` and its like, answered with a status.
+    pub async fn review(&self, resource: &str, review: &Json) -> Result<Json, kube::Error> {
+        let request = Request::new(format!("/apis/authorization.k8s.io/v1/{resource}"));
+        let request =
+            request.create(&PostParams::default(), bytes(review)).map_err(kube::Error::BuildRequest)?;
+        self.connection.client.request(request).await
+    }
+
     /// Reads one object.
     pub async fn get(&self, key: &ObjectKey) -> Answer<Json> {
         let request = || self.kind(key.kind).get(&key.name, &kube::api::GetParams::default());

@@ -6,5 +6,5 @@ pub mod config;
 pub mod dry_run;
 pub mod errors;
 pub mod execute;
-
+pub mod rights;
 pub mod wait;

@@ -249,6 +249,31 @@ impl Seen {
         self
     }
 
+    /// Its postgres reads WAL for so long, and has not said a word.
+    pub fn starting_for(mut self, ms: u64) -> Self {
+        self = self.data(ControlState::InRecovery);
+        self.observation.postgres = PostgresSeen::Starting { since_ms: NOW - ms };
+        self
+    }
+
+    /// Somebody has led in a second era, which began here.
+    pub fn second_era_from(mut self, start: u64) -> Self {
+        let timeline = Some(TimelineId(2));
+        let second = EraEntry { era: Era(2), parent: Some(Era(1)), timeline, start: Some(Lsn(start)) };
+        self.read().record.eras.push(second);
+        self
+    }
+
+    /// The recorded holder, heard as the primary of the recorded era.
+    pub fn serving(self, number: u32) -> Self {
+        let era = self.observation.record().map(Record::era);
+        self.told_by(number, |report| {
+            report.role = Role::Primary;
+            report.nonce = ContainerNonce::new(format!("old{number}"));
+            report.era = era;
+        })
+    }
+
     pub fn detached(mut self) -> Self {
         if let PostgresSeen::Standby(standby) = &mut self.observation.postgres {
             standby.stream = StreamSeen::Detached;
@@ -754,6 +779,7 @@ fn text(action: &Action) -> String {
         Action::SetSyncNames { names } => format!("SetSyncNames({names})"),
         Action::ConfirmInForce { names, .. } => format!("ConfirmInForce({names})"),
         Action::Follow { upstream } => format!("Follow({})", upstream.pod),
+        Action::Clone { from, .. } => format!("Clone({})", from.pod),
         Action::CreateLease { record } => {
             let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
             format!("CreateLease({})", voters.join(","))

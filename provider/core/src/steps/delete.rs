@@ -32,11 +32,13 @@ pub struct Leaving<'a> {
 }
 
 impl Leaving<'_> {
-    fn retains(&self) -> bool {
+    /// The volumes stay.
+    pub fn retains(&self) -> bool {
         self.prior.get("storage.retain").as_bool() != Some(false)
     }
 
-    fn has_network_policy(&self) -> bool {
+    /// A NetworkPolicy goes too.
+    pub fn has_network_policy(&self) -> bool {
         !self.prior.get("network_policy").is_null()
     }
 }
