@@ -165,9 +165,15 @@ fn is_ancestor(record: &Record, ancestor: Era, of: Era) -> bool {
     false
 }
 
-/// The position of the local data, as far as it is known: a running standby's only.
+/// The position of the local data that may be compared with others': a running standby's only.
 pub(crate) fn local_position(seen: &Observation) -> Option<Lsn> {
     seen.standby().and_then(|standby| standby.position())
+}
+
+/// The same, or where a primary's clean stop ended: after that record nothing is left to be replayed.
+fn local_end(seen: &Observation, data: &LocalData) -> Option<Lsn> {
+    let at_rest = seen.postgres == PostgresSeen::Down;
+    local_position(seen).or(data.shutdown_lsn.filter(|_| at_rest))
 }
 
 /// What to do with the local data while somebody else leads.
@@ -189,7 +195,7 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
         return Course::Refuse;
     }
     let era = local_era(seen, record);
-    match place(record, era, local_position(seen)) {
+    match place(record, era, local_end(seen, data)) {
         // What it can't read it can't tell of either: where the holder has everything, a clone is the way on.
         Place::NeedsPosition if is_stuck(seen) => {
             replacement(seen, record, data, upstream).unwrap_or(Course::FindPosition)

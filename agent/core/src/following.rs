@@ -9,12 +9,16 @@ use crate::divergence::{self, Course};
 use crate::failover::Ground;
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
 use crate::sync_names::Names;
-use crate::{bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, slots, upgrade};
+use crate::{
+    bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, slots, switchover, upgrade,
+};
 
 /// How long a standby that was told to stop waits to be out of V (A21).
 const LEAVE_VOTERS_MS: u64 = 2_000;
 /// A standby that does not answer for this long is killed and started again.
 const HUNG_AFTER_MS: u64 = 60_000;
+/// A promotion that takes longer is not waited for with a start.
+const PROMOTION_MS: u64 = 1_000;
 /// Between starts of a postgres that does not come up, by the number of failures.
 const START_BACKOFF_MS: u64 = 500;
 
@@ -147,7 +151,7 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
             Reason::FindingPosition
         }
         Course::WaitForEra => {
-            start_to_find_position(cycle);
+            wait_for_era(cycle, read, leaderless);
             upkeep(cycle);
             Reason::WaitsForEra
         }
@@ -161,6 +165,22 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
     }
 }
 
+/// Whoever took is promoting. A start here would compete with that, and has to be led to the new stream afterwards; a standby that
+/// still tries the old one would come to the new one only between two of its tries.
+fn wait_for_era(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) {
+    let until_ms = read.first_seen_ms.saturating_add(PROMOTION_MS);
+    let soon = !leaderless && cycle.seen.now_ms < until_ms;
+    if soon {
+        cycle.wake_at(until_ms);
+    } else {
+        start_to_find_position(cycle);
+    }
+    if let Some(StandbySeen { stream: StreamSeen::Waiting { upstream: Some(_) }, .. }) = cycle.seen.standby()
+    {
+        cycle.push(Action::LeaveStream);
+    }
+}
+
 fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderless: bool) -> Reason {
     let seen = cycle.seen;
     let Some(data) = seen.local_data() else { return Reason::DataUnknown };
@@ -169,6 +189,7 @@ fn stream(cycle: &mut Cycle<'_>, read: &LeaseRead, upstream: Upstream, leaderles
     match &seen.postgres {
         // Obeyed at start too: postgres never runs with the stream that this member promised to stay out of (A12).
         PostgresSeen::Down if promised => start_to_find_position(cycle),
+        PostgresSeen::Down if switchover::makes_way(cycle, &read.record) => {}
         PostgresSeen::Down => {
             if may_start(cycle) {
                 cycle.actions.extend(persist);

@@ -9,13 +9,17 @@ use crate::cycle::Cycle;
 use crate::decision::Action;
 use crate::observation::{Observation, PodSeen};
 
-/// While this member promotes: the new label early, since kube-proxy takes its time; the gate is still shut.
-pub(crate) fn while_promoting(cycle: &mut Cycle<'_>) {
-    keep(cycle, false);
+/// Which labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Who the primary is: early, since kube-proxy takes its time.
+    Roles,
+    /// Also who is read from: this pod is not, once clients are let in here.
+    All,
 }
 
-/// Patches what differs. `serving`: clients are let in here, so this pod leaves the ro Service.
-pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
+/// Patches what differs.
+pub(crate) fn keep(cycle: &mut Cycle<'_>, which: Which) {
     let seen = cycle.seen;
     let gone = cycle.memory.predecessor_gone;
     let mut own = None;
@@ -25,14 +29,13 @@ pub(crate) fn keep(cycle: &mut Cycle<'_>, serving: bool) {
         let me = *name == seen.me.pod;
         let role = if me { ROLE_PRIMARY } else { ROLE_REPLICA };
         want(&mut labels, pod, LABEL_ROLE, Some(role));
-        match (me, seen.heard(name)) {
-            (true, _) if serving => want(&mut labels, pod, LABEL_READ_ONLY, None),
-            (true, _) => {}
-            (false, Some(report)) => {
+        match (which, seen.heard(name)) {
+            (Which::All, _) if me => want(&mut labels, pod, LABEL_READ_ONLY, None),
+            (Which::All, Some(report)) => {
                 let reads = report.role == Role::Standby && !report.stopping && is_fresh(seen, pod, report);
                 want(&mut labels, pod, LABEL_READ_ONLY, reads.then_some("true"));
             }
-            (false, None) => {}
+            (Which::All, None) | (Which::Roles, _) => {}
         }
         if labels.is_empty() {
             continue;

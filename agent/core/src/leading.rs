@@ -6,13 +6,14 @@ use pgha_schema::record::{MemberEntry, Record};
 
 use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, Settling, StartAs, StopMode};
+use crate::labels::{self, Which};
 use crate::observation::{
     ControlState, DataSeen, DiskSeen, Gate, Job, LeaseRead, LocalData, PostgresSeen, PrimarySeen,
     StandbySeen, StreamSeen, Unfinished,
 };
 use crate::sync_names::Names;
 use crate::{
-    acknowledge, following, labels, lease, passwords, pause, record, requests, rolling, slots, switchover,
+    acknowledge, following, lease, passwords, pause, record, requests, rolling, slots, switchover,
     sync_standbys, upgrade,
 };
 
@@ -22,6 +23,8 @@ const REPLAY_IN_PLACE_BYTES: u64 = 1 << 30;
 const FAILED_STARTS: u32 = 4;
 /// Between a failed write of the record and the next.
 const RETRY_MS: u64 = 200;
+/// For so long after its promotion a primary does only what lets clients commit.
+const SETTLE_MS: u64 = 1_000;
 
 /// This container holds the record, and data exists.
 pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
@@ -54,7 +57,11 @@ pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
     if renews(&reason) {
         renew(&mut cycle, read, next);
     }
-    if let (Some(primary), true) = (seen.primary(), reason_serves(&reason)) {
+    let told = |primary: &PrimarySeen| {
+        let waits = matches!(reason, Reason::LeadingSettling(Settling::Gate | Settling::SyncSet));
+        reason_serves(&reason) && !(waits && is_just_promoted(&cycle, primary))
+    };
+    if let Some(primary) = seen.primary().filter(|primary| told(primary)) {
         acknowledge::report(&mut cycle, &read.record, primary, &reason);
     } else if reason == Reason::Stopped {
         acknowledge::report_stopped(&mut cycle, &read.record);
@@ -206,7 +213,7 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     // One that handed over leaves time, and who changes them first competes with the promotion.
     let handed_over = standby.stream != StreamSeen::Detached;
     if !handed_over {
-        labels::while_promoting(cycle);
+        labels::keep(cycle, Which::Roles);
     }
     if standby.replay_paused {
         cycle.push(Action::ResumeReplay);
@@ -220,7 +227,7 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     cycle.push(Action::SetSyncNames { names: names.to_string() });
     cycle.push(Action::Promote);
     if handed_over {
-        labels::while_promoting(cycle);
+        labels::keep(cycle, Which::Roles);
     }
     Reason::Promoting
 }
@@ -264,14 +271,15 @@ fn serve(
     }
     if primary.gate == Gate::Closed {
         open_gate(cycle, record, primary);
-        labels::keep(cycle, false);
+        labels::keep(cycle, Which::Roles);
         return Reason::LeadingSettling(Settling::Gate);
     }
-    labels::keep(cycle, true);
-    let rotating = passwords::keep(cycle);
+    let calm = settled || !is_just_promoted(cycle, primary);
+    labels::keep(cycle, if calm { Which::All } else { Which::Roles });
+    let rotating = calm && passwords::keep(cycle);
     // Not before clients are let in: the volume may be slow.
     following::keep_record(cycle, record);
-    if !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
+    if calm && !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
         cycle.push(Action::Checkpoint);
     }
     if rolling::advance(cycle, record, primary, next) {
@@ -285,6 +293,12 @@ fn serve(
         (true, true) => Reason::LeadingSettling(Settling::Passwords),
         (true, false) => Reason::Leading,
     }
+}
+
+/// Until a standby confirms clients wait, and what is for others can wait for as long: endpoints that change take kube-proxy's
+/// next turn (A27), a checkpoint the disk.
+fn is_just_promoted(cycle: &Cycle<'_>, primary: &PrimarySeen) -> bool {
+    cycle.elapsed_ms(primary.primary_since_ms) < SETTLE_MS
 }
 
 /// Timeline and start of the current era, once promotion was seen: nobody follows it before (A3).

@@ -166,6 +166,8 @@ pub enum WriteOutcome {
     Written,
     /// The version was no longer the newest (or, for a creation, one exists).
     Conflict,
+    /// The server no longer lets this agent write: a pod whose object is gone has a token that is worth nothing.
+    Refused,
     /// No answer within the deadline, or an error that says nothing: it may have been written.
     Unknown,
 }

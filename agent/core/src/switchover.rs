@@ -1,6 +1,6 @@
 //! Planned: the holder stops cleanly and hands over, or stays stopped (A21, P21, P23).
 
-use pgha_schema::desired::RunState;
+use pgha_schema::desired::{RunState, SyncMode};
 use pgha_schema::ids::MemberId;
 use pgha_schema::record::{Record, Release};
 use pgha_schema::request::Outcome;
@@ -10,7 +10,9 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Reason, StopMode};
 use crate::divergence::{self, Place};
 use crate::leading;
-use crate::observation::{ControlState, LocalData, Observation, PrimarySeen, Walsender, ordinal_of};
+use crate::observation::{
+    ControlState, LocalData, Observation, PrimarySeen, Walsender, WriteOutcome, ordinal_of,
+};
 use crate::requests;
 use crate::words::bytes;
 use crate::{pause, restart};
@@ -36,6 +38,8 @@ const SERVE_ON_MS: u64 = 600;
 /// After the release the pod stays this long: until kube-proxy knows the new primary, a client that comes to the old one's
 /// address is refused at once, where it would wait for an address that is gone (A27).
 const LINGER_MS: u64 = 1_500;
+/// Who has handed over starts its postgres at the latest so long after its release.
+const MAKE_WAY_MS: u64 = 1_500;
 /// A target must be this near when the stop begins.
 const NEAR_BYTES: u64 = 16 << 20;
 
@@ -183,6 +187,11 @@ pub(crate) fn while_down(
         return None;
     };
     match trigger? {
+        // Its pod was deleted by force, so that it can't release: its end is what the others notice (A13).
+        Trigger::Terminate if may_not_write(cycle.seen) => {
+            cycle.push(Action::Exit);
+            return Some(Reason::Terminating);
+        }
         Trigger::Terminate => {
             // In a pause nobody takes over: it stops cleanly, and leaves itself as the holder (A31).
             let paused = pause::binds(cycle.seen, record);
@@ -206,6 +215,10 @@ pub(crate) fn while_down(
     cycle.memory.released_ms = Some(cycle.seen.now_ms);
     cycle.wake_in(50);
     Some(Reason::HandingOver)
+}
+
+fn may_not_write(seen: &Observation) -> bool {
+    seen.last_write.as_ref().is_some_and(|last| last.outcome == WriteOutcome::Refused)
 }
 
 fn released(cycle: &mut Cycle<'_>, record: &Record, trigger: Option<Trigger>, next: &mut Record) -> Reason {
@@ -251,6 +264,19 @@ pub(crate) fn lingers(cycle: &mut Cycle<'_>) -> bool {
         cycle.wake_in(100);
     }
     lingers
+}
+
+/// Whether this container, which has released the lead and lives on, starts its postgres later: the new primary and the standby
+/// that is to confirm for it come first. Where there is no other standby, this is the one.
+pub(crate) fn makes_way(cycle: &mut Cycle<'_>, record: &Record) -> bool {
+    let Some(released_ms) = cycle.memory.released_ms else { return false };
+    let until_ms = released_ms.saturating_add(MAKE_WAY_MS);
+    let awaited = record.mode != SyncMode::Async && !record.degraded && record.voters.is_empty();
+    let makes_way = awaited && record.members.len() > 2 && cycle.seen.now_ms < until_ms;
+    if makes_way {
+        cycle.wake_at(until_ms);
+    }
+    makes_way
 }
 
 fn may_take<'a>(

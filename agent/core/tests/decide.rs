@@ -605,3 +605,55 @@ fn a_standby_that_starts_for_ever_is_cloned_unless_it_may_have_what_nobody_else_
     check(&starting(60_000), ": FindingPosition");
     check(&stuck.voters(&["m0"]), ": FindingPosition");
 }
+
+#[test]
+fn who_has_handed_over_starts_into_the_new_stream_once_a_standby_confirms() {
+    let before = || seen().down(ControlState::ShutDown).held_by("db-1", "m1").released_ago(300);
+    let opens = before().second_era_opens().voters(&[]);
+    check(&opens.clone().unchanged_for(200), ": WaitsForEra");
+    check(
+        &opens.unchanged_for(1_000),
+        "StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): WaitsForEra",
+    );
+    let starts =
+        "PersistEra { era: Era(2) }, StartPostgres(standby of db-1, FIRST 1 (pgha_nobody)): Following";
+    let leads = before().second_era_from(1_000).unchanged_for(200);
+    check(&leads.clone().voters(&[]), ": Following");
+    check(&leads.clone().voters(&["m2"]), starts);
+    check(&leads.clone().voters(&[]).released_ago(1_500), starts);
+    check(&leads.voters(&[]).alone_with(1), starts);
+}
+
+#[test]
+fn a_clean_stop_beyond_the_new_eras_start_is_no_position_to_follow_from() {
+    let stopped =
+        seen().down(ControlState::ShutDown).held_by("db-1", "m1").second_era_from(999).voters(&["m2"]);
+    check(&stopped, "StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): FindingPosition");
+}
+
+#[test]
+fn a_standby_stops_trying_the_old_stream_while_somebody_promotes() {
+    let standby = seen().standby().held_by("db-1", "m1").second_era_opens().voters(&[]);
+    check(&standby.clone().cut_off(), "LeaveStream: WaitsForEra");
+    check(&standby.detached(), ": WaitsForEra");
+}
+
+#[test]
+fn a_pod_whose_token_counts_no_more_ends_as_soon_as_its_postgres_has() {
+    let stopped = seen().down(ControlState::ShutDown).held_by_me().renewed_ago(2_500).told_to_stop();
+    check(&stopped.refused_by_the_api(), "Exit: Terminating");
+    let serving = seen().primary().held_by_me().renewed_ago(100).told_to_stop().refused_by_the_api();
+    check(&serving, "Checkpoint: HandingOver");
+}
+
+#[test]
+fn what_is_for_others_waits_until_a_standby_confirms() {
+    let promoted = |ms| {
+        let primary = seen().primary().held_by_me().renewed_ago(100).primary_for(ms).not_checkpointed();
+        primary.replays(2, 1_000, false).passwords_of(None)
+    };
+    assert!(promoted(500).voters(&[]).also().is_empty(), "{:?}", promoted(500).voters(&[]).also());
+    let all = ["db-2 pgha/ro", "passwords", "checkpoint", "status"];
+    assert_eq!(promoted(1_000).voters(&[]).also(), all);
+    assert_eq!(promoted(500).also(), all);
+}

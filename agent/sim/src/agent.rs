@@ -230,7 +230,7 @@ impl World {
     fn read_lease(&mut self, pod: usize) -> Went {
         let sent = self.clock(pod);
         let (_, answered, took_ms) = self.call(pod);
-        if !answered {
+        if !answered || self.pods[pod].disowned {
             return went(false, took_ms);
         }
         match self.api.lease.clone() {
@@ -259,7 +259,9 @@ impl World {
         let version = &self.version_of_swap(version, &record);
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
-        let outcome = if !arrives || self.api.read_only {
+        let outcome = if arrives && answered && self.pods[pod].disowned {
+            WriteOutcome::Refused
+        } else if !arrives || self.api.read_only || self.pods[pod].disowned {
             WriteOutcome::Unknown
         } else if self.api.slow_ms >= API_DEADLINE_MS {
             let at = self.now + self.api.slow_ms;
@@ -281,7 +283,7 @@ impl World {
     fn create_lease(&mut self, pod: usize, record: Record) -> Went {
         let sent = self.clock(pod);
         let (arrives, answered, took_ms) = self.call(pod);
-        let outcome = if !arrives || self.api.read_only {
+        let outcome = if !arrives || self.api.read_only || self.pods[pod].disowned {
             WriteOutcome::Unknown
         } else {
             let put = self.api.create(record.clone());
@@ -304,7 +306,7 @@ impl World {
         self.pods[pod].agent.last_write = Some(WriteSeen { at_ms, outcome });
         match (outcome, self.api.lease.clone()) {
             (WriteOutcome::Written, Some((version, _))) => self.see_lease(pod, version, record, Some(sent)),
-            (WriteOutcome::Conflict | WriteOutcome::Unknown, _) => {
+            (WriteOutcome::Conflict | WriteOutcome::Unknown | WriteOutcome::Refused, _) => {
                 self.pods[pod].agent.queue.push_front(Action::ReadLease);
             }
             (WriteOutcome::Written, None) => {}

@@ -40,12 +40,16 @@ pub enum Fault {
     FreezeContainer(usize, u64),
     /// The disk hangs.
     HangDisk(usize, u64),
+    /// The disk has no room for more WAL: whoever writes some stops.
+    FillDisk(usize, u64),
     /// The watch delivers nothing.
     StickWatch(usize, u64),
     /// `kubectl delete pod`.
     DeletePod(usize),
     /// The same with force: the object goes at once, its status with it.
     ForceDelete(usize),
+    /// The same, and the container gets the kubelet's two seconds, in which the API server no longer knows its token.
+    Disown(usize),
     /// The volume is lost with the pod.
     WipeVolume(usize),
     /// A person asks for a switchover.
@@ -133,11 +137,13 @@ pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
         // In async nothing but time fences a primary whose guard sleeps too: documented, not promised.
         68..74 if sync => Fault::FreezeContainer(pod, some),
         68..74 => Fault::FreezeAgent(pod, some),
-        74..76 => Fault::HangDisk(pod, some),
+        74 => Fault::HangDisk(pod, some),
+        75 => Fault::FillDisk(pod, some),
         76..79 => Fault::StickWatch(pod, some),
         79..84 => Fault::DeletePod(pod),
         84..86 => Fault::ForceDelete(pod),
-        86..89 => Fault::WipeVolume(pod),
+        86 => Fault::Disown(pod),
+        87..89 => Fault::WipeVolume(pod),
         89..94 => choose_request(rng, pod, long),
         94..98 => Fault::Wish(choose_wish(rng)),
         98 => Fault::LoseForGood,
@@ -195,12 +201,18 @@ impl World {
             Fault::FreezeAgent(pod, length) => self.pods[pod].agent.frozen_until = now + length,
             Fault::FreezePostgres(pod, length) => self.pods[pod].postgres_frozen_until = now + length,
             Fault::FreezeContainer(pod, length) => self.pods[pod].frozen_until = now + length,
+            Fault::FillDisk(pod, _) => self.fill_disk(pod, true),
             Fault::HangDisk(pod, length) => self.pods[pod].disk_hung_until = now + length,
             Fault::StickWatch(pod, length) => self.pods[pod].agent.watch_at = now + length,
             Fault::DeletePod(pod) => self.delete_pod(pod),
             Fault::ForceDelete(pod) => {
                 self.kill_container(pod, false);
                 self.new_pod_object(pod);
+            }
+            Fault::Disown(pod) => {
+                self.delete_pod(pod);
+                self.pods[pod].disowned = true;
+                self.pods[pod].deleting_until = Some(now + 2_000);
             }
             Fault::WipeVolume(pod) => {
                 self.kill_container(pod, false);
@@ -240,6 +252,7 @@ impl World {
             | Fault::ApiSlow(_, length)
             | Fault::ApiLosesReplies(length)
             | Fault::ApiReadOnly(length)
+            | Fault::FillDisk(_, length)
             | Fault::Pause(length) => Some(length),
             _ => None,
         }
@@ -250,6 +263,7 @@ impl World {
         match fault {
             Fault::Cut(pod, ..) => self.net.heal_node(*pod),
             Fault::ApiDown(_) => self.api.down = false,
+            Fault::FillDisk(pod, _) => self.fill_disk(*pod, false),
             Fault::ApiSlow(..) => self.api.slow_ms = 0,
             Fault::ApiLosesReplies(_) => self.api.lose_every = 0,
             Fault::ApiReadOnly(_) => self.api.read_only = false,
@@ -272,7 +286,7 @@ impl World {
             at.frozen_until = at.frozen_until.min(now);
             at.postgres_frozen_until = at.postgres_frozen_until.min(now);
             at.disk_hung_until = at.disk_hung_until.min(now);
-            at.disk_full = false;
+            (at.disk_full, at.stops_when_full) = (false, false);
             at.agent.frozen_until = at.agent.frozen_until.min(now);
             at.schedulable = true;
         }
@@ -280,6 +294,11 @@ impl World {
             node.up_at = node.up_at.min(now);
         }
         self.say("* all faults are over".to_owned());
+    }
+
+    fn fill_disk(&mut self, pod: usize, full: bool) {
+        let at = &mut self.pods[pod];
+        (at.disk_full, at.stops_when_full) = (full, full);
     }
 
     /// An agent asks for a pod's deletion.
@@ -354,7 +373,7 @@ impl World {
                             pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
                         })
                 }
-                Fault::DeletePod(pod) | Fault::ForceDelete(pod) => self.pods[pod].exists,
+                Fault::DeletePod(pod) | Fault::ForceDelete(pod) | Fault::Disown(pod) => self.pods[pod].exists,
                 Fault::LoseForGood => self.may_be_lost(),
                 _ => true,
             };

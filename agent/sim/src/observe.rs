@@ -24,7 +24,7 @@ const MAJOR: u32 = 18;
 impl World {
     /// Whether a request of this pod comes to the API server and its answer back.
     pub fn api_answers(&self, pod: usize) -> bool {
-        !self.api.down && self.net.talks(End::Node(pod), End::Api)
+        !self.api.down && !self.pods[pod].disowned && self.net.talks(End::Node(pod), End::Api)
     }
 
     /// Watches deliver, peers answer: what comes to an agent by itself.

@@ -51,6 +51,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// It is being deleted; killed then.
     pub deleting_until: Option<u64>,
+    /// The API server no longer knows the token of this pod.
+    pub disowned: bool,
     /// Hash of its template.
     pub template_hash: String,
     /// Its agents.
@@ -71,8 +73,10 @@ pub struct Pod {
     pub postgres_frozen_until: u64,
     /// The probe of the disk hangs until then, and postgres with it.
     pub disk_hung_until: u64,
-    /// The probe finds no room for more WAL; stories crash postgres themselves.
+    /// The probe finds no room for more WAL.
     pub disk_full: bool,
+    /// Postgres stops itself on writing WAL; stories say themselves when.
+    pub stops_when_full: bool,
     /// The guard's deadline, by the node's clock.
     pub guard_deadline: Option<u64>,
     /// The volume.
@@ -98,6 +102,7 @@ impl Pod {
             version: 1,
             labels: BTreeMap::new(),
             deleting_until: None,
+            disowned: false,
             template_hash: hash.to_owned(),
             binaries,
             terminated: BTreeSet::new(),
@@ -109,6 +114,7 @@ impl Pod {
             postgres_frozen_until: 0,
             disk_hung_until: 0,
             disk_full: false,
+            stops_when_full: false,
             guard_deadline: None,
             volume: Volume::default(),
             heartbeat_came: None,

@@ -231,6 +231,9 @@ impl World {
         let Some(source) = &self.pods[from].volume.data else { return };
         let more: Vec<u64> = source.wal.iter().skip(have).take(RECORDS_PER_STEP).copied().collect();
         let (history, highest) = (source.history.clone(), source.highest_timeline);
+        if !more.is_empty() && self.runs_out_of_room(pod) {
+            return;
+        }
         let Some(data) = &mut self.pods[pod].volume.data else { return };
         data.wal.extend(more);
         let length = data.wal.len();

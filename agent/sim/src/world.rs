@@ -322,6 +322,7 @@ impl World {
         at.exists = true;
         at.incarnation += 1;
         at.version += 1;
+        at.disowned = false;
         at.labels.clear();
         at.terminated.clear();
         at.ended = None;
@@ -413,6 +414,9 @@ impl World {
                 && !self.is_postgres_frozen(pod)
                 && self.net.talks(End::Clients, End::Node(pod))
             {
+                if self.runs_out_of_room(pod) {
+                    continue;
+                }
                 let commit = self.fresh_number();
                 let at = &mut self.pods[pod];
                 if let (Postgres::Running(process), Some(data)) = (&mut at.postgres, &mut at.volume.data) {
@@ -424,6 +428,15 @@ impl World {
         for pod in 0..PODS {
             self.return_commits(pod);
         }
+    }
+
+    /// WAL is to be written to a full disk: what is left of the segment may do, else postgres stops itself.
+    pub fn runs_out_of_room(&mut self, pod: usize) -> bool {
+        let out = self.pods[pod].stops_when_full && self.rng.random_bool(0.1);
+        if out {
+            self.kill_postgres(pod);
+        }
+        out
     }
 
     fn return_commits(&mut self, pod: usize) {

@@ -88,8 +88,11 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let outcome =
-                    if error.is_conflict() { WriteOutcome::Conflict } else { WriteOutcome::Unknown };
+                let outcome = match &error {
+                    error if error.is_conflict() => WriteOutcome::Conflict,
+                    error if error.is_refusal() => WriteOutcome::Refused,
+                    _ => WriteOutcome::Unknown,
+                };
                 self.note_write(outcome);
                 tracing::warn!(%error, ?outcome, "the record was not written");
                 // What the server has now decides what may be tried next.

@@ -71,6 +71,11 @@ impl ApiError {
     pub fn is_conflict(&self) -> bool {
         self.code() == Some(409)
     }
+
+    /// The server does not let us: the token counts for nothing (any more), or its role allows too little.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code(), Some(401 | 403))
+    }
 }
 
 /// The kind of a request's body.

@@ -8,7 +8,7 @@ use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
     HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
     PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen, Signals,
-    SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender,
+    SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender, WriteOutcome, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{
@@ -224,6 +224,10 @@ impl Seen {
         self.edit_primary(|primary| primary.gate = gate)
     }
 
+    pub fn not_checkpointed(self) -> Self {
+        self.edit_primary(|primary| primary.checkpoint_since_promotion = false)
+    }
+
     pub fn primary_for(self, ms: u64) -> Self {
         self.edit_primary(|primary| primary.primary_since_ms = NOW - ms)
     }
@@ -264,6 +268,13 @@ impl Seen {
         self
     }
 
+    /// Somebody has taken the lead, and promotes.
+    pub fn second_era_opens(mut self) -> Self {
+        let second = EraEntry { era: Era(2), parent: Some(Era(1)), timeline: None, start: None };
+        self.read().record.eras.push(second);
+        self
+    }
+
     /// The recorded holder, heard as the primary of the recorded era.
     pub fn serving(self, number: u32) -> Self {
         let era = self.observation.record().map(Record::era);
@@ -279,6 +290,37 @@ impl Seen {
             standby.stream = StreamSeen::Detached;
         }
         self
+    }
+
+    /// Its stream has ended, and postgres tries to come back into it.
+    pub fn cut_off(mut self) -> Self {
+        if let PostgresSeen::Standby(standby) = &mut self.observation.postgres
+            && let StreamSeen::Streaming { upstream } = standby.stream.clone()
+        {
+            standby.stream = StreamSeen::Waiting { upstream: Some(upstream) };
+        }
+        self
+    }
+
+    /// The API server let its last write not pass, for good.
+    pub fn refused_by_the_api(mut self) -> Self {
+        self.observation.last_write = Some(WriteSeen { at_ms: NOW - 200, outcome: WriteOutcome::Refused });
+        self
+    }
+
+    /// What is ordered that nobody waits for: labels beside the primary's, status, checkpoint, passwords.
+    pub fn also(&self) -> Vec<String> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        let names = decision.actions.iter().filter_map(|action| match action {
+            Action::WriteStatus { .. } => Some("status".to_owned()),
+            Action::SetPasswords { .. } => Some("passwords".to_owned()),
+            Action::Checkpoint => Some("checkpoint".to_owned()),
+            Action::LabelPod { pod, labels, .. } => {
+                Some(format!("{pod} {}", labels.keys().cloned().collect::<Vec<_>>().join(" ")))
+            }
+            _ => None,
+        });
+        names.collect()
     }
 
     pub fn held_by(mut self, pod: &str, member: &str) -> Self {
@@ -494,6 +536,13 @@ impl Seen {
 
     pub fn unrecorded(mut self) -> Self {
         self.read().record.members.remove(&MemberId::new("m0"));
+        self
+    }
+
+    /// The record knows this member and that other alone.
+    pub fn alone_with(mut self, number: u32) -> Self {
+        let pods = ["db-0".to_owned(), format!("db-{number}")];
+        self.read().record.members.retain(|_, entry| pods.contains(&entry.pod));
         self
     }
 
