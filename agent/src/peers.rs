@@ -160,7 +160,10 @@ impl Peers {
         let before = answers.remove(pod);
         let (after, changed) = match (report, before) {
             (Some(report), before) => {
-                let changed = !matches!(&before, Some(Peer::Heard { report: old, .. }) if **old == report);
+                let changed = match &before {
+                    Some(Peer::Heard { report: old, .. }) => is_news(old, &report),
+                    Some(Peer::Silent { .. }) | None => true,
+                };
                 (Peer::Heard { asked_ms, report: Box::new(report) }, changed)
             }
             (None, Some(Peer::Heard { asked_ms, report })) => {
@@ -172,6 +175,19 @@ impl Peers {
         answers.insert(pod.to_owned(), after);
         changed
     }
+}
+
+/// Whether a report says something that the loop should know at once. Under load positions move with each: who compares them is
+/// awake for that anyway, and else every answer would wake every agent.
+fn is_news(old: &AgentReport, new: &AgentReport) -> bool {
+    let moved = AgentReport {
+        position: new.position,
+        replayed: new.replayed,
+        slots: new.slots.clone(),
+        volume: new.volume,
+        ..old.clone()
+    };
+    moved != *new || old.position.is_some() != new.position.is_some()
 }
 
 /// Both ports refuse. The agent of a container that is being killed may end a moment before its postgres.
@@ -196,4 +212,29 @@ async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> io::Result<Option
     // Addresses are given again to other pods: who answers must be who was asked.
     let meant = report.format <= STATUS_FORMAT && report.anchor_uid == asker.anchor_uid && report.pod == pod;
     Ok(meant.then_some(report))
+}
+
+#[cfg(test)]
+mod tests {
+    use pgha_schema::lsn::Lsn;
+    use pgha_schema::status::Role;
+
+    use super::*;
+    use crate::rest::peers::tests::board;
+
+    #[test]
+    fn positions_that_move_are_no_news_and_everything_else_is() {
+        let old = AgentReport { position: Some(Lsn(1)), ..board(None).report };
+        let with = |edit: fn(&mut AgentReport)| {
+            let mut new = old.clone();
+            edit(&mut new);
+            is_news(&old, &new)
+        };
+        assert!(!with(|_| ()));
+        assert!(!with(|new| (new.position, new.replayed) = (Some(Lsn(2)), Some(Lsn(2)))));
+        assert!(!with(|new| drop(new.slots.insert(1, 5))));
+        assert!(with(|new| new.position = None), "known or not is something else");
+        assert!(with(|new| new.role = Role::Primary));
+        assert!(with(|new| new.stopping = true));
+    }
 }

@@ -36,7 +36,7 @@ use crate::world::World;
 /// The loop turns at least this often: the guard and the liveness probe count on it.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// Between two cycles that ordered the very same things: the world needs a moment to follow.
-const REPEAT_PAUSE: Duration = Duration::from_millis(50);
+const REPEAT_PAUSE: Duration = Duration::from_millis(20);
 /// Between two cycles at least.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 

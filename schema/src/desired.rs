@@ -1,6 +1,6 @@
 //! The desired state: what the provider writes into ConfigMap `<name>-desired` and every agent carries out (P8, P18).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,10 @@ pub struct Desired {
     pub agent: Option<AgentBinary>,
     /// PostgreSQL settings of the user; those that the cluster owns are not among them.
     pub parameters: BTreeMap<String, String>,
+    /// Settings that somebody gave by ALTER SYSTEM and an apply took back: drift that was repaired, and that stays so until the
+    /// next apply.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub taken_back: BTreeSet<String>,
     /// pg_hba lines of the user, after the agent's own part.
     pub pg_hba: Vec<String>,
     /// How connections are encrypted; `None`: they are not, but in pods that were made while they were.
@@ -249,6 +253,11 @@ impl Desired {
         &self.requests[self.requests.len().saturating_sub(REQUESTS_KEPT)..]
     }
 
+    /// The settings, in lower case, that ALTER SYSTEM does not rule here, beside those that the cluster owns.
+    pub fn ruled(&self) -> BTreeSet<String> {
+        self.parameters.keys().chain(&self.taken_back).map(|name| name.to_ascii_lowercase()).collect()
+    }
+
     /// The document's text, as it stands in the ConfigMap: pretty JSON, so that people can read and diff it.
     pub fn to_text(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -293,7 +302,7 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_is_not_in_the_text() {
         let text = document(json!({})).unwrap().to_text();
-        assert!(!text.contains("requests") && !text.contains("credentials"), "{text}");
+        assert!(!["requests", "credentials", "taken_back"].iter().any(|one| text.contains(one)), "{text}");
         let again: Desired = serde_json::from_str(&text).unwrap();
         assert_eq!((again.to_text(), again.credentials), (text, Credentials::default()));
     }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::names;
+use crate::parameters::owned_because;
 use crate::validators::Problem;
 
 /// One of the Services that have attributes of their own.
@@ -68,9 +69,11 @@ pub enum Ignored {
     ServiceAnnotation(ServiceRef, KeyPattern),
     /// `services.<service>.load_balancer_source_ranges`.
     SourceRanges(ServiceRef),
+    /// `parameters.<name>`: a setting that others give by ALTER SYSTEM.
+    Parameter(KeyPattern),
 }
 
-const REMEDY: &str = "Write labels.<key>, annotations.<key>, services.<rw, ro or r>.annotations.<key> or \
+const REMEDY: &str = "Write labels.<key>, annotations.<key>, parameters.<name>, services.<rw, ro or r>.annotations.<key> or \
                       services.<rw, ro or r>.load_balancer_source_ranges; a `*` at the end of a key stands for any rest.";
 
 impl FromStr for Ignored {
@@ -83,6 +86,15 @@ impl FromStr for Ignored {
             "replicas" => Err(replicas()),
             "labels" => key(text, rest).map(Self::Label),
             "annotations" => key(text, rest).map(Self::Annotation),
+            "parameters" => {
+                if let Some(reason) = owned_because(rest) {
+                    let told = format!(
+                        "The cluster sets `{rest}` itself, and takes it back from whoever gives it: {reason}."
+                    );
+                    return Err(Problem::new(told, "Leave it out."));
+                }
+                key(text, rest).map(Self::Parameter)
+            }
             "services" => {
                 let (service, field) = rest.split_once('.').ok_or_else(unknown)?;
                 let service = ServiceRef::parse(service).ok_or_else(unknown)?;
@@ -141,6 +153,7 @@ mod tests {
                 Ignored::ServiceAnnotation(ServiceRef::Rw, KeyPattern::new("lb.example.com/id")),
             ),
             ("services.r.load_balancer_source_ranges", Ignored::SourceRanges(ServiceRef::R)),
+            ("parameters.work_mem", Ignored::Parameter(KeyPattern::new("work_mem"))),
             ("annotations.*", Ignored::Annotation(KeyPattern::new("*"))),
         ] {
             assert_eq!(text.parse(), Ok(wanted), "{text}");
@@ -153,6 +166,8 @@ mod tests {
             ("replicas", "ignore_changes = [replicas]"),
             ("labels.app.kubernetes.io/name", "the cluster's own"),
             ("annotations.pgha/generation", "the cluster's own"),
+            ("parameters.synchronous_standby_names", "takes it back"),
+            ("parameters.", "names no key"),
             ("labels.", "names no key"),
             ("labels.a*b", "names no key"),
             ("annotations.a**", "names no key"),

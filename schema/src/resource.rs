@@ -137,7 +137,8 @@ pub struct ClusterSpec {
     pub annotations: Option<BTreeMap<String, String>>,
     /// What is left to others: it is written when the object is made, and from then on it is never drift and never touched.
     /// `labels.<key>` and `annotations.<key>` of every object, `services.<rw, ro or r>.annotations.<key>` and
-    /// `services.<rw, ro or r>.load_balancer_source_ranges`; a `*` at the end of a key stands for any rest. Keys that the
+    /// `services.<rw, ro or r>.load_balancer_source_ranges`, and `parameters.<name>` of settings that others give by ALTER SYSTEM;
+    /// a `*` at the end of a key stands for any rest. Keys that the
     /// configuration does not set need no entry: what others add is never drift.
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().rule(Rule::Ignored)))]

@@ -82,6 +82,7 @@ impl ClusterSpec {
             requests: Vec::new(),
             credentials: Credentials::default(),
             break_glass: None,
+            taken_back: std::collections::BTreeSet::new(),
         }
     }
 }

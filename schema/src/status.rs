@@ -154,6 +154,9 @@ pub struct InstanceStatus {
     /// How full its volume is, in percent, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_used_percent: Option<u8>,
+    /// Settings that somebody gave here by ALTER SYSTEM; a text, which may be secret, only as how long it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub altered: BTreeMap<String, String>,
 }
 
 /// How full a volume is.
@@ -270,6 +273,9 @@ pub struct AgentReport {
     /// Parameters are set that only a restart puts in force.
     #[serde(default)]
     pub pending_restart: bool,
+    /// Settings that somebody gave here by ALTER SYSTEM; a text, which may be secret, only as how long it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub altered: BTreeMap<String, String>,
     /// Hash of the pod template that this pod was made from.
     #[serde(default)]
     pub template_hash: String,

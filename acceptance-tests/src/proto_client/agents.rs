@@ -202,5 +202,6 @@ fn streaming() -> InstanceStatus {
         replay_backlog_bytes: None,
         slot_retained_bytes: None,
         volume_used_percent: None,
+        altered: BTreeMap::new(),
     }
 }

@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         => service_selector_edited,
         => service_deleted,
         => parameter_edited,
+        => setting_given_by_alter_system,
         => label_removed,
         => failover_is_not_drift,
     ]
@@ -93,6 +94,54 @@ async fn parameter_edited(group: &mut Group) -> Result<()> {
         Ok(Seen::when(seen != "3MB", seen))
     })
     .await
+}
+
+/// Inside PostgreSQL: what is the cluster's own is taken back at once; anything else stays, shows, and goes with an apply.
+async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
+    let site = drifting(group).await?;
+    let (primary, standby) = (site.cluster.primary().await?, site.cluster.standby().await?);
+    for (pod, sql) in [
+        (&primary, "alter system set vacuum_cost_limit = 333"),
+        (&primary, "alter system set wal_receiver_timeout = 0"),
+        (&standby, "alter system set log_line_prefix = 'hush-hush '"),
+        (&primary, "select pg_reload_conf()"),
+        (&standby, "select pg_reload_conf()"),
+    ] {
+        site.cluster.sql(pod, "postgres", sql).await?;
+    }
+    let shown = until("the agents to tell what ALTER SYSTEM gave", WHOLE, || async {
+        let planned = site.tf.plan(&[]).await?;
+        let told = planned.json.to_string();
+        let all = told.contains("vacuum_cost_limit") && told.contains("log_line_prefix");
+        Ok(if all { Seen::Yes(planned) } else { Seen::NotYet(planned.text) })
+    });
+    let planned = shown.await?;
+    let (on_primary, on_standby) = (format!("PostgreSQL/{primary}"), format!("PostgreSQL/{standby}"));
+    drift_names(&planned, &[&on_primary, "+333", &on_standby, "(a text of 11 bytes)", "ALTER SYSTEM"])?;
+    let told = planned.json.to_string();
+    ensure!(!told.contains("hush-hush"), "expected a text, which may be secret, not to be told");
+    ensure!(
+        !told.contains("wal_receiver_timeout"),
+        "expected what the cluster owns to be taken back at once"
+    );
+    let timeout = site.cluster.setting("wal_receiver_timeout").await?;
+    ensure!(timeout != "0", "expected wal_receiver_timeout to be the cluster's again");
+    ensure!(
+        site.cluster.setting("vacuum_cost_limit").await? == "333",
+        "expected what a person gave to stand"
+    );
+    repaired(site).await?;
+    let limit = site.cluster.setting("vacuum_cost_limit").await?;
+    ensure!(limit != "333", "expected vacuum_cost_limit to be taken back");
+    let lines = "select count(*) from pg_file_settings where sourcefile like '%postgresql.auto.conf'";
+    for pod in [&primary, &standby] {
+        let left = site.cluster.sql(pod, "postgres", lines).await?;
+        ensure!(
+            left == "0",
+            "expected nothing to be left in postgresql.auto.conf of {pod}, got {left} lines"
+        );
+    }
+    Ok(())
 }
 
 async fn label_removed(group: &mut Group) -> Result<()> {

@@ -28,6 +28,7 @@ mod replicas;
 mod report;
 mod runner;
 mod scene;
+mod standard;
 mod storage;
 mod tls;
 mod upgrade;
@@ -74,6 +75,7 @@ fn main() {
         plan("upgrade", upgrade::cases()),
         plan("handles", handles::cases()),
         plan("actions", actions::cases()),
+        plan("standard", standard::cases()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

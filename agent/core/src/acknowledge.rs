@@ -160,6 +160,7 @@ fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
         replay_backlog_bytes: None,
         slot_retained_bytes: None,
         volume_used_percent: None,
+        altered: primary.settings.altered.clone(),
     }
 }
 
@@ -188,5 +189,6 @@ fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) 
             .and_then(|ordinal| primary.slots.get(&ordinal)?.restart_lsn)
             .map(|from| from.behind(primary.current_lsn).0),
         volume_used_percent: report.and_then(|report| report.volume).map(VolumeFill::percent),
+        altered: report.map(|report| report.altered.clone()).unwrap_or_default(),
     }
 }

@@ -406,6 +406,8 @@ pub struct SettingsSeen {
     pub tampered: bool,
     /// What is wrong with them, for people: refused values, warnings.
     pub problems: Vec<String>,
+    /// Settings that ALTER SYSTEM gives and nobody else does, for people: a text only as how long it is.
+    pub altered: BTreeMap<String, String>,
 }
 
 /// A physical slot of ours.

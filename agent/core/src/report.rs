@@ -77,6 +77,7 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         applied: acknowledge::applied(settings),
         pending_restart: settings.pending_restart
             || seen.record().is_some_and(|record| restart::is_asked(seen, record)),
+        altered: settings.altered.clone(),
         template_hash: seen.me.template_hash.clone(),
         postmaster: seen.postmaster,
         volume: None,

@@ -321,6 +321,7 @@ impl World {
             held_back: false,
             tampered: false,
             problems: Vec::new(),
+            altered: BTreeMap::new(),
         }
     }
 }

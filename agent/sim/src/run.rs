@@ -1,6 +1,6 @@
 //! One run: a first start, faults, and their end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_schema::desired::{
     BootstrapSpec, Credentials, DESIRED_FORMAT, Desired, Durability, FailoverSpec, RunState, SyncMode,
@@ -61,6 +61,7 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
         requests: Vec::new(),
         credentials: Credentials::default(),
         break_glass: None,
+        taken_back: BTreeSet::new(),
     }
 }
 

@@ -135,7 +135,7 @@ impl Agent {
         let mut changed = self.postgres.files.set_main(&text).map_err(file("write the configuration"))?;
         let auto_conf = self.volume.pgdata().join("postgresql.auto.conf");
         let auto_text = std::fs::read_to_string(&auto_conf).unwrap_or_default();
-        if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.parameters) {
+        if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.ruled()) {
             tracing::warn!("ALTER SYSTEM over settings of the cluster is removed");
             crate::volume::write_durably(&auto_conf, cleaned.as_bytes())
                 .map_err(file("clean up ALTER SYSTEM"))?;

@@ -206,6 +206,7 @@ pub(super) mod tests {
             requests: Vec::new(),
             credentials: pgha_schema::desired::Credentials::default(),
             break_glass: None,
+            taken_back: std::collections::BTreeSet::new(),
         }
     }
 

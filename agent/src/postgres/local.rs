@@ -1,6 +1,6 @@
 //! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -155,7 +155,7 @@ impl LocalPostgres {
         &mut self,
         guard: &GuardState,
         volume: &Volume,
-        parameters: &BTreeMap<String, String>,
+        ruled: &BTreeSet<String>,
     ) -> PostgresSeen {
         let now = now_ms();
         if self.life.pid != guard.postmaster {
@@ -172,15 +172,15 @@ impl LocalPostgres {
         if let Some(since_ms) = self.life.stopping_since_ms {
             return PostgresSeen::Stopping { since_ms, walsenders: Vec::new() };
         }
-        let mut answer = self.ask(volume, parameters).await;
+        let mut answer = self.ask(volume, ruled).await;
         if matches!(answer, Err(SessionError::Silent(_))) {
             // The connection may just have been ended from outside; a second one tells that from a silent postgres.
             self.session = None;
-            answer = self.ask(volume, parameters).await;
+            answer = self.ask(volume, ruled).await;
         }
         if answer.as_ref().is_err_and(sql::recovery_ended) {
             // It was promoted between two questions.
-            answer = self.ask(volume, parameters).await;
+            answer = self.ask(volume, ruled).await;
         }
         match answer {
             Ok(seen) => {
@@ -202,20 +202,16 @@ impl LocalPostgres {
         }
     }
 
-    async fn ask(
-        &mut self,
-        volume: &Volume,
-        parameters: &BTreeMap<String, String>,
-    ) -> Result<PostgresSeen, SessionError> {
+    async fn ask(&mut self, volume: &Volume, ruled: &BTreeSet<String>) -> Result<PostgresSeen, SessionError> {
         let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
-        self.refresh_settings(parameters).await?;
+        self.refresh_settings(ruled).await?;
         if recovering { self.standby().await } else { self.primary(volume).await }
     }
 
-    async fn refresh_settings(&mut self, parameters: &BTreeMap<String, String>) -> Result<(), SessionError> {
+    async fn refresh_settings(&mut self, ruled: &BTreeSet<String>) -> Result<(), SessionError> {
         let due = self.life.settings_at_ms.is_none_or(|at| at + SETTINGS_EVERY_MS <= now_ms());
         if due {
-            let facts = sql::settings(self.session().await?, parameters, LOOK_DEADLINE).await?;
+            let facts = sql::settings(self.session().await?, ruled, LOOK_DEADLINE).await?;
             if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
                 tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
             }
@@ -233,6 +229,7 @@ impl LocalPostgres {
             held_back: self.held_back,
             tampered: self.life.settings.tampered,
             problems: self.life.settings.problems.clone(),
+            altered: self.life.settings.altered.clone(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! The agent's own connection: over the socket, on a reserved slot, waiting for no standby (A18, A30).
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, Statement};
 
 /// `application_name` of every connection of an agent.
 pub const AGENT_APPLICATION: &str = "pgha-agent";
@@ -59,6 +61,8 @@ impl From<tokio_postgres::Error> for SessionError {
 pub struct Session {
     client: Client,
     task: JoinHandle<()>,
+    /// What was asked before: parsed and planned once.
+    statements: Mutex<BTreeMap<String, Statement>>,
 }
 
 impl Drop for Session {
@@ -83,7 +87,7 @@ impl Session {
             .await
             .map_err(|_| SessionError::Silent("no answer to a connection".to_owned()))??;
         let task = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { client, task })
+        Ok(Self { client, task, statements: Mutex::default() })
     }
 
     /// Whether the connection is known to be gone.
@@ -98,10 +102,22 @@ impl Session {
         parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
         deadline: Duration,
     ) -> Result<Vec<tokio_postgres::Row>, SessionError> {
-        match tokio::time::timeout(deadline, self.client.query(sql, parameters)).await {
+        let asked = async { self.client.query(&self.statement(sql).await?, parameters).await };
+        match tokio::time::timeout(deadline, asked).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(SessionError::Silent(format!("no answer within {deadline:?}"))),
         }
+    }
+
+    async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
     }
 
     /// Runs statements that bring nothing.

@@ -1,6 +1,6 @@
 //! What is asked of postgres, and its answers as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgha_agent_core::observation::SlotSeen;
@@ -11,6 +11,8 @@ use tokio_postgres::Row;
 use super::conf::OWNED;
 use super::session::{Session, SessionError};
 
+/// How many settings given by ALTER SYSTEM are told: a status document has its bounds.
+const ALTERED_TOLD: usize = 50;
 /// Prefix of our own slots; the rest is the ordinal of the member that it is for (A24).
 const SLOT_PREFIX: &str = "pgha_";
 
@@ -81,6 +83,8 @@ pub struct SettingsFacts {
     pub tampered: bool,
     /// Lines that postgres refuses.
     pub problems: Vec<String>,
+    /// Settings that ALTER SYSTEM gives and nobody else does: a text only as how long it is.
+    pub altered: BTreeMap<String, String>,
 }
 
 fn lsn(row: &Row, column: usize) -> Lsn {
@@ -213,7 +217,7 @@ pub async fn slots(session: &Session, deadline: Duration) -> Result<BTreeMap<u32
 /// Whether the files say what they should, and what waits for a restart.
 pub async fn settings(
     session: &Session,
-    parameters: &BTreeMap<String, String>,
+    ruled: &BTreeSet<String>,
     deadline: Duration,
 ) -> Result<SettingsFacts, SessionError> {
     let rows = session.query("select name from pg_settings where pending_restart", &[], deadline).await?;
@@ -221,21 +225,45 @@ pub async fn settings(
     let rows = session
         .query(
             "select coalesce(name, ''), coalesce(error, ''), coalesce(sourcefile, '') like '%postgresql.auto.conf', \
-             coalesce(sourceline, 0) from pg_file_settings",
+             coalesce(setting, '') from pg_file_settings",
             &[],
             deadline,
         )
         .await?;
     let mut facts = SettingsFacts { pending_restart: !pending.is_empty(), ..SettingsFacts::default() };
+    let mut altered: BTreeMap<String, String> = BTreeMap::new();
     for row in &rows {
         let (name, error, foreign): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-        if foreign && (OWNED.contains(&name.as_str()) || parameters.contains_key(&name)) {
+        let by_hand = foreign.then(|| name.to_ascii_lowercase());
+        if by_hand.as_ref().is_some_and(|name| OWNED.contains(&name.as_str()) || ruled.contains(name)) {
             facts.tampered = true;
-        } else if !error.is_empty() && !waits_for_restart(&pending, &name, &error) {
+            continue;
+        }
+        altered.extend(by_hand.map(|name| (name, row.get(3))));
+        if !error.is_empty() && !waits_for_restart(&pending, &name, &error) {
             facts.problems.push(format!("{name}: {error}"));
         }
     }
+    if !altered.is_empty() {
+        facts.altered = presentable(session, altered, deadline).await?;
+    }
     Ok(facts)
+}
+
+/// A text may hold a secret, as a command's password, and what is told goes into a ConfigMap and into a state: only how long it is.
+async fn presentable(
+    session: &Session,
+    altered: BTreeMap<String, String>,
+    deadline: Duration,
+) -> Result<BTreeMap<String, String>, SessionError> {
+    let rows =
+        session.query("select lower(name) from pg_settings where vartype <> 'string'", &[], deadline).await?;
+    let plain: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let shown = altered.into_iter().map(|(name, value)| {
+        let value = if plain.contains(&name) { value } else { format!("(a text of {} bytes)", value.len()) };
+        (name, value)
+    });
+    Ok(shown.take(ALTERED_TOLD).collect())
 }
 
 /// What a restart puts in force is no refusal. A setting that was taken out of the file has a row without a name, and only

@@ -154,6 +154,7 @@ pub(crate) mod tests {
             template_hash: String::new(),
             postmaster: None,
             volume: None,
+            altered: std::collections::BTreeMap::new(),
             slots: std::collections::BTreeMap::new(),
             activity: Vec::new(),
             agent_version: "1".into(),

@@ -2,8 +2,11 @@
 
 mod show;
 
+use std::collections::BTreeSet;
+
 use pgha_schema::desired::{Desired, Durability, SyncMode};
 use pgha_schema::names::{KEY_DESIRED, MANAGER};
+use pgha_schema::status::InstanceStatus;
 use serde_json::Value as Json;
 
 use crate::anchor::Anchor;
@@ -11,6 +14,7 @@ use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{Kind, ObjectKey};
 use crate::owned::{self, Difference};
+use crate::value::Value;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +55,15 @@ pub struct Drift {
     pub unreadable: Vec<String>,
 }
 
+/// What settings inside PostgreSQL are entries of: this and the pod.
+const POSTGRESQL: &str = "PostgreSQL";
+/// Who gave them.
+const BY_ALTER_SYSTEM: &str = "ALTER SYSTEM";
+
 /// Compares what is there with what the anchor remembers, less what is left to others.
 pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
+    drift.entries.extend(altered(live, ignore));
     for (key, recorded) in &anchor.objects {
         match live.object(key) {
             Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
@@ -86,6 +96,33 @@ fn entry(key: &ObjectKey, live: &Json, difference: &Difference) -> Entry {
         changed_by: changed_by.to_owned(),
         changed_at: changed_at.to_owned(),
     }
+}
+
+/// Settings that somebody gave inside PostgreSQL, as the agents tell.
+fn altered(live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
+    let Some(status) = live.status() else { return Vec::new() };
+    let of_pod = |(pod, instance): (&String, &InstanceStatus)| {
+        let settings = instance.altered.iter().filter(|(name, _)| !ignore.parameter(name));
+        let entry = |(name, value): (&String, &String)| Entry {
+            object: format!("{POSTGRESQL} {pod}"),
+            field: name.clone(),
+            diff: show::setting(name, value),
+            changed_by: BY_ALTER_SYSTEM.to_owned(),
+            changed_at: String::new(),
+        };
+        settings.map(entry).collect::<Vec<_>>()
+    };
+    status.instances.iter().flat_map(of_pod).collect()
+}
+
+/// The settings inside PostgreSQL that a state's `drift` shows.
+pub fn altered_settings(state: &Value) -> BTreeSet<String> {
+    let entries = state.get("drift").as_items().unwrap_or_default();
+    let inside = entries.iter().filter(|entry| {
+        let object = entry.get("object").as_str().and_then(|object| object.split_once('/'));
+        object.is_some_and(|(kind, _)| kind == POSTGRESQL)
+    });
+    inside.filter_map(|entry| entry.get("field").as_str().map(str::to_owned)).collect()
 }
 
 fn is_replicas(key: &ObjectKey, field: &str) -> bool {

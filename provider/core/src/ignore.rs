@@ -76,7 +76,7 @@ impl Ignore {
                     && *object == ObjectKey::new(Kind::Service, service.name(names))
                     && pattern.matches(key)
             }
-            Ignored::SourceRanges(_) => false,
+            Ignored::SourceRanges(_) | Ignored::Parameter(_) => false,
         };
         !is_own_key(key)
             && (regexes.iter().any(|regex| regex.is_match(key)) || self.entries.iter().any(by_entry))
@@ -85,9 +85,24 @@ impl Ignore {
     fn source_ranges(&self, names: &Names, object: &ObjectKey) -> bool {
         let of = |entry: &Ignored| match entry {
             Ignored::SourceRanges(service) => *object == ObjectKey::new(Kind::Service, service.name(names)),
-            Ignored::Label(_) | Ignored::Annotation(_) | Ignored::ServiceAnnotation(..) => false,
+            Ignored::Label(_)
+            | Ignored::Annotation(_)
+            | Ignored::ServiceAnnotation(..)
+            | Ignored::Parameter(_) => false,
         };
         self.entries.iter().any(of)
+    }
+
+    /// Whether others may give this setting inside PostgreSQL.
+    pub fn parameter(&self, name: &str) -> bool {
+        let by_entry = |entry: &Ignored| match entry {
+            Ignored::Parameter(pattern) => pattern.matches(name),
+            Ignored::Label(_)
+            | Ignored::Annotation(_)
+            | Ignored::ServiceAnnotation(..)
+            | Ignored::SourceRanges(_) => false,
+        };
+        self.entries.iter().any(by_entry)
     }
 
     /// The fields of an object that are left to others, as server-side apply prints them.

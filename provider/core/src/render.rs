@@ -16,7 +16,7 @@ mod secrets;
 mod services;
 mod set;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_schema::desired::{Credentials, RunState};
 use pgha_schema::names::{
@@ -55,6 +55,8 @@ pub struct Inputs<'a> {
     pub claim_size: Option<String>,
     /// Requests that the desired document carries: actions write them, and an apply leaves them alone.
     pub requests: Vec<Request>,
+    /// Settings given by ALTER SYSTEM that this apply takes back.
+    pub taken_back: BTreeSet<String>,
     /// Which writings of the Secrets are to be in force.
     pub credentials: Credentials,
     /// The superuser's password, when it is to be written now.
@@ -74,6 +76,7 @@ impl<'a> Inputs<'a> {
             pods,
             claim_size: None,
             requests: Vec::new(),
+            taken_back: BTreeSet::new(),
             credentials: Credentials::default(),
             superuser_password: None,
         }

@@ -64,6 +64,14 @@ pub enum Step {
         /// The uid that it must have; `None` only for Secrets, which are never read.
         uid: Option<String>,
     },
+    /// Give up the agent's chunks that nothing of this cluster names any more ([`crate::steps::chunks::given_up`]). What can't be
+    /// done now is left for another time.
+    GiveUpChunks {
+        /// Uid of the anchor, which owns them among others.
+        owner_uid: String,
+        /// Those of the agent that is in force.
+        kept: Vec<String>,
+    },
     /// Take snapshots until [`crate::progress::progress`] says done or failed, or the time is up.
     Wait(Wait),
     /// Write the anchor: server-side apply of [`crate::anchor::Anchor::object`] with everything remembered so far.

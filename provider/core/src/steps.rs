@@ -9,6 +9,7 @@
 //! Each function is called with a snapshot taken right before, and refuses before the first write what the plan did not
 //! show.
 
+pub mod chunks;
 mod create;
 mod delete;
 mod update;
@@ -20,6 +21,7 @@ use serde_json::{Value as Json, json};
 
 use crate::anchor::Anchor;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::drift::altered_settings;
 use crate::facts::Facts;
 use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
@@ -75,6 +77,9 @@ impl Job<'_> {
             inputs.requests = there.requested().to_vec();
             inputs.credentials = there.credentials;
         }
+        let left = self.left_to_others();
+        inputs.taken_back = altered_settings(self.prior);
+        inputs.taken_back.retain(|name| !left.parameter(name));
         inputs.superuser_password = self.superuser_password;
         if self.superuser_password.is_some() {
             inputs.credentials.superuser = generation;
@@ -90,22 +95,6 @@ impl Job<'_> {
     /// What nobody may touch but others (decision 0051).
     fn left_to_others(&self) -> Ignore {
         self.ignore.and(self.spec.ignore.iter().flatten().map(String::as_str))
-    }
-
-    /// The agent's chunks, owned by the anchor among others (P24).
-    fn chunks(&self, anchor_uid: &str) -> Vec<Step> {
-        let owner = json!({
-            "apiVersion": Kind::ConfigMap.api_version(),
-            "kind": Kind::ConfigMap.name(),
-            "name": self.names().anchor(),
-            "uid": anchor_uid,
-        });
-        let chunks = render::chunks(self.agent, self.gzipped, &self.spec.namespace);
-        let share = |mut object: Json| {
-            object["metadata"]["ownerReferences"] = json!([owner]);
-            Step::Share { object, owner: owner.clone() }
-        };
-        chunks.into_iter().map(share).collect()
     }
 }
 

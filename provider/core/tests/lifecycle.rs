@@ -367,6 +367,42 @@ fn what_is_left_to_others_is_written_once_and_is_no_drift() {
     assert_eq!(annotations(&world), json!({"kept": "a"}));
 }
 
+#[test]
+fn what_alter_system_gave_is_drift_that_an_apply_takes_back() {
+    let mut world = World::create(&common::minimal());
+    world.fake.alter_system(1, "work_mem", "64MB");
+    world.fake.alter_system(0, "work_mem", "64MB");
+    world.fake.alter_system(0, "archive_passphrase.key", "(a text of 9 bytes)");
+    world.refresh();
+    let entry = |pod: &str, name: &str| (format!("PostgreSQL/{pod}"), name.to_owned());
+    let all = [
+        entry("orders-0", "archive_passphrase.key"),
+        entry("orders-0", "work_mem"),
+        entry("orders-1", "work_mem"),
+    ];
+    assert_eq!(world.drift(), all);
+    let entries = world.state.get("drift").as_items().expect("a list").to_vec();
+    let diff = |at: usize| entries[at].get("diff").as_str().unwrap_or_default();
+    assert!(
+        diff(0).ends_with("-(not set)\n+(masked)\n") && diff(1).ends_with("-(not set)\n+64MB\n"),
+        "{entries:?}"
+    );
+    assert_eq!(entries[0].get("changed_by"), &Value::from("ALTER SYSTEM"));
+
+    let mut json = common::minimal();
+    json["ignore"] = json!(["parameters.archive_*"]);
+    let before = world.apply(&json);
+    assert_eq!(before.get("drift").as_items().map(<[_]>::len), Some(3));
+    let desired = |world: &World| world.fake.live.desired().expect("a document");
+    let taken_back = |world: &World| desired(world).taken_back.into_iter().collect::<Vec<_>>();
+    assert_eq!(taken_back(&world), ["work_mem"], "the other is left to others from now on");
+    // What was taken back is not so for ever.
+    json["parameters"] = json!({"work_mem": "8MB"});
+    world.apply(&json);
+    assert_eq!(taken_back(&world), [""; 0]);
+    assert_eq!(desired(&world).ruled().into_iter().collect::<Vec<_>>(), ["work_mem"]);
+}
+
 /// What an autoscaler did is drift of `replicas`; whoever ignores changes of the attribute goes on with the number that is there.
 #[test]
 fn a_number_of_replicas_that_others_choose_comes_by_the_attribute() {

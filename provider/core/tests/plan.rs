@@ -188,6 +188,25 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     assert_eq!(plan.planned.get("drift"), &Value::List(Vec::new()));
     assert_eq!(last_change(&plan), "repair of drift: Service/orders-rw spec.selector");
 
+    let inside = |name: &str| {
+        let mut entry = drifted.get("drift").as_items().unwrap()[0].clone();
+        entry.set_at("object", "PostgreSQL/orders-0".into());
+        entry.set_at("field", name.into());
+        let mut state = drifted.clone();
+        state.set_at("drift", Value::List(vec![entry]));
+        made(&config, &state)
+    };
+    let plan = inside("work_mem");
+    assert_eq!(last_change(&plan), "repair of drift: PostgreSQL/orders-0 work_mem");
+    assert!(plan.diagnostics.is_empty(), "{}", plan.diagnostics);
+    let plan = inside("shared_buffers");
+    assert!(
+        last_change(&plan).contains("restart of PostgreSQL where they are in force"),
+        "{}",
+        last_change(&plan)
+    );
+    assert!(plan.diagnostics.to_string().contains("interrupts connections"), "{}", plan.diagnostics);
+
     let mut unfinished = state(&common::minimal());
     unfinished.set_at("ready", Value::Bool(false));
     let plan = made(&config, &unfinished);

@@ -88,6 +88,17 @@ impl Api {
         }
     }
 
+    /// The metadata of all objects of a kind that the selector lets through.
+    pub async fn list_metadata(&self, kind: Kind, labels: &str) -> Answer<Vec<Json>> {
+        let params = ListParams { label_selector: Some(labels.to_owned()), ..ListParams::default() };
+        let request = || self.kind(kind).list_metadata(&params);
+        let mut list: Json = self.patiently(Verb::List, kind, "", request).await?;
+        Ok(match list.get_mut("items").map(Json::take) {
+            Some(Json::Array(items)) => items,
+            _ => Vec::new(),
+        })
+    }
+
     /// Makes an object; one that is there already is an error. Sent once: a reply that got lost can't be told from
     /// somebody else's object.
     pub async fn create(&self, key: &ObjectKey, object: &Json, mode: Mode) -> Answer<Json> {
@@ -135,10 +146,14 @@ impl Api {
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
-    /// Deletes an object if it is still the one with this uid. One that is gone counts as deleted.
-    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Answer<()> {
+    /// Deletes an object if it is still the one with this uid, and in this version if one is given. One that is gone counts as
+    /// deleted.
+    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>, version: Option<&str>) -> Answer<()> {
         let params = DeleteParams {
-            preconditions: uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: uid.map(|uid| Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: version.map(str::to_owned),
+            }),
             propagation_policy: Some(kube::api::PropagationPolicy::Background),
             ..DeleteParams::default()
         };

@@ -9,7 +9,9 @@ use pgha_provider_core::connection::percent_encoded;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::object::{self, Kind, ObjectKey};
+use pgha_provider_core::render;
 use pgha_provider_core::step::{Forced, Random, Secret, Step, Taken, Wait};
+use pgha_provider_core::steps::chunks::{self, GivenUp};
 use pgha_schema::names::Names;
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -119,7 +121,7 @@ impl Runner<'_> {
                 }
             }
             Step::Delete { key, uid } => {
-                self.api.delete(&key, uid.as_deref()).await.map_err(|error| match &uid {
+                self.api.delete(&key, uid.as_deref(), None).await.map_err(|error| match &uid {
                     Some(uid) if error.is_other_uid() => Failure::Refused(other_uid(&key, uid)),
                     _ => refused(error),
                 })?;
@@ -130,7 +132,36 @@ impl Runner<'_> {
                 .await
                 .map_err(|ended| Failure::Wait { wait: wish, ended }),
             Step::SaveAnchor => self.save_anchor().await.map_err(refused),
+            Step::GiveUpChunks { owner_uid, kept } => {
+                if let Err(error) = self.give_up_chunks(&owner_uid, &kept).await {
+                    tracing::info!(%error, "ConfigMaps with older agents stay for now");
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Without their contents, which are megabytes, chunks and pods are listed only if there may be something to give up.
+    async fn give_up_chunks(&self, owner_uid: &str, kept: &[String]) -> Result<(), LiveError> {
+        let (label, value) = render::chunk_label();
+        let chunks = self.api.list_metadata(Kind::ConfigMap, &format!("{label}={value}")).await?;
+        if chunks::given_up(&chunks, &[], kept, owner_uid).is_empty() {
+            return Ok(());
+        }
+        let pods = self.api.list(Kind::Pod, Some(&LiveCluster::selector(self.names)), None).await?;
+        for one in chunks::given_up(&chunks, &pods, kept, owner_uid) {
+            match one {
+                GivenUp::Reference(key) => {
+                    let patch =
+                        json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}});
+                    self.api.strategic_merge(&key, &patch).await.map(drop)?;
+                }
+                GivenUp::Whole { key, uid, resource_version } => {
+                    self.api.delete(&key, Some(&uid), Some(&resource_version)).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn create(&mut self, object: &Json, taken: Taken) -> Result<(), Failure> {
@@ -246,6 +277,7 @@ fn name_of(step: &Step) -> String {
         Step::Delete { key, .. } => format!("delete {key}"),
         Step::Wait(wish) => format!("wait until {}", wait::describe(&wish.wish)),
         Step::SaveAnchor => "save the anchor".to_owned(),
+        Step::GiveUpChunks { .. } => "give up older agents".to_owned(),
     }
 }
 

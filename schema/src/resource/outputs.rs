@@ -29,8 +29,8 @@ pub struct ClusterOutputs {
     pub failover_bound_seconds: Option<u32>,
     /// What the last change did to the database: reload, restart and its order, switchover, growth.
     pub last_change: Option<String>,
-    /// Where the live objects differ from what was applied last. The planned value is always empty, so that any entry
-    /// shows as a change in place, which repairs it. A failover is never drift.
+    /// Where the live objects differ from what was applied last, and what ALTER SYSTEM gives inside PostgreSQL. The planned
+    /// value is always empty, so that any entry shows as a change in place, which repairs it. A failover is never drift.
     pub drift: Option<Vec<DriftEntry>>,
 }
 
@@ -38,13 +38,13 @@ pub struct ClusterOutputs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriftEntry {
-    /// The object, as `Service/orders-rw`.
+    /// The object, as `Service/orders-rw`; `PostgreSQL/orders-0` for a setting inside that instance.
     pub object: Option<String>,
-    /// The field, as `spec.selector`; empty when the whole object is gone.
+    /// The field, as `spec.selector`, or the setting; empty when the whole object is gone.
     pub field: Option<String>,
     /// Unified diff from what was applied to what is there; secrets are masked.
     pub diff: Option<String>,
-    /// The field manager that changed it, when it is known.
+    /// The field manager that changed it, when it is known, or `ALTER SYSTEM`.
     pub changed_by: Option<String>,
     /// When it was changed, when that is known.
     pub changed_at: Option<String>,

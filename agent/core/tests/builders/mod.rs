@@ -62,6 +62,7 @@ pub fn seen() -> Seen {
         requests: Vec::new(),
         credentials: Credentials::default(),
         break_glass: None,
+        taken_back: BTreeSet::new(),
     };
     let mut record = Record::initial("anchor", SyncMode::Sync);
     record.bootstrap = Bootstrap::Done;

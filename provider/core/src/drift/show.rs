@@ -23,6 +23,12 @@ pub(super) fn difference(difference: &Difference) -> String {
     unified(&was_masked, &is_masked)
 }
 
+/// The diff of a setting inside PostgreSQL that nobody is to give.
+pub(super) fn setting(name: &str, value: &str) -> String {
+    let value = if looks_secret(name) { "(masked)" } else { value };
+    unified("(not set)\n", &format!("{value}\n"))
+}
+
 fn text(value: Option<&Json>) -> String {
     let text = match value {
         None => "(not set)".to_owned(),

@@ -1,8 +1,10 @@
 //! `last_change`: what a change does to the database, in words (P9).
 
+use pgha_schema::parameters::needs_restart;
 use pgha_schema::resource::PostgresVersion;
 use pgha_schema::tf::Change;
 
+use crate::drift::altered_settings;
 use crate::plan::Changed;
 use crate::value::Value;
 
@@ -45,12 +47,18 @@ pub(super) fn tell(
     sentences.growth(changes);
     sentences.rolling(changes);
     sentences.agent(agent);
-    sentences.repair(prior);
+    sentences.repair(prior, planned);
     if sentences.all.is_empty() {
         sentences.all.push("finish: the configuration is put in force everywhere".to_owned());
     }
     let disruption = (!sentences.disruptive.is_empty()).then(|| sentences.disruptive.join("; "));
     Some(Story { text: sentences.all.join("; "), disruption })
+}
+
+fn postgres_major(planned: &Value) -> u32 {
+    let version = planned.get("postgres_version").as_str().and_then(|text| text.parse().ok());
+    let PostgresVersion { major, .. } = version.unwrap_or_default();
+    major
 }
 
 fn count(number: i64, one: &str, many: &str) -> String {
@@ -107,11 +115,11 @@ impl Sentences {
             .collect();
         let (mut standbys_first, mut primary_first) = (Vec::new(), Vec::new());
         if changes.iter().any(|one| one.change == Change::ReloadOrRestart) {
-            let version = planned.get("postgres_version").as_str().and_then(|text| text.parse().ok());
-            let PostgresVersion { major, .. } = version.unwrap_or_default();
-            for (name, effect) in
-                parameters::effects(prior.get("parameters"), planned.get("parameters"), major)
-            {
+            for (name, effect) in parameters::effects(
+                prior.get("parameters"),
+                planned.get("parameters"),
+                postgres_major(planned),
+            ) {
                 match effect {
                     Effect::Reload => reload.push(name),
                     Effect::RestartStandbysFirst => standbys_first.push(name),
@@ -162,7 +170,17 @@ impl Sentences {
         }
     }
 
-    fn repair(&mut self, prior: &Value) {
+    fn repair(&mut self, prior: &Value, planned: &Value) {
+        let major = postgres_major(planned);
+        let restarted: Vec<String> =
+            altered_settings(prior).into_iter().filter(|name| needs_restart(name, major)).collect();
+        if !restarted.is_empty() {
+            self.disruptive(format!(
+                "restart of PostgreSQL where they are in force, standbys one by one, the primary last, to take back what ALTER \
+                 SYSTEM gave: {}",
+                restarted.join(", ")
+            ));
+        }
         let entries = prior.get("drift").as_items().unwrap_or_default();
         let text = |entry: &Value, name: &str| entry.get(name).as_str().unwrap_or_default().to_owned();
         let named: Vec<String> = entries

@@ -12,7 +12,12 @@ pub fn document(inputs: &Inputs<'_>) -> Desired {
     let hash = pod::template_hash(inputs);
     let agent = Some(inputs.agent.binary());
     let spec = inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, agent, inputs.state);
-    Desired { requests: inputs.requests.clone(), credentials: inputs.credentials, ..spec }
+    Desired {
+        requests: inputs.requests.clone(),
+        credentials: inputs.credentials,
+        taken_back: inputs.taken_back.clone(),
+        ..spec
+    }
 }
 
 pub(super) fn config_map(inputs: &Inputs<'_>) -> Json {

@@ -6,7 +6,7 @@ use pgha_schema::record::Record;
 use serde_json::{Value as Json, json};
 
 use super::volumes::{self, Found};
-use super::{Job, Steps, apply, new_anchor, readable, wait};
+use super::{Job, Steps, apply, chunks, new_anchor, readable, wait};
 use crate::diagnostic::Diagnostic;
 use crate::live::LiveCluster;
 use crate::object;
@@ -60,7 +60,7 @@ pub fn build(job: &Job<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
     let found = volumes::judge(live, job.spec.replicas)?;
     let inputs = job.inputs(uid, 1, live);
     let mut all = Steps::default();
-    all.steps.extend(job.chunks(uid));
+    all.steps.extend(chunks::share(job, uid));
     all.steps.extend(render::secrets(&inputs));
     all.steps.extend(without(live, ANNOTATION_NEVER_INITIALISED));
     all.steps.push(lease(&inputs, &found));

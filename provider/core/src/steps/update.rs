@@ -6,7 +6,7 @@ use pgha_schema::quantity::Quantity;
 use pgha_schema::record::Record;
 use serde_json::Value as Json;
 
-use super::{Job, Steps, apply, new_anchor, readable, same_cluster, uid_of, wait};
+use super::{Job, Steps, apply, chunks, new_anchor, readable, same_cluster, uid_of, wait};
 use crate::anchor::Anchor;
 use crate::diagnostic::Diagnostic;
 use crate::live::{LiveCluster, Seen};
@@ -54,7 +54,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     inputs.pods = final_pods.max(live_pods);
     let mut all = Steps::default();
     let steps = &mut all.steps;
-    steps.extend(job.chunks(uid));
+    steps.extend(chunks::share(job, uid));
     steps.extend(render::secrets(&inputs));
     if live.carried_anchor_uid() != Some(uid)
         && let Some(lease_uid) = live.lease().known().and_then(|lease| object::uid(lease))
@@ -85,6 +85,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     if !growing.is_empty() {
         steps.push(wait(Wish::Grown { size: job.spec.storage.size.to_string() }));
     }
+    steps.push(Step::GiveUpChunks { owner_uid: uid.to_owned(), kept: job.agent.chunk_names() });
     Ok(all)
 }
 

@@ -87,6 +87,9 @@ impl Fake {
             Step::Patch { key, body, .. } => self.patch(&key, &body),
             Step::Delete { key, uid } => self.delete(&key, uid.as_deref()),
             Step::Wait(wait) => self.wait(&wait.wish),
+            Step::GiveUpChunks { owner_uid, .. } => {
+                assert_eq!(Some(owner_uid.as_str()), self.live.anchor_uid());
+            }
             Step::SaveAnchor => {
                 self.log.push("save anchor".to_owned());
                 let key = ObjectKey::new(Kind::ConfigMap, self.live.names.anchor());
@@ -206,6 +209,9 @@ impl Fake {
                 self.status(|status| {
                     status.acknowledged =
                         Some(Acknowledged { generation: *generation, sha256: document_sha256(&text) });
+                    for instance in status.instances.values_mut() {
+                        instance.altered.retain(|name, _| !desired.ruled().contains(name));
+                    }
                 });
             }
             Wish::Streaming { standbys } => {
@@ -229,6 +235,15 @@ impl Fake {
             | Wish::ObjectsGone { .. } => {}
         }
         assert_eq!(progress(wish, &self.live, &self.live, 0), Progress::Done, "{wish:?}");
+    }
+
+    /// ALTER SYSTEM on the instance with this ordinal.
+    pub fn alter_system(&mut self, ordinal: u32, name: &str, value: &str) {
+        let pod = self.live.names.pod(ordinal);
+        self.status(|status| {
+            let instance = status.instances.entry(pod).or_insert_with(streaming);
+            instance.altered.insert(name.to_owned(), value.to_owned());
+        });
     }
 
     fn status(&mut self, change: impl FnOnce(&mut ClusterStatus)) {
@@ -320,6 +335,7 @@ fn streaming() -> InstanceStatus {
         replay_backlog_bytes: None,
         slot_retained_bytes: None,
         volume_used_percent: None,
+        altered: BTreeMap::new(),
     }
 }
 

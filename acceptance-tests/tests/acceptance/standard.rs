@@ -1,0 +1,283 @@
+//! What any provider is asked, by the names of the field's own acceptance suites; what other files show is not shown again
+//! ([docs/testing.md] says where each is).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::leftovers;
+use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::process;
+use pgha_acceptance_tests::terraform::hcl::{ADDRESS, Config};
+use pgha_schema::resource::schema;
+use pgha_schema::tf::{Attribute, Change, Shape};
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::group::{Group, Site, WHOLE};
+use crate::runner::Case;
+
+pub fn cases() -> Vec<Case> {
+    cases![
+        => defaults_written_are_defaults_left_out,
+        => force_new,
+        => refresh_only_accepts_and_the_next_plan_repairs,
+        => saved_plan_after_a_live_change,
+        => moved,
+        => ignore_changes_on_replicas,
+        => provider_alias,
+        => for_each_with_depends_on_in_parallel,
+        => disappears,
+    ]
+}
+
+/// A cluster of one instance.
+async fn single(group: &mut Group) -> Result<&mut Site> {
+    let site = group.cluster_with(0).await?;
+    site.tf.plan_is_empty("nothing was changed").await?;
+    Ok(site)
+}
+
+/// Every input as the state has it, written down: nothing is to be done.
+async fn defaults_written_are_defaults_left_out(group: &mut Group) -> Result<()> {
+    let site = single(group).await?;
+    let before = site.config.clone();
+    let state = site.tf.attributes(ADDRESS).await?;
+    let mut written = before.clone();
+    for attribute in inputs() {
+        let value = without_nulls(&state[&attribute.name]);
+        if !value.is_null() {
+            written = written.set(&attribute.name, value);
+        }
+    }
+    ensure!(written.text().len() > before.text().len() + 200, "expected defaults in the state: {state:#}");
+    site.write(written)?;
+    site.tf.plan_is_empty("every default was written down").await?;
+    site.write(before)
+}
+
+fn inputs() -> impl Iterator<Item = &'static Attribute> {
+    schema().attributes.iter().filter(|attribute| !attribute.is_output() && !attribute.write_only)
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(fields.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Each attribute that makes another cluster of it, and no other: a plan says delete and create.
+async fn force_new(group: &mut Group) -> Result<()> {
+    let site = single(group).await?;
+    let before = site.config.clone();
+    let others = [
+        ("name", json!("another")),
+        ("namespace", json!("another")),
+        ("bootstrap.database", json!("another")),
+        ("bootstrap.owner", json!("another")),
+        ("bootstrap.encoding", json!("SQL_ASCII")),
+        ("bootstrap.locale", json!("C")),
+        ("bootstrap.data_checksums", json!(false)),
+    ];
+    let named: Vec<&str> = others.iter().map(|(name, _)| *name).collect();
+    let mut all = Vec::new();
+    replacing("", &schema().attributes, &mut all);
+    all.sort();
+    let mut sorted: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+    sorted.sort();
+    ensure!(all == sorted, "the schema replaces for {all:?}, this case knows {sorted:?}");
+    for (name, value) in others {
+        site.write(before.clone().set(name, value))?;
+        let planned = site.tf.plan(&["-refresh=false"]).await?;
+        let actions = planned.actions(ADDRESS)?;
+        ensure!(actions == "delete,create", "expected {name} to replace, got {actions}:\n{}", planned.text);
+    }
+    site.write(before)
+}
+
+fn replacing(prefix: &str, attributes: &[Attribute], all: &mut Vec<String>) {
+    for attribute in attributes {
+        let name = format!("{prefix}{}", attribute.name);
+        match &attribute.shape {
+            Shape::Nested { attributes, .. } => replacing(&format!("{name}."), attributes, all),
+            Shape::Leaf(_) if attribute.change == Change::Replace => all.push(name),
+            Shape::Leaf(_) => {}
+        }
+    }
+}
+
+async fn refresh_only_accepts_and_the_next_plan_repairs(group: &mut Group) -> Result<()> {
+    let site = single(group).await?;
+    crate::drift::edit_desired(site, |desired| desired["durability"] = "required".into()).await?;
+    site.tf.run(&["apply", "-no-color", "-auto-approve", "-refresh-only"]).await?.succeeded()?;
+    let state = site.tf.attributes(ADDRESS).await?;
+    ensure!(state["durability"] == "required", "expected the state to have what is there: {state:#}");
+    let planned = site.tf.plan(&[]).await?;
+    let change = planned.change(ADDRESS)?;
+    ensure!(
+        change["before"]["durability"] == "required" && change["after"]["durability"] == "preferred",
+        "expected the next plan to repair it:\n{}",
+        planned.text
+    );
+    site.tf.apply(&[]).await?;
+    site.tf.plan_is_empty("the repair").await
+}
+
+/// Somebody changes a field between plan and apply: the plan did not show it, so it is not taken over unasked.
+async fn saved_plan_after_a_live_change(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = single(group).await?;
+    let before = site.config.clone();
+    site.write(before.clone().set("parameters.work_mem", "7MB"))?;
+    site.tf.plan(&["-out=saved.plan"]).await?;
+    let mut edit = sandbox.kubectl();
+    let patch = r#"{"spec":{"selector":{"role":"replica"}}}"#;
+    let service = format!("service/{}", site.cluster.names.service_r());
+    edit.args(["--namespace", &site.namespace, "patch", &service, "--type=merge", "-p", patch]);
+    process::run(&mut edit)?;
+    let run = site.tf.run(&["apply", "-no-color", "saved.plan"]).await?;
+    ensure!(
+        run.code != Some(0),
+        "expected a saved plan not to take over what it did not show:\n{}",
+        run.report()
+    );
+    run.says(&["kubectl-patch", "selector"])?;
+    let planned = site.tf.plan(&[]).await?;
+    crate::drift::drift_names(&planned, &[&site.cluster.names.service_r(), "selector"])?;
+    site.tf.apply(&[]).await?;
+    ensure!(site.cluster.setting("work_mem").await? == "7MB", "expected the change to be in force");
+    site.tf.plan_is_empty("another plan and apply").await?;
+    site.apply(before).await.map(drop)
+}
+
+/// Another address in the configuration is no other cluster.
+async fn moved(group: &mut Group) -> Result<()> {
+    let site = single(group).await?;
+    let text = site.config.text();
+    let renamed = text
+        .replace("\"postgres_ha_cluster\" \"this\"", "\"postgres_ha_cluster\" \"renamed\"")
+        .replace(ADDRESS, "postgres_ha_cluster.renamed");
+    for (from, to, text) in [("this", "renamed", renamed), ("renamed", "this", text)] {
+        let block =
+            format!("moved {{\n  from = postgres_ha_cluster.{from}\n  to   = postgres_ha_cluster.{to}\n}}\n");
+        site.tf.write("main.tf", &format!("{text}\n{block}"))?;
+        let address = format!("postgres_ha_cluster.{to}");
+        let planned = site.tf.plan(&[]).await?;
+        let actions = planned.actions(&address)?;
+        ensure!(
+            actions == "no-op",
+            "expected {from} to be {to} without a change, got {actions}:\n{}",
+            planned.text
+        );
+        let run = site.tf.apply(&[]).await?;
+        run.says(&["0 added, 0 changed, 0 destroyed"])?;
+    }
+    site.write(site.config.clone())?;
+    site.tf.plan_is_empty("moved there and back").await
+}
+
+/// The attribute is left to whoever scales: what is there is planned, and made to be members.
+async fn ignore_changes_on_replicas(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = single(group).await?;
+    let before = site.config.clone();
+    site.apply(before.clone().lifecycle("ignore_changes = [replicas]")).await?;
+    let mut scale = sandbox.kubectl();
+    let set = format!("statefulset/{}", site.cluster.names.cluster());
+    scale.args(["--namespace", &site.namespace, "scale", &set, "--replicas=2"]);
+    process::run(&mut scale)?;
+    site.tf.apply(&[]).await?;
+    site.cluster.until_whole(1, WHOLE).await?;
+    site.tf.plan_is_empty("somebody scaled").await?;
+    site.apply(before).await?;
+    site.cluster.until_whole(0, WHOLE).await.map(drop)
+}
+
+/// Two configurations of the provider; the second one's credentials are its own.
+async fn provider_alias(group: &mut Group) -> Result<()> {
+    let kubeconfig = group.bed.sandbox.kubeconfig();
+    let site = single(group).await?;
+    let before = site.config.clone();
+    let second = format!(
+        "provider \"postgres\" {{\n  alias       = \"second\"\n  config_path = {:?}\n}}\n\n\
+         data \"postgres_ha_cluster\" \"seen\" {{\n  provider  = postgres.second\n  name      = {ADDRESS}.name\n  namespace = \
+         {ADDRESS}.namespace\n}}\n\noutput \"seen\" {{\n  value = data.postgres_ha_cluster.seen.primary\n}}\n",
+        kubeconfig.display().to_string()
+    );
+    site.apply(before.clone().extra(&second)).await?;
+    let outputs = site.tf.outputs().await?;
+    let (seen, primary) = (&outputs["seen"], site.cluster.primary().await?);
+    ensure!(*seen == json!(primary), "expected the second provider to see {primary}, got {seen}");
+    let broken = second.replace(&kubeconfig.display().to_string(), "/nowhere/kubeconfig");
+    site.write(before.clone().extra(&broken))?;
+    let run = site.tf.try_plan(&[]).await?;
+    ensure!(run.code == Some(1), "expected a plan to fail, got {:?}", run.code);
+    run.says(&["/nowhere/kubeconfig"])?;
+    ensure!(!site.tf.attributes(ADDRESS).await?.is_null(), "expected the state to be kept");
+    site.apply(before).await.map(drop)
+}
+
+/// Two clusters at once, and something that needs both.
+async fn for_each_with_depends_on_in_parallel(group: &mut Group) -> Result<()> {
+    let site = group.new_site().await?;
+    let text = |count: &str| {
+        Config::new(&site.namespace, "${each.key}").set("replicas", 0).text().replace(
+            "resource \"postgres_ha_cluster\" \"this\" {\n",
+            &format!("resource \"postgres_ha_cluster\" \"this\" {{\n  for_each = toset({count})\n"),
+        )
+    };
+    // Outputs of the builder speak of one cluster.
+    let alone = |text: String| text.split("output \"").next().unwrap_or_default().to_owned();
+    let needs = "resource \"terraform_data\" \"needs\" {\n  input = { for name, one in postgres_ha_cluster.this : name => \
+                 one.rw_host }\n  depends_on = [postgres_ha_cluster.this]\n}\n\noutput \"hosts\" {\n  value = \
+                 terraform_data.needs.output\n}\n";
+    let both = alone(text("[\"one\", \"two\"]")) + needs;
+    site.tf.write("main.tf", &both)?;
+    let planned = site.tf.plan(&[]).await?;
+    let hosts = &planned.json["planned_values"]["root_module"];
+    ensure!(planned.changes && !hosts.is_null(), "expected a plan:\n{}", planned.text);
+    site.tf.apply(&[]).await?.says(&["3 added, 0 changed, 0 destroyed"])?;
+    let outputs = site.tf.outputs().await?;
+    let host = format!("one-rw.{}.svc", site.namespace);
+    ensure!(outputs["hosts"]["one"] == json!(host), "expected {host}, got {}", outputs["hosts"]);
+    site.tf.plan_is_empty("two clusters at once").await?;
+    site.tf.write("main.tf", &(alone(text("[\"two\"]")) + needs))?;
+    site.tf.apply(&[]).await?.says(&["0 added, 1 changed, 1 destroyed"])?;
+    site.tf.destroy().await?;
+    group.bed.sandbox.delete_namespace(&site.namespace).await
+}
+
+/// Deleted behind Terraform's back, with its volumes: the next plan makes it again.
+async fn disappears(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = single(group).await?;
+    let identifier = site.tf.attributes(ADDRESS).await?["system_identifier"].clone();
+    let mut delete = sandbox.kubectl();
+    let kinds =
+        "statefulset,service,configmap,lease,role,rolebinding,serviceaccount,secret,poddisruptionbudget,pvc";
+    let selector = format!("app.kubernetes.io/instance={}", Group::CLUSTER);
+    delete.args(["--namespace", &site.namespace, "delete", kinds, "--selector", &selector]);
+    process::run(&mut delete)?;
+    until("everything to be gone", Duration::from_secs(90), || async {
+        let left = leftovers::in_namespace(site.cluster.client(), &site.namespace).await?;
+        Ok(Seen::when(left.is_empty(), format!("{left:?}")))
+    })
+    .await?;
+    let planned = site.tf.plan(&[]).await?;
+    let actions = planned.actions(ADDRESS)?;
+    ensure!(
+        actions == "create",
+        "expected a cluster that is gone to be made again, got {actions}:\n{}",
+        planned.text
+    );
+    site.tf.apply(&[]).await?;
+    site.cluster.until_whole(0, WHOLE).await?;
+    let anew = site.tf.attributes(ADDRESS).await?["system_identifier"].clone();
+    ensure!(anew != identifier, "expected another system identifier than {identifier}");
+    let text = anew.as_str().context("a system identifier")?;
+    ensure!(!text.is_empty(), "expected a system identifier");
+    site.tf.plan_is_empty("it was made again").await
+}
