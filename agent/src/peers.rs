@@ -232,7 +232,7 @@ mod tests {
         };
         assert!(!with(|_| ()));
         assert!(!with(|new| (new.position, new.replayed) = (Some(Lsn(2)), Some(Lsn(2)))));
-        assert!(!with(|new| drop(new.slots.insert(1, 5))));
+        assert!(!with(|new| new.slots = BTreeMap::from([(1, 5)])));
         assert!(with(|new| new.position = None), "known or not is something else");
         assert!(with(|new| new.role = Role::Primary));
         assert!(with(|new| new.stopping = true));

@@ -117,7 +117,7 @@ async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
     });
     let planned = shown.await?;
     let (on_primary, on_standby) = (format!("PostgreSQL/{primary}"), format!("PostgreSQL/{standby}"));
-    drift_names(&planned, &[&on_primary, "+333", &on_standby, "(a text of 11 bytes)", "ALTER SYSTEM"])?;
+    drift_names(&planned, &[&on_primary, "+333", &on_standby, "(a text of 10 bytes)", "ALTER SYSTEM"])?;
     let told = planned.json.to_string();
     ensure!(!told.contains("hush-hush"), "expected a text, which may be secret, not to be told");
     ensure!(
