@@ -169,8 +169,8 @@ impl Agent {
         self.data.note_life(guard.postmaster, self.jobs.makes_data());
         let data = self.data.look(&self.volume, &self.tools).await;
         let desired = self.world.lock().desired.clone();
-        let ruled = desired.as_ref().map(|seen| seen.document.ruled()).unwrap_or_default();
-        let postgres = self.postgres.look(&guard, &self.volume, &ruled).await;
+        let wish = desired.as_ref().map(|seen| &seen.document);
+        let postgres = self.postgres.look(&guard, &self.volume, wish).await;
         let peers = self.peers.seen();
         let asking = self.shared.asking().clone();
         let signals =

@@ -9,6 +9,8 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::DeleteParams;
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::process;
+use pgha_acceptance_tests::sandbox::Sandbox;
 use pgha_acceptance_tests::terraform::Planned;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
 use pgha_schema::names::{KEY_DESIRED, LABEL_MANAGED_BY};
@@ -35,10 +37,7 @@ pub fn cases() -> Vec<Case> {
 async fn scaled_by_kubectl(group: &mut Group) -> Result<()> {
     let sandbox = group.bed.sandbox.clone();
     let site = drifting(group).await?;
-    let set = format!("statefulset/{}", site.cluster.names.cluster());
-    let mut scale = sandbox.kubectl();
-    scale.args(["--namespace", &site.namespace, "scale", &set, "--replicas=1"]);
-    pgha_acceptance_tests::process::run(&mut scale)?;
+    scale(&sandbox, site, 1)?;
     let planned = drift_seen(site).await?;
     let change = planned.change(ADDRESS)?;
     ensure!(
@@ -211,6 +210,14 @@ pub async fn drifting(group: &mut Group) -> Result<&mut Site> {
     let site = group.cluster_with(1).await?;
     site.tf.plan_is_empty("nothing was changed yet").await?;
     Ok(site)
+}
+
+/// Scales the StatefulSet to so many pods as a person would.
+pub fn scale(sandbox: &Sandbox, site: &Site, pods: u32) -> Result<()> {
+    let set = format!("statefulset/{}", site.cluster.names.cluster());
+    let mut scale = sandbox.kubectl();
+    scale.args(["--namespace", &site.namespace, "scale", &set, &format!("--replicas={pods}")]);
+    process::run(&mut scale).map(drop)
 }
 
 /// Edits the desired state as a person with an editor would.

@@ -82,13 +82,12 @@ async fn force_new(group: &mut Group) -> Result<()> {
         ("bootstrap.locale", json!("C")),
         ("bootstrap.data_checksums", json!(false)),
     ];
-    let named: Vec<&str> = others.iter().map(|(name, _)| *name).collect();
     let mut all = Vec::new();
     replacing("", &schema().attributes, &mut all);
     all.sort();
-    let mut sorted: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
-    sorted.sort();
-    ensure!(all == sorted, "the schema replaces for {all:?}, this case knows {sorted:?}");
+    let mut known: Vec<String> = others.iter().map(|(name, _)| (*name).to_owned()).collect();
+    known.sort();
+    ensure!(all == known, "the schema replaces for {all:?}, this case knows {known:?}");
     for (name, value) in others {
         site.write(before.clone().set(name, value))?;
         let planned = site.tf.plan(&["-refresh=false"]).await?;
@@ -185,10 +184,7 @@ async fn ignore_changes_on_replicas(group: &mut Group) -> Result<()> {
     let site = single(group).await?;
     let before = site.config.clone();
     site.apply(before.clone().lifecycle("ignore_changes = [replicas]")).await?;
-    let mut scale = sandbox.kubectl();
-    let set = format!("statefulset/{}", site.cluster.names.cluster());
-    scale.args(["--namespace", &site.namespace, "scale", &set, "--replicas=2"]);
-    process::run(&mut scale)?;
+    crate::drift::scale(&sandbox, site, 2)?;
     site.tf.apply(&[]).await?;
     site.cluster.until_whole(1, WHOLE).await?;
     site.tf.plan_is_empty("somebody scaled").await?;

@@ -216,7 +216,8 @@ impl World {
         self.pods[pod].volume.data.as_mut().map(|data| data.era = Some(era)).is_some()
     }
 
-    /// The request comes to the server; `Ok(answer)`: so does the answer in time.
+    /// Whether the server takes the request up, whether an answer comes in time, and after how long. An answer to what was not taken
+    /// up is a refusal: it knows this pod's token no more.
     fn call(&mut self, pod: usize) -> (bool, bool, u64) {
         let took_ms = self.api.slow_ms + self.pick(2, 30);
         let arrives = !self.api.down && self.net.passes(End::Node(pod), End::Api);
@@ -224,13 +225,14 @@ impl World {
             && self.net.passes(End::Api, End::Node(pod))
             && took_ms < API_DEADLINE_MS
             && !self.api.loses();
-        (arrives, answered, if answered { took_ms } else { API_DEADLINE_MS })
+        let taken_up = arrives && !self.pods[pod].disowned;
+        (taken_up, answered, if answered { took_ms } else { API_DEADLINE_MS })
     }
 
     fn read_lease(&mut self, pod: usize) -> Went {
         let sent = self.clock(pod);
-        let (_, answered, took_ms) = self.call(pod);
-        if !answered || self.pods[pod].disowned {
+        let (taken_up, answered, took_ms) = self.call(pod);
+        if !(taken_up && answered) {
             return went(false, took_ms);
         }
         match self.api.lease.clone() {
@@ -258,10 +260,10 @@ impl World {
         }
         let version = &self.version_of_swap(version, &record);
         let sent = self.clock(pod);
-        let (arrives, answered, took_ms) = self.call(pod);
-        let outcome = if arrives && answered && self.pods[pod].disowned {
+        let (taken_up, answered, took_ms) = self.call(pod);
+        let outcome = if answered && !taken_up {
             WriteOutcome::Refused
-        } else if !arrives || self.api.read_only || self.pods[pod].disowned {
+        } else if !taken_up || self.api.read_only {
             WriteOutcome::Unknown
         } else if self.api.slow_ms >= API_DEADLINE_MS {
             let at = self.now + self.api.slow_ms;
@@ -282,8 +284,8 @@ impl World {
 
     fn create_lease(&mut self, pod: usize, record: Record) -> Went {
         let sent = self.clock(pod);
-        let (arrives, answered, took_ms) = self.call(pod);
-        let outcome = if !arrives || self.api.read_only || self.pods[pod].disowned {
+        let (taken_up, answered, took_ms) = self.call(pod);
+        let outcome = if !taken_up || self.api.read_only {
             WriteOutcome::Unknown
         } else {
             let put = self.api.create(record.clone());

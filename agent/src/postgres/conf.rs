@@ -282,13 +282,17 @@ pub fn upstream_of(text: &str) -> Option<Upstream> {
     })
 }
 
+/// Whether a setting, in lower case, is the cluster's or one that the desired document rules.
+pub fn is_ruled(name: &str, ruled: &BTreeSet<String>) -> bool {
+    OWNED.contains(&name) || ruled.contains(name)
+}
+
 /// postgresql.auto.conf without the settings that are the cluster's or that the desired document rules; `None`: nothing
 /// to remove.
 pub fn cleaned_auto_conf(text: &str, ruled: &BTreeSet<String>) -> Option<String> {
     let stands = |line: &&str| {
         let Some((name, _)) = line.split_once('=') else { return true };
-        let name = name.trim().to_ascii_lowercase();
-        !OWNED.contains(&name.as_str()) && !ruled.contains(&name)
+        !is_ruled(&name.trim().to_ascii_lowercase(), ruled)
     };
     let kept: Vec<&str> = text.lines().filter(stands).collect();
     (kept.len() != text.lines().count()).then(|| kept.join("\n") + "\n")

@@ -1,6 +1,6 @@
 //! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgha_agent_core::observation::{
     Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
 };
+use pgha_schema::desired::Desired;
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::status::Acknowledged;
 
@@ -155,7 +156,7 @@ impl LocalPostgres {
         &mut self,
         guard: &GuardState,
         volume: &Volume,
-        ruled: &BTreeSet<String>,
+        wish: Option<&Desired>,
     ) -> PostgresSeen {
         let now = now_ms();
         if self.life.pid != guard.postmaster {
@@ -172,15 +173,15 @@ impl LocalPostgres {
         if let Some(since_ms) = self.life.stopping_since_ms {
             return PostgresSeen::Stopping { since_ms, walsenders: Vec::new() };
         }
-        let mut answer = self.ask(volume, ruled).await;
+        let mut answer = self.ask(volume, wish).await;
         if matches!(answer, Err(SessionError::Silent(_))) {
             // The connection may just have been ended from outside; a second one tells that from a silent postgres.
             self.session = None;
-            answer = self.ask(volume, ruled).await;
+            answer = self.ask(volume, wish).await;
         }
         if answer.as_ref().is_err_and(sql::recovery_ended) {
             // It was promoted between two questions.
-            answer = self.ask(volume, ruled).await;
+            answer = self.ask(volume, wish).await;
         }
         match answer {
             Ok(seen) => {
@@ -202,16 +203,17 @@ impl LocalPostgres {
         }
     }
 
-    async fn ask(&mut self, volume: &Volume, ruled: &BTreeSet<String>) -> Result<PostgresSeen, SessionError> {
+    async fn ask(&mut self, volume: &Volume, wish: Option<&Desired>) -> Result<PostgresSeen, SessionError> {
         let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
-        self.refresh_settings(ruled).await?;
+        self.refresh_settings(wish).await?;
         if recovering { self.standby().await } else { self.primary(volume).await }
     }
 
-    async fn refresh_settings(&mut self, ruled: &BTreeSet<String>) -> Result<(), SessionError> {
+    async fn refresh_settings(&mut self, wish: Option<&Desired>) -> Result<(), SessionError> {
         let due = self.life.settings_at_ms.is_none_or(|at| at + SETTINGS_EVERY_MS <= now_ms());
         if due {
-            let facts = sql::settings(self.session().await?, ruled, LOOK_DEADLINE).await?;
+            let ruled = wish.map(Desired::ruled).unwrap_or_default();
+            let facts = sql::settings(self.session().await?, &ruled, LOOK_DEADLINE).await?;
             if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
                 tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
             }

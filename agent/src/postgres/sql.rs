@@ -8,7 +8,7 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::names::ROLE_REPLICATION;
 use tokio_postgres::Row;
 
-use super::conf::OWNED;
+use super::conf::is_ruled;
 use super::session::{Session, SessionError};
 
 /// How many settings given by ALTER SYSTEM are told: a status document has its bounds.
@@ -235,7 +235,7 @@ pub async fn settings(
     for row in &rows {
         let (name, error, foreign): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
         let by_hand = foreign.then(|| name.to_ascii_lowercase());
-        if by_hand.as_ref().is_some_and(|name| OWNED.contains(&name.as_str()) || ruled.contains(name)) {
+        if by_hand.as_ref().is_some_and(|name| is_ruled(name, ruled)) {
             facts.tampered = true;
             continue;
         }
@@ -256,8 +256,9 @@ async fn presentable(
     altered: BTreeMap<String, String>,
     deadline: Duration,
 ) -> Result<BTreeMap<String, String>, SessionError> {
-    let rows =
-        session.query("select lower(name) from pg_settings where vartype <> 'string'", &[], deadline).await?;
+    let names: Vec<&String> = altered.keys().collect();
+    let plain = "select lower(name) from pg_settings where vartype <> 'string' and lower(name) = any($1)";
+    let rows = session.query(plain, &[&names], deadline).await?;
     let plain: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let shown = altered.into_iter().map(|(name, value)| {
         let value = if plain.contains(&name) { value } else { format!("(a text of {} bytes)", value.len()) };

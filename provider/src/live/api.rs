@@ -67,6 +67,21 @@ impl Api {
 
     /// Reads all objects of a kind that the selectors let through.
     pub async fn list(&self, kind: Kind, labels: Option<&str>, fields: Option<&str>) -> Answer<Vec<Json>> {
+        self.pages(kind, labels, fields, |params| self.kind(kind).list(params)).await
+    }
+
+    /// The metadata of all objects of a kind that the selector lets through.
+    pub async fn list_metadata(&self, kind: Kind, labels: &str) -> Answer<Vec<Json>> {
+        self.pages(kind, Some(labels), None, |params| self.kind(kind).list_metadata(params)).await
+    }
+
+    async fn pages(
+        &self,
+        kind: Kind,
+        labels: Option<&str>,
+        fields: Option<&str>,
+        request: impl Fn(&ListParams) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Answer<Vec<Json>> {
         let mut all = Vec::new();
         let mut params = ListParams {
             label_selector: labels.map(str::to_owned),
@@ -75,7 +90,7 @@ impl Api {
             ..ListParams::default()
         };
         loop {
-            let request = || self.kind(kind).list(&params);
+            let request = || request(&params);
             let mut page: Json = self.patiently(Verb::List, kind, "", request).await?;
             let next = page.pointer("/metadata/continue").and_then(Json::as_str).unwrap_or_default();
             params.continue_token = Some(next.to_owned()).filter(|token| !token.is_empty());
@@ -86,17 +101,6 @@ impl Api {
                 return Ok(all);
             }
         }
-    }
-
-    /// The metadata of all objects of a kind that the selector lets through.
-    pub async fn list_metadata(&self, kind: Kind, labels: &str) -> Answer<Vec<Json>> {
-        let params = ListParams { label_selector: Some(labels.to_owned()), ..ListParams::default() };
-        let request = || self.kind(kind).list_metadata(&params);
-        let mut list: Json = self.patiently(Verb::List, kind, "", request).await?;
-        Ok(match list.get_mut("items").map(Json::take) {
-            Some(Json::Array(items)) => items,
-            _ => Vec::new(),
-        })
     }
 
     /// Makes an object; one that is there already is an error. Sent once: a reply that got lost can't be told from
