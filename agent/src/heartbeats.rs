@@ -25,7 +25,8 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::boottime::now_ms;
-use crate::rest::{auth, client};
+use crate::rest::auth;
+use crate::rest::client::Lines;
 use crate::secrets::Secrets;
 use crate::world::World;
 
@@ -163,6 +164,8 @@ pub struct Sender {
     pub port: u16,
     /// For the key.
     pub secrets: Secrets,
+    /// What it is sent over.
+    pub lines: Lines,
 }
 
 impl Sender {
@@ -177,7 +180,7 @@ impl Sender {
         let key = self.secrets.agent_key()?;
         let code = auth::sign(&key, jiff::Timestamp::now().as_second(), "POST", path, &body);
         let address = SocketAddr::new(address, self.port);
-        client::request(address, Method::POST, path, &[(auth::HEADER, code)], body, deadline).await
+        self.lines.request(address, Method::POST, path, &[(auth::HEADER, code)], body, deadline).await
     }
 
     /// Sends one heartbeat; tells who acknowledges it.

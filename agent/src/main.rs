@@ -30,6 +30,7 @@ mod world;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +50,12 @@ enum Command {
     /// The agent proper; started by the guard.
     #[command(hide = true)]
     Agent,
+    /// Copies this binary: what an image that holds it is for.
+    #[command(hide = true)]
+    Install {
+        /// Where to.
+        path: PathBuf,
+    },
     /// Says who leads, who may take over, who waits for whom, and why there is no failover.
     Status {
         /// As JSON.
@@ -106,6 +113,10 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             result.map(|()| ExitCode::SUCCESS)
         }),
+        Command::Install { path } => {
+            upgrade::install(&path)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Status { json } => say(&runtime()?.block_on(cli::status(json))?),
         Command::Switchover { to } => tell(runtime()?.block_on(cli::switchover(to))?),
         Command::Restart { all: true, .. } => tell(runtime()?.block_on(cli::restart_all())?),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use tokio::sync::Notify;
 
 use crate::boottime::now_ms;
 use crate::heartbeats::{Hearing, Sender, is_refusal};
-use crate::rest::client;
+use crate::rest::client::Lines;
+use crate::rest::server::{STATUS, STATUS_FRESH};
 use crate::world::World;
 
 /// Between two questions to one agent.
@@ -36,6 +38,8 @@ pub struct Peers {
     asking: Arc<Mutex<BTreeSet<String>>>,
     /// A line to another agent broke: ask at once.
     broken: Arc<Notify>,
+    /// See [`Peers::hurry`].
+    hurries: Arc<AtomicBool>,
 }
 
 /// Who asks, and how far to.
@@ -51,12 +55,20 @@ pub struct Asker {
     pub postgres_port: u16,
     /// Where refusals of the holder's ports are noted.
     pub hearing: Hearing,
+    /// What the questions go over.
+    pub lines: Lines,
 }
 
 impl Peers {
     /// As decisions see them.
     pub fn seen(&self) -> BTreeMap<String, Peer> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether something is under way here: then being asked makes the others look anew, for the next answer. Else they tell what they
+    /// saw in their last turn, which costs them none.
+    pub fn hurry(&self, hurries: bool) {
+        self.hurries.store(hurries, Ordering::Relaxed);
     }
 
     /// Asks for ever; `wake` is told when an answer means something else than the one before.
@@ -89,9 +101,10 @@ impl Peers {
                 continue;
             }
             let (peers, asker, wake) = (self.clone(), asker.clone(), Arc::clone(wake));
+            let path = if self.hurries.load(Ordering::Relaxed) { STATUS_FRESH } else { STATUS };
             tokio::spawn(async move {
                 let asked_ms = now_ms();
-                let answer = ask(SocketAddr::new(address, asker.port), &asker, &pod).await;
+                let answer = ask(SocketAddr::new(address, asker.port), path, &asker, &pod).await;
                 let refused = answer.as_ref().is_err_and(is_refusal);
                 if refused && is_dead(&asker, address).await {
                     wake.notify_one();
@@ -203,8 +216,8 @@ async fn is_dead(asker: &Asker, address: IpAddr) -> bool {
     false
 }
 
-async fn ask(address: SocketAddr, asker: &Asker, pod: &str) -> io::Result<Option<AgentReport>> {
-    let (status, body) = client::request(address, Method::GET, "/status", &[], Vec::new(), DEADLINE).await?;
+async fn ask(address: SocketAddr, path: &str, asker: &Asker, pod: &str) -> io::Result<Option<AgentReport>> {
+    let (status, body) = asker.lines.request(address, Method::GET, path, &[], Vec::new(), DEADLINE).await?;
     if !status.is_success() {
         return Ok(None);
     }

@@ -26,6 +26,7 @@ use crate::postgres::job::JobTable;
 use crate::postgres::local::LocalPostgres;
 use crate::postgres::session::Local;
 use crate::postgres::tools::Tools;
+use crate::rest::client::Lines;
 use crate::rest::server::{Board, Counts, Shared, serve};
 use crate::secrets::Secrets;
 use crate::settings::AgentSettings;
@@ -57,6 +58,7 @@ pub async fn run(settings: AgentSettings, listener: TcpListener) -> anyhow::Resu
         let decision = decide(&agent.timing, &agent.memory, &seen);
         agent.tell(&seen, &decision, &last);
         agent.beats.set(beat(&seen, &decision));
+        agent.peers.hurry(!matches!(decision.reason, Reason::Leading | Reason::Following));
         agent.memory = decision.memory.clone();
         if decision.actions.iter().any(makes_writable) {
             // What may write from now on is guarded from before it can.
@@ -92,7 +94,7 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
         superuser: secrets.superuser()?,
     };
     let shared = Arc::new(Shared {
-        board: std::sync::Mutex::default(),
+        board: tokio::sync::watch::Sender::new(None),
         asked: std::sync::Mutex::default(),
         wake: Arc::clone(&wake),
         secrets: secrets.clone(),
@@ -176,12 +178,14 @@ fn talk_to_peers(
     peers: &Peers,
     beats: &Beats,
 ) -> Sender {
+    let lines = Lines::default();
     let asker = Asker {
         own_pod: me.pod.clone(),
         anchor_uid: me.anchor_uid.clone(),
         port: settings.rest_port,
         postgres_port: settings.postgres_port,
         hearing: shared.hearing.clone(),
+        lines: lines.clone(),
     };
     peers.ask_for_ever(world.clone(), asker, Arc::clone(&shared.wake));
     let sender = Sender {
@@ -190,6 +194,7 @@ fn talk_to_peers(
         anchor_uid: me.anchor_uid.clone(),
         port: settings.rest_port,
         secrets: shared.secrets.clone(),
+        lines,
     };
     beats.send_for_ever(world.clone(), sender.clone());
     sender

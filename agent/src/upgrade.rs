@@ -38,6 +38,14 @@ pub fn own_sha256() -> io::Result<String> {
     Ok(hex::encode(hash.finalize()))
 }
 
+/// Copies the binary that runs to `path`; it has that name only once it is whole.
+pub fn install(path: &Path) -> io::Result<()> {
+    let part = path.with_extension("new");
+    fs::copy("/proc/self/exe", &part)?;
+    fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&part, path)
+}
+
 /// Where a binary with this hash lies.
 fn path_of(dir: &Path, sha256: &str) -> PathBuf {
     dir.join(format!("{PREFIX}{}", sha256.get(..16).unwrap_or(sha256)))
@@ -180,6 +188,17 @@ mod tests {
             names(dir.path())
         );
         assert!(store(b"no gzip", &sha256, dir.path()).is_err());
+    }
+
+    #[test]
+    fn the_running_binary_is_copied_whole_and_can_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pgha-agent");
+        install(&path).unwrap();
+        assert_eq!(names(dir.path()), ["pgha-agent"]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        let copied = fs::read(&path).unwrap();
+        assert_eq!(hex::encode(Sha256::digest(copied)), own_sha256().unwrap());
     }
 
     #[test]

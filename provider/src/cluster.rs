@@ -12,6 +12,8 @@ mod read;
 mod view;
 mod work;
 
+pub use carried::write_agent;
+
 use crate::engine::{
     Answer, Apply, Configure, Deferred, Engine, Event, Import, Invoke, List, Listed, Looked, Plan, Planned,
     Read, ReadData, Schemas,

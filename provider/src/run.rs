@@ -24,7 +24,8 @@ This program is a plugin of Terraform and OpenTofu: they start it, people don't.
 
 into a configuration and run `terraform init` and `terraform apply` there (or `tofu`).
 
-With --debug it starts by hand and prints how to attach the CLI to it. --version prints its version.";
+With --debug it starts by hand and prints how to attach the CLI to it. --version prints its version,
+and --write-agent FILE writes the failover agent that it carries, for an image of your own (agent_image).";
 
 /// Serves until the host (or, when debugging, the person) ends it.
 ///

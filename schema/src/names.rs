@@ -63,6 +63,8 @@ pub const VOLUME_DIR: &str = "/var/lib/pgha";
 pub const PGDATA: &str = "/var/lib/pgha/pgdata";
 /// Where the agent's binary lies in the container, on PATH.
 pub const AGENT_DIR: &str = "/usr/local/sbin";
+/// Where an image of the agent (`agent_image`) holds it.
+pub const AGENT_IN_IMAGE: &str = "/pgha-agent";
 /// The agent's full path in the container.
 pub const AGENT_PATH: &str = "/usr/local/sbin/pgha-agent";
 /// Where the three Secrets are mounted: `superuser`, `app` and `internal` below it, a file a key.

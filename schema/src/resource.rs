@@ -71,6 +71,12 @@ pub struct ClusterSpec {
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().change(Change::RollingMinor)))]
     pub postgres_version: PostgresVersion,
+    /// Image with an agent at `/pgha-agent`, for who would rather build, scan and sign it than have the provider's own come in
+    /// ConfigMaps; `terraform-provider-postgres --write-agent FILE` writes that binary. Pods run what the image holds, and a newer
+    /// provider exchanges nothing: another agent comes with another image.
+    #[serde(default)]
+    #[schemars(extend("x-tf" = Tf::new().rule(Rule::ImageReference).change(Change::Rolling)))]
+    pub agent_image: Option<String>,
     /// The volumes that hold the data, one for each instance.
     pub storage: Storage,
     /// CPU and memory of the PostgreSQL container.

@@ -76,12 +76,16 @@ pub async fn failover(options: &Options, progress: &Progress) -> Result<u8> {
     };
     // Whatever happened: no node stays cut off, nothing stays deployed, and what was measured is told.
     bench.close().await;
-    results.unfinished = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    if !results.trials.is_empty() {
-        report::write(&results, &options.docs)?;
-        progress.say(format!("written: {}", options.docs.join("benchmarks.md").display()));
+    if let Err(error) = outcome {
+        // The page keeps the last whole run.
+        results.unfinished = Some(format!("{error:#}"));
+        if !results.trials.is_empty() {
+            progress.say(report::text(&results));
+        }
+        return Err(error);
     }
-    outcome?;
+    report::write(&results, &options.docs)?;
+    progress.say(format!("written: {}", options.docs.join("benchmarks.md").display()));
     let ours = results.trials.iter().filter(|trial| trial.system == System::Ours);
     Ok(u8::from(ours.clone().any(|trial| trial.lost > 0 || trial.failed.is_some())))
 }

@@ -36,7 +36,8 @@ pub fn write(results: &Results, docs: &Path) -> Result<()> {
         .with_context(|| format!("write {}", page.display()))
 }
 
-fn text(results: &Results) -> String {
+/// The page's own part.
+pub fn text(results: &Results) -> String {
     let mut text = introduction(results);
     if results.machine.load_before > results.machine.cores as f64 {
         text += "**The machine was busy with other work when this run began**: times are longer than on a quiet one, and \

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::audit;
 use super::layout::{
     API_ADDRESS, API_PORT, API_PROXY_ADDRESS, CLIENT, CONTROL_PLANE, DNS_ADDRESS, Layout, POD_NETWORK,
     SERVICE_NETWORK,
@@ -58,7 +59,7 @@ pub fn start_etcd(layout: &Layout, programs: &Path) -> Result<()> {
 pub fn start_api_server(layout: &Layout, programs: &Path) -> Result<()> {
     let pki = layout.pki();
     let file = |name: &str| pki.join(name).display().to_string();
-    let args = vec![
+    let mut args = vec![
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
         format!("--bind-address={API_ADDRESS}"),
         format!("--secure-port={API_PORT}"),
@@ -79,6 +80,7 @@ pub fn start_api_server(layout: &Layout, programs: &Path) -> Result<()> {
         "--allow-privileged=true".to_owned(),
         "--profiling=false".to_owned(),
     ];
+    args.extend(audit::arguments(layout)?);
     start(layout, programs, "kube-apiserver", args, Vec::new())?;
     layout.daemons().await_ready("kube-apiserver", START_DEADLINE, || api_is_ready(layout))
 }

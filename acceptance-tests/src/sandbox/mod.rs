@@ -3,7 +3,9 @@
 //! `up` is: packages, cached builds ([`assets`], [`images`], [`store`]), [`network`], [`control_plane`], [`node`]s, [`objects`].
 //! `down` works from what is found on the machine ([`down`]). Faults are in [`faults`].
 
+mod agent_image;
 pub mod assets;
+mod audit;
 pub mod cgroups;
 pub mod control_plane;
 pub mod disks;
@@ -39,6 +41,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+pub use self::audit::Request;
 pub use self::disks::{SMALL_DISK_CLASS, SmallDisk};
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
@@ -224,6 +227,14 @@ impl Sandbox {
             .args(args)
             .output()
             .map_or_else(|error| error.to_string(), |output| crate::process::both(&output))
+    }
+
+    /// What the pods of a service account have asked of the API server since the sandbox is up, oldest first.
+    ///
+    /// # Errors
+    /// When there is no log of it.
+    pub fn requests_of(&self, namespace: &str, account: &str) -> Result<Vec<Request>> {
+        audit::requests_of(&self.layout, namespace, account)
     }
 
     /// A kubeconfig of a new user who has just these rights, in this namespace only.

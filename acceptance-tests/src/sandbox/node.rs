@@ -12,7 +12,7 @@ use super::layout::{DNS_SERVICE_ADDRESS, Layout, Node, PAUSE_IMAGE};
 use super::packages::CNI_FOLDER;
 use super::pki::Authority;
 use crate::poll::Seen;
-use crate::process::{Daemon, on_path};
+use crate::process::{Daemon, on_path, run};
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// containerd's own namespace for what Kubernetes runs.
@@ -30,6 +30,22 @@ pub struct Containerd {
     pub run: PathBuf,
     /// Network of its pods.
     pub pod_network: String,
+}
+
+/// Gives every node an image from an archive, unless it has one of this name.
+///
+/// # Errors
+/// When one can't be given it.
+pub fn import(layout: &Layout, tag: &str, archive: &Path) -> Result<()> {
+    for node in Node::all() {
+        let containerd = Containerd::of(layout, node);
+        let known = run(&mut containerd.ctr(&["images", "list", "--quiet", &format!("name=={tag}")]))?;
+        if known.trim().is_empty() {
+            run(containerd.ctr(&["images", "import"]).arg(archive))
+                .with_context(|| format!("import {tag} on {node}"))?;
+        }
+    }
+    Ok(())
 }
 
 impl Containerd {

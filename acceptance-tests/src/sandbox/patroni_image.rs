@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
 use super::layers::{FinishedLayer, Image, Layer, write_archive};
 use super::layout::Layout;
-use super::node::Containerd;
-use super::{Node, Sandbox, assets, images};
-use crate::process::run;
+use super::node::import;
+use super::{Sandbox, assets, images};
 use crate::progress::Progress;
 
 /// The version of Patroni that is compared with.
@@ -41,15 +40,9 @@ impl Sandbox {
     /// When a part can't be had.
     pub fn patroni_image(&self, progress: &Progress) -> Result<String> {
         let (tag, archive) = archive(self.layout(), progress)?;
-        for node in Node::all() {
-            let containerd = Containerd::of(self.layout(), node);
-            let known = run(&mut containerd.ctr(&["images", "list", "--quiet", &format!("name=={tag}")]))?;
-            if known.trim().is_empty() {
-                let stage = progress.stage(format!("import Patroni's image on {node}"));
-                run(containerd.ctr(&["images", "import"]).arg(&archive)).context("import the image")?;
-                stage.done();
-            }
-        }
+        let stage = progress.stage("import Patroni's image");
+        import(self.layout(), &tag, &archive)?;
+        stage.done();
         Ok(tag)
     }
 }

@@ -1,6 +1,6 @@
 //! Quorum, several synchronous standbys, and async: changed under load, and under faults.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
@@ -147,6 +147,12 @@ async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
         })
         .await?;
     }
+    // Whoever may take over has what consumers were told of.
+    let record = cluster.record().await?;
+    let confirms = record.voters.first().and_then(|voter| record.members.get(voter));
+    let ordinal = confirms.and_then(|entry| cluster.names.ordinal(&entry.pod)).context("nobody confirms")?;
+    let slots = cluster.sql(&primary, "app", "SHOW synchronized_standby_slots").await?;
+    ensure!(slots == format!("pgha_{ordinal}"), "expected the slot of pg-{ordinal}, got `{slots}`");
     cluster.sql(&primary, "app", "INSERT INTO told VALUES (42)").await?;
     cluster.delete_pod(&primary, true).await?;
     let now = until("another primary", WRITES, || async {

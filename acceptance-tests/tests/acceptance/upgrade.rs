@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
+use kube::api::DeleteParams;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Terraform;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
 use pgha_schema::desired::{AgentBinary, Desired};
 use pgha_schema::names::{AGENT_PATH, KEY_DESIRED};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::cases;
@@ -25,6 +29,8 @@ pub fn cases() -> Vec<Case> {
     cases![
         => agent_is_exchanged_under_load,
         => broken_agent_is_rolled_back,
+        => agents_use_every_right_that_they_have,
+        => agent_comes_in_an_image_and_goes_again,
     ]
 }
 
@@ -194,6 +200,94 @@ async fn broken_agent_is_rolled_back(group: &mut Group) -> Result<()> {
     let same: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
     ensure!(same == backend, "expected the session to live on in backend {backend}, it is {same}");
     before.still(&cluster).await?;
+    site.nothing_lost(&outcome).await
+}
+
+/// The agents' Role is as small as can be: everything that it allows is used somewhere in the life of a cluster, and nothing else
+/// is asked for.
+async fn agents_use_every_right_that_they_have(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = group.cluster_with(2).await?;
+    let cluster = site.cluster.clone();
+    let name = cluster.names.cluster().to_owned();
+    let binary = [&binary_of(&cluster, &wished_agent(&cluster).await?).await?[..], b"one more"].concat();
+    let newer = Newer::carrying(site, "0.2.0", &binary)?;
+    newer.tf.apply(&[]).await?;
+    runs_everywhere(&cluster, &newer.sha256).await?;
+
+    site.write(site.config.clone().set("pod.labels", json!({ "rolled": "yes" })))?;
+    newer.tf.apply(&[]).await?;
+    cluster.until_whole(2, WHOLE).await?;
+
+    let leases: Api<Lease> = cluster.api();
+    let lost = leases.get(&name).await?.metadata.uid;
+    leases.delete(&name, &DeleteParams::default()).await?;
+    until("the lost Lease to be made again", WHOLE, || async {
+        let found = leases.get_opt(&name).await?.and_then(|lease| lease.metadata.uid);
+        Ok(Seen::when(found.is_some() && found != lost, format!("uid {found:?}, lost {lost:?}")))
+    })
+    .await?;
+    cluster.until_whole(2, WHOLE).await?;
+
+    // What a person asks for in an emergency reads the desired document.
+    let told = cluster.exec(&cluster.standby().await?, &["pgha-agent", "break-glass"]).await?;
+    ensure!(told.stderr.contains("it is not lost"), "expected to hear that nothing is lost, got {told:?}");
+
+    let asked = sandbox.requests_of(&site.namespace, &name)?;
+    let refused: Vec<_> = asked.iter().filter(|request| !request.allowed).collect();
+    ensure!(refused.is_empty(), "expected the agents to ask for nothing that they may not: {refused:?}");
+    let role = cluster.api::<Role>().get(&name).await?;
+    let mut idle = Vec::new();
+    for rule in role.rules.unwrap_or_default() {
+        let (groups, resources) = (rule.api_groups.unwrap_or_default(), rule.resources.unwrap_or_default());
+        let names = rule.resource_names.unwrap_or_default();
+        for verb in rule.verbs {
+            let is_used = asked.iter().any(|request| {
+                groups.contains(&request.group)
+                    && resources.contains(&request.resource)
+                    && request.verb == verb
+                    && (names.is_empty() || request.name.as_ref().is_some_and(|name| names.contains(name)))
+            });
+            if !is_used {
+                idle.push(format!("{verb} on {resources:?} {names:?}"));
+            }
+        }
+    }
+    ensure!(idle.is_empty(), "expected every right to be used, these were not: {idle:?}");
+    Ok(())
+}
+
+/// `agent_image`: pods are rolled to what it holds, no ConfigMap carries an agent any more, and back.
+async fn agent_comes_in_an_image_and_goes_again(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = group.cluster_with(2).await?;
+    let cluster = site.cluster.clone();
+    let carried = wished_agent(&cluster).await?;
+    let binary = [&binary_of(&cluster, &carried).await?[..], b"that of the image"].concat();
+    let image = sandbox.agent_image(&binary)?;
+    let load = site.load("agent_image").await?;
+
+    let own = site.config.clone();
+    site.write(own.clone().set("agent_image", image.as_str()))?;
+    let planned = site.tf.plan(&[]).await?;
+    let story = planned.change(ADDRESS)?["after"]["last_change"].clone();
+    let story = story.as_str().unwrap_or_default();
+    ensure!(
+        story.contains("rolling restart") && story.contains("agent_image"),
+        "expected the plan to tell of a rolling restart, it says `{story}`"
+    );
+    site.tf.apply(&[]).await?;
+    runs_everywhere(&cluster, &hex::encode(Sha256::digest(&binary))).await?;
+    site.tf.plan_is_empty("the agent of an image").await?;
+    let maps: Api<ConfigMap> = cluster.api();
+    for name in &carried.chunks {
+        ensure!(maps.get_opt(name).await?.is_none(), "expected ConfigMap {name} to be given up");
+    }
+
+    site.apply(own).await?;
+    runs_everywhere(&cluster, &wished_agent(&cluster).await?.sha256).await?;
+    site.tf.plan_is_empty("the provider's own agent again").await?;
+    let outcome = load.finish().await?;
     site.nothing_lost(&outcome).await
 }
 

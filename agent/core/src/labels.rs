@@ -59,6 +59,14 @@ pub(crate) fn keep(cycle: &mut Cycle<'_>, which: Which) {
     cycle.actions.extend(before.into_iter().chain(own).chain(after));
 }
 
+/// Whether another pod, which is to stay, carries the primary's label.
+pub(crate) fn another_is_primary(seen: &Observation) -> bool {
+    seen.pods.iter().any(|(name, pod)| {
+        let labelled = pod.labels.get(LABEL_ROLE).is_some_and(|role| role == ROLE_PRIMARY);
+        *name != seen.me.pod && labelled && pod.running && !pod.deleting
+    })
+}
+
 /// Within the wished bound; one that was beyond it comes back at half of it, so that it does not come and go.
 fn is_fresh(seen: &Observation, pod: &PodSeen, report: &AgentReport) -> bool {
     let bound = seen.wish().and_then(|wish| wish.failover.ro_max_lag_bytes);

@@ -209,10 +209,11 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
         cycle.push(Action::LeaveStream);
         return Reason::LeavesStream;
     }
-    // A holder that died without a word: its pod's end changes endpoints too, and kube-proxy applies such changes once a second.
-    // One that handed over leaves time, and who changes them first competes with the promotion.
+    // The end of the old primary's pod changes endpoints too, and kube-proxy applies such changes once a second. One that handed over
+    // and whose pod stays leaves time, and who changes labels first competes with the promotion.
     let handed_over = standby.stream != StreamSeen::Detached;
-    if !handed_over {
+    let leaves_time = handed_over && labels::another_is_primary(cycle.seen);
+    if !leaves_time {
         labels::keep(cycle, Which::Roles);
     }
     if standby.replay_paused {
@@ -226,7 +227,7 @@ fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &S
     let names = sync_standbys::names_at_promotion(cycle.seen, record);
     cycle.push(Action::SetSyncNames { names: names.to_string() });
     cycle.push(Action::Promote);
-    if handed_over {
+    if leaves_time {
         labels::keep(cycle, Which::Roles);
     }
     Reason::Promoting

@@ -48,4 +48,5 @@ pub use decide::decide;
 pub use decision::{Action, Decision, Memory, Reason};
 pub use observation::Observation;
 pub use report::report;
+pub use sync_names::Names;
 pub use timing::Timing;

@@ -73,7 +73,7 @@ impl Names {
     }
 
     /// Whom they name.
-    pub(crate) fn members(&self) -> BTreeSet<MemberId> {
+    pub fn members(&self) -> BTreeSet<MemberId> {
         match self {
             Self::Empty | Self::Nobody => BTreeSet::new(),
             Self::Wait { members, .. } => members.clone(),

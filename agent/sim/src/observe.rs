@@ -42,23 +42,26 @@ impl World {
     }
 
     fn deliver_watch(&mut self, pod: usize) {
-        let clock = self.clock(pod);
-        if let Some((version, record)) = self.api.lease.clone() {
-            self.see_lease(pod, version, record, None);
+        let seen = &self.pods[pod].agent.lease;
+        if let Some((version, record)) = &self.api.lease
+            && !matches!(seen, LeaseSeen::Read(read) if read.version == *version)
+        {
+            self.see_lease(pod, version.clone(), record.clone(), None);
         }
         let snapshot = self.pod_objects();
         let volumes = self.claims();
-        let known = self.pods[pod].agent.desired.as_ref().map(|seen| seen.document.generation);
-        let changed = known != Some(self.api.desired.generation) || self.pods[pod].agent.pods != snapshot;
-        let desired = DesiredSeen { document: self.api.desired.clone(), sha256: self.api.sha256.clone() };
         let set_identifier = self.api.set_stamped;
+        let known = self.pods[pod].agent.desired.as_ref();
+        let wished = known
+            .is_none_or(|seen| seen.sha256 != self.api.sha256)
+            .then(|| DesiredSeen { document: self.api.desired.clone(), sha256: self.api.sha256.clone() });
         let agent = &mut self.pods[pod].agent;
+        let changed = wished.is_some() || agent.pods != snapshot;
         agent.pods = snapshot;
         agent.volumes = volumes;
-        agent.desired = Some(desired);
+        agent.desired = wished.or(agent.desired.take());
         agent.set_identifier = set_identifier;
         agent.listed = true;
-        let _ = clock;
         if changed {
             self.poke(pod);
         }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use pgha_agent_core::Names;
 use pgha_agent_core::decision::{StartAs, StopMode};
-use pgha_agent_core::observation::{Gate, Upstream};
+use pgha_agent_core::observation::{Gate, LeaseSeen, Upstream, ordinal_of};
 use pgha_schema::desired::TlsSpec;
 use pgha_schema::names::tls_key;
+use pgha_schema::record::Record;
 use pgha_schema::status::Acknowledged;
 
 use super::{ActError, file};
@@ -30,6 +32,13 @@ const CHECKPOINT_DEADLINE: Duration = Duration::from_hours(1);
 /// Nothing on a standby, whose names matter only later.
 const STIR: &str =
     "select case when not pg_is_in_recovery() then pg_logical_emit_message(true, 'pgha', 'names') end";
+
+/// The slots of the members that these names name.
+fn slots_of(names: &str, record: &Record) -> Vec<String> {
+    let members = Names::parse(names).members();
+    let pods = members.iter().filter_map(|member| record.members.get(member).map(|entry| &entry.pod));
+    pods.filter_map(|pod| ordinal_of(pod)).map(sql::slot_name).collect()
+}
 
 impl Agent {
     pub(super) async fn fence(&mut self) -> Result<(), ActError> {
@@ -75,7 +84,7 @@ impl Agent {
         let floor = !writable;
         self.render(floor).await?;
         self.render_gate(gate)?;
-        self.postgres.files.set_sync(&conf::render_sync(names)).map_err(file("write the sync names"))?;
+        self.render_sync(names)?;
         self.render_upstream(upstream)?;
         self.postgres.forget_in_force();
         self.prepare_pgdata(writable)?;
@@ -269,10 +278,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Who has to confirm, and whose slots consumers of logical ones wait for.
+    fn render_sync(&self, names: &str) -> Result<bool, ActError> {
+        let world = self.world.lock();
+        let keeps = world.desired.as_ref().is_some_and(|seen| conf::keeps_logical_slots(&seen.document));
+        let slots = keeps.then(|| match world.lease.seen() {
+            LeaseSeen::Read(read) => slots_of(names, &read.record),
+            LeaseSeen::Unread | LeaseSeen::Missing { .. } | LeaseSeen::Unusable { .. } => Vec::new(),
+        });
+        drop(world);
+        let text = conf::render_sync(names, slots.as_deref());
+        self.postgres.files.set_sync(&text).map_err(file("write the sync names"))
+    }
+
     pub(super) async fn set_sync_names(&mut self, names: &str) -> Result<(), ActError> {
-        let changed =
-            self.postgres.files.set_sync(&conf::render_sync(names)).map_err(file("write the sync names"))?;
-        if changed {
+        if self.render_sync(names)? {
             self.postgres.forget_in_force();
         } else {
             let session = self.postgres.session().await?;

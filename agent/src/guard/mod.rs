@@ -51,7 +51,8 @@ struct Agent {
 
 struct Guard {
     settings: GuardSettings,
-    listener: TcpListener,
+    /// The agents' port; `None` from the end on.
+    listener: Option<TcpListener>,
     own_pid: i32,
     state: State,
     agent: Option<Agent>,
@@ -88,7 +89,7 @@ pub fn run(settings: GuardSettings) -> io::Result<i32> {
     };
     let mut guard = Guard {
         settings,
-        listener,
+        listener: Some(listener),
         own_pid: getpid().as_raw(),
         state: State { v: PROTOCOL, nonce, ..State::default() },
         agent: None,
@@ -147,9 +148,9 @@ impl Guard {
             self.state.deadline_ms,
             self.kill_at_ms,
             self.clear_at_ms,
-            self.agent
-                .as_ref()
-                .map_or(Some(self.restart_at_ms), |agent| Some(agent.beat_ms + AGENT_SILENCE_MS)),
+            self.agent.as_ref().map_or((!self.exiting).then_some(self.restart_at_ms), |agent| {
+                Some(agent.beat_ms + AGENT_SILENCE_MS)
+            }),
             self.trial.as_ref().map(Trial::until_ms),
         ]
         .into_iter()
@@ -279,7 +280,8 @@ impl Guard {
 
     fn start_agent(&mut self, now: u64) {
         let argv = self.agent_to_start();
-        match spawn::agent(&argv, &self.listener) {
+        let Some(listener) = &self.listener else { return };
+        match spawn::agent(&argv, listener) {
             Ok((pid, socket)) => {
                 self.agent =
                     Some(Agent { pid, socket, lines: Lines::default(), started_ms: now, beat_ms: now });
@@ -353,6 +355,10 @@ impl Guard {
             }
             Command::Exit => {
                 self.exiting = true;
+                // Both ports refuse for as long as the fence takes: others see by that at once that nobody is here any more. Once the
+                // container has ended its address soon answers nothing, which tells nobody anything.
+                self.listener = None;
+                self.kill_agent();
                 self.fence(now);
                 Ok(())
             }

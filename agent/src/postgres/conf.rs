@@ -41,13 +41,14 @@ const LOGICAL_DEFAULTS: [(&str, &str); 2] =
 /// The first version whose standbys can.
 pub const KEEPS_LOGICAL_SLOTS: u32 = 17;
 
-fn keeps_logical_slots(desired: &Desired) -> bool {
+/// Whether consumers of logical slots are to go on at another primary.
+pub fn keeps_logical_slots(desired: &Desired) -> bool {
     desired.postgres_major >= KEEPS_LOGICAL_SLOTS
         && desired.parameters.get("wal_level").is_some_and(|level| level.trim() == "logical")
 }
 
 /// Settings that only the agent sets; a value given by a user, or by ALTER SYSTEM, does not stand (A19, A28).
-pub const OWNED: [&str; 35] = [
+pub const OWNED: [&str; 36] = [
     "listen_addresses",
     "port",
     "unix_socket_directories",
@@ -64,6 +65,7 @@ pub const OWNED: [&str; 35] = [
     "wal_receiver_status_interval",
     "tcp_user_timeout",
     "synchronous_standby_names",
+    "synchronized_standby_slots",
     "primary_conninfo",
     "primary_slot_name",
     "recovery_target_timeline",
@@ -215,9 +217,14 @@ pub fn document_of(text: &str) -> Option<Acknowledged> {
     Some(Acknowledged { generation: generation.parse().ok()?, sha256: sha256.to_owned() })
 }
 
-/// The file with `synchronous_standby_names`.
-pub fn render_sync(names: &str) -> String {
-    format!("synchronous_standby_names = {}\n", quoted(names))
+/// The file with `synchronous_standby_names`. `slots`, of those that confirm: a consumer of a logical slot is told nothing that
+/// they have not flushed, so that no new primary lacks what a consumer has; `None` where no logical slot outlives a failover.
+pub fn render_sync(names: &str, slots: Option<&[String]>) -> String {
+    let mut text = format!("synchronous_standby_names = {}\n", quoted(names));
+    if let Some(slots) = slots {
+        text.push_str(&format!("synchronized_standby_slots = {}\n", quoted(&slots.join(", "))));
+    }
+    text
 }
 
 /// What a standby asks of its own walsender. One that is suspended takes nothing and closes nothing: the walsender waits in the
@@ -378,6 +385,17 @@ mod tests {
         let (text, _) =
             rendered(&desired(&[("wal_level", "logical"), ("hot_standby_feedback", "off")]), None);
         assert_eq!(value_of(&text, "hot_standby_feedback"), ["'off'"]);
+    }
+
+    #[test]
+    fn consumers_wait_for_the_slots_of_those_that_confirm() {
+        let slots = ["pgha_1".to_owned(), "pgha_2".to_owned()];
+        let text = render_sync("ANY 1 (m1, m2)", Some(&slots));
+        assert_eq!(value_of(&text, "synchronous_standby_names"), ["'ANY 1 (m1, m2)'"]);
+        assert_eq!(value_of(&text, "synchronized_standby_slots"), ["'pgha_1, pgha_2'"]);
+        assert_eq!(value_of(&render_sync("", Some(&[])), "synchronized_standby_slots"), ["''"]);
+        // PostgreSQL before 17 would refuse to start.
+        assert!(!render_sync("FIRST 1 (m1)", None).contains("slots"));
     }
 
     #[test]

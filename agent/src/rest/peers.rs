@@ -19,8 +19,7 @@ const MAX_BODY_BYTES: usize = 4 * 1024;
 /// A loop that has not turned for this long may be taking the record just now.
 const LOOP_TURNS_MS: u64 = 3_000;
 /// How long an answer waits for the promise: it is fsynced and the stream left before it is told.
-const PROMISE_WITHIN_MS: u64 = 700;
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const PROMISE_WITHIN: Duration = Duration::from_millis(700);
 
 /// Takes a heartbeat.
 pub(super) async fn heartbeat(request: Request<Incoming>, shared: &Shared) -> Answer {
@@ -58,17 +57,14 @@ pub(super) async fn promise(request: Request<Incoming>, shared: &Shared) -> Answ
     }
     shared.hearing.take_request(&request);
     shared.wake.notify_one();
-    let until_ms = now_ms() + PROMISE_WITHIN_MS;
-    loop {
-        let Some(board) = shared.board() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        if board.report.promise.as_ref() == Some(&request.version) {
+    let is_told = |board: &Board| board.report.promise.as_ref() == Some(&request.version);
+    match shared.board_once(PROMISE_WITHIN, is_told).await {
+        Some(board) if is_told(&board) => {
             let body = serde_json::to_string(&board.report).unwrap_or_default();
-            return respond(StatusCode::OK, "application/json", body);
+            respond(StatusCode::OK, "application/json", body)
         }
-        if now_ms() >= until_ms {
-            return text(StatusCode::CONFLICT, format!("no promise: {}\n", board.reason));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+        Some(board) => text(StatusCode::CONFLICT, format!("no promise: {}\n", board.reason)),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
     }
 }
 
@@ -115,6 +111,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::heartbeats::{Hearing, Sender};
+    use crate::rest::client::Lines;
     use crate::rest::server::{Board, Counts, serve};
     use crate::secrets::Secrets;
 
@@ -190,7 +187,7 @@ pub(crate) mod tests {
         let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            board: std::sync::Mutex::default(),
+            board: tokio::sync::watch::Sender::new(None),
             asked: std::sync::Mutex::default(),
             wake: Arc::new(Notify::new()),
             secrets: secrets(&dir.join("one"), "00ff"),
@@ -207,6 +204,7 @@ pub(crate) mod tests {
             anchor_uid: "anchor".into(),
             port,
             secrets: secrets(&dir.join("other"), key),
+            lines: Lines::default(),
         };
         (shared, sender)
     }

@@ -17,7 +17,7 @@ use pgha_schema::peer::{PATH_HEARTBEAT, PATH_PROMISE};
 use pgha_schema::record::Record;
 use pgha_schema::status::AgentReport;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::requests::{self, Asking};
 use super::view::View;
@@ -29,8 +29,12 @@ use crate::secrets::Secrets;
 
 /// The loop turns at least once a second; one that has not for this long is hung.
 const LOOP_SILENCE_MS: u64 = 10_000;
-/// A report older than this is renewed in the background when somebody asks.
-const REPORT_FRESH_MS: u64 = 150;
+/// This agent's report as of the loop's last turn.
+pub const STATUS: &str = "/status";
+/// The same, from who soon asks again and wants a newer one then.
+pub const STATUS_FRESH: &str = "/status?fresh";
+/// What is older than this is not fresh.
+const FRESH_MS: u64 = 150;
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the loop puts up for the server to read.
@@ -85,7 +89,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Shared {
     /// What is shown.
-    pub board: Mutex<Option<Board>>,
+    pub board: watch::Sender<Option<Board>>,
     /// What was asked for.
     pub asked: Mutex<Asking>,
     /// Wakes the loop.
@@ -107,12 +111,22 @@ pub(super) type Answer = Response<Full<Bytes>>;
 impl Shared {
     /// What is shown now.
     pub fn board(&self) -> Option<Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.borrow().clone()
+    }
+
+    /// What is shown once `wanted` holds of it, or else when the time is over.
+    pub async fn board_once(&self, within: Duration, wanted: impl Fn(&Board) -> bool) -> Option<Board> {
+        let mut shown = self.board.subscribe();
+        let wait = shown.wait_for(|board| board.as_ref().is_some_and(&wanted));
+        match tokio::time::timeout(within, wait).await {
+            Ok(Ok(board)) => board.clone(),
+            Ok(Err(_)) | Err(_) => self.board(),
+        }
     }
 
     /// Shows something else.
     pub fn show(&self, board: Board) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = Some(board);
+        self.board.send_replace(Some(board));
     }
 
     /// What was asked for, for a moment.
@@ -129,6 +143,8 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
+        // A request more comes on the same connection: its answer waits for nothing.
+        let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
@@ -179,7 +195,8 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
         return text(status, "starting\n");
     };
     let age_ms = now_ms().saturating_sub(board.turned_ms);
-    if age_ms > REPORT_FRESH_MS && matches!(path.as_str(), "/status" | "/cluster" | "/readiness") {
+    let wants_fresh = request.uri() == STATUS_FRESH || matches!(path.as_str(), "/cluster" | "/readiness");
+    if age_ms > FRESH_MS && wants_fresh {
         shared.wake.notify_one();
     }
     match path.as_str() {
@@ -191,7 +208,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Answer {
                 if age_ms < LOOP_SILENCE_MS { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             text(status, format!("the loop turned {age_ms} ms ago\n"))
         }
-        "/status" => {
+        STATUS => {
             let body = serde_json::to_string(&board.report).unwrap_or_default();
             respond(StatusCode::OK, "application/json", body)
         }

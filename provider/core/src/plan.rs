@@ -67,7 +67,8 @@ pub fn plan(request: &Request<'_>) -> Plan {
     } else if requires_replace.is_empty() {
         diagnostics.extend(refusals::refusals(&changes));
         let theirs = request.prior.get("agent_version").as_str().unwrap_or_default();
-        let is_older = outputs::newer(theirs, Some(request.agent_version));
+        let is_older =
+            planned.get("agent_image").is_null() && outputs::newer(theirs, Some(request.agent_version));
         if is_older && outputs::touches_cluster(request.prior, &changes) {
             diagnostics.push(refusals::older_provider(request.agent_version, theirs));
         }

@@ -43,7 +43,7 @@ pub struct Inputs<'a> {
     pub spec: &'a ClusterSpec,
     /// Uid of the anchor.
     pub anchor_uid: &'a str,
-    /// The agent that this provider carries.
+    /// The agent that the cluster gets.
     pub agent: &'a Agent,
     /// Generation of the desired document.
     pub generation: u64,

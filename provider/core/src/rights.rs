@@ -66,12 +66,12 @@ pub fn needs(operation: Operation, network_policy: bool) -> Needs {
             add(used, Kind::ConfigMap, &["get", "create", "patch"]);
             add(used, Kind::Secret, &["create"]);
             let given = &mut needs.given;
-            add(given, Kind::ConfigMap, &["get", "list", "watch", "patch", "update"]);
-            add(given, Kind::Lease, &["get", "list", "watch", "create", "patch", "update"]);
-            add(given, Kind::Pod, &["get", "list", "watch", "patch", "delete"]);
-            add(given, Kind::PersistentVolumeClaim, &["get", "list", "patch"]);
+            add(given, Kind::ConfigMap, &["get", "list", "watch", "patch"]);
+            add(given, Kind::Lease, &["get", "list", "watch", "create", "update"]);
+            add(given, Kind::Pod, &["list", "watch", "patch", "delete"]);
+            add(given, Kind::PersistentVolumeClaim, &["list", "patch"]);
             add(given, Kind::StatefulSet, &["get", "patch"]);
-            add(given, Kind::Event, &["create", "patch"]);
+            add(given, Kind::Event, &["create"]);
         }
         Operation::Update => {
             add_all(used, &made, &["get", "patch"]);

@@ -48,9 +48,9 @@ pub struct Job<'a> {
     pub facts: &'a Facts,
     /// What the provider's configuration leaves to others.
     pub ignore: &'a Ignore,
-    /// The agent that this provider carries.
+    /// The agent that the cluster gets.
     pub agent: &'a Agent,
-    /// Its gzipped binary.
+    /// Its gzipped binary; empty when an image holds it.
     pub gzipped: &'a [u8],
     /// The superuser's password, when it is to be written: [`password_to_write`].
     pub superuser_password: Option<&'a Sensitive>,

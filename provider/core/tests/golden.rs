@@ -11,6 +11,7 @@ use pgha_provider_core::render::{self, Inputs};
 use pgha_provider_core::step::Step;
 use pgha_schema::desired::SyncMode;
 use pgha_schema::record::Record;
+use pgha_schema::resource::ClusterSpec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -25,7 +26,8 @@ fn golden(name: &str, text: &str) {
 
 fn all(json: Json) -> Vec<Json> {
     let spec = spec(json);
-    let agent = agent();
+    let carried = agent();
+    let (agent, _) = render::Agent::of(&spec, &carried, &[]);
     let inputs = Inputs::new(&spec, "6f1c0000-0000-0000-0000-000000000001", &agent, 1);
     let mut objects = render::objects(&inputs);
     objects.push(render::lease(&inputs, &Record::initial(inputs.anchor_uid, SyncMode::Sync)));
@@ -139,6 +141,39 @@ fn another_agent_rolls_no_pod_and_stands_in_template_document_and_role() {
         object.to_string()
     };
     assert!(text("StatefulSet").contains(&chunk) && text("Role").contains(&chunk));
+}
+
+/// The agent of an image is copied from there: no ConfigMap carries it, none is wished for in its place, and what the carried
+/// one runs on says nothing of it.
+#[test]
+fn an_image_with_an_agent_stands_in_the_template_alone() {
+    let with = |image: &str| {
+        let mut json = minimal();
+        json["agent_image"] = image.into();
+        spec(json)
+    };
+    let (own, one, other) = (spec(minimal()), with("registry/agent:1"), with("registry/agent:2"));
+    let carried = agent();
+    let hash = |spec: &ClusterSpec| {
+        let (agent, gzipped) = render::Agent::of(spec, &carried, &[1]);
+        assert_eq!(gzipped.is_empty(), spec.agent_image.is_some());
+        render::template_hash(&Inputs::new(spec, "uid", &agent, 1))
+    };
+    assert_ne!(hash(&own), hash(&one));
+    assert_ne!(hash(&one), hash(&other), "another image rolls the pods");
+
+    let (agent, _) = render::Agent::of(&one, &carried, &[]);
+    let inputs = Inputs::new(&one, "uid", &agent, 1);
+    assert_eq!(render::document(&inputs).agent, None);
+    let objects = render::objects(&inputs);
+    let set = objects.iter().find(|object| object["kind"] == "StatefulSet").expect("rendered");
+    let pods = &set["spec"]["template"]["spec"];
+    let install = &pods["initContainers"][0];
+    assert_eq!(install["image"], "registry/agent:1");
+    let command = serde_json::json!(["/pgha-agent", "install", "/usr/local/sbin/pgha-agent"]);
+    assert_eq!(install["command"], command);
+    assert!(pods["affinity"].get("nodeAffinity").is_none(), "{pods}");
+    assert!(!serde_json::to_string(&objects).expect("JSON").contains("agent-chunks"));
 }
 
 /// A build without an agent names no ConfigMap, and a rule without names would be one for all.

@@ -5,6 +5,8 @@ mod common;
 #[path = "common/fake.rs"]
 mod fake;
 
+use std::collections::BTreeSet;
+
 use common::{agent, config, spec};
 use fake::{Fake, SYSTEM, holder};
 use pgha_provider_core::action::{self, Written};
@@ -19,6 +21,7 @@ use pgha_provider_core::outcome;
 use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::progress::progress;
 use pgha_provider_core::refresh::{Refreshed, refresh};
+use pgha_provider_core::rights::{Operation, needs};
 use pgha_provider_core::step::{self, Step};
 use pgha_provider_core::steps::{self, Job, Leaving, Steps};
 use pgha_provider_core::value::Value;
@@ -775,6 +778,27 @@ fn pods_in_which_nothing_runs_are_made_anew_from_a_mended_template() {
         .collect();
     let pod = |ordinal: u32| (format!("Pod orders-{ordinal}"), Some(format!("pod-{ordinal}")));
     assert_eq!(deleted, [pod(1), pod(2)]);
+}
+
+/// RBAC lets nobody give what he lacks: what is looked for before a create is just what the agents' Role holds.
+#[test]
+fn the_rights_that_are_given_on_are_those_of_the_agents_role() {
+    let world = World::create(&common::minimal());
+    let words = |value: &Json| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+    };
+    let mut held = BTreeSet::new();
+    for rule in world.fake.get(Kind::Role, "orders")["rules"].as_array().expect("rules") {
+        let [groups, resources, verbs] = [&rule["apiGroups"], &rule["resources"], &rule["verbs"]].map(words);
+        for verb in verbs {
+            held.insert((groups.concat(), resources.concat(), verb));
+        }
+    }
+    let given = needs(Operation::Create, false).given.into_iter();
+    let given: BTreeSet<_> = given
+        .map(|right| (right.kind.group().to_owned(), right.kind.plural().to_owned(), right.verb.to_owned()))
+        .collect();
+    assert_eq!(held, given);
 }
 
 fn with_password(password: &str, version: u32) -> Json {

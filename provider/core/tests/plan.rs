@@ -229,6 +229,30 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     assert!(errors(&plan.diagnostics)[0].contains("Use provider version 0.1.0 or a newer one"));
 }
 
+/// What an image holds is found out by apply, and is the user's: no newer provider exchanges it, no older one is refused.
+#[test]
+fn the_version_of_an_images_agent_is_the_images() {
+    let mut json = common::minimal();
+    json["agent_image"] = json!("registry.example.com/pgha-agent:1");
+    let (own, image) = (common::config(&common::minimal()), common::config(&json));
+    let plan = edited(|json| json["agent_image"] = json!("registry.example.com/pgha-agent:1"));
+    assert_eq!(plan.planned.get("agent_version"), &Value::Unknown);
+    assert!(last_change(&plan).contains("rolling restart"), "{}", last_change(&plan));
+    assert!(last_change(&plan).contains("agent_image"), "{}", last_change(&plan));
+
+    let state = state(&json);
+    for provider in ["0.0.9", "0.2.0"] {
+        let plan = made_with(&image, &state, &Facts::default(), provider);
+        assert_eq!(plan.planned, state, "provider {provider} leaves the image's agent alone");
+        let mut json = json.clone();
+        json["replicas"] = json!(3);
+        let plan = made_with(&common::config(&json), &state, &Facts::default(), provider);
+        assert!(!plan.diagnostics.has_errors(), "{}", plan.diagnostics);
+    }
+    let plan = made_with(&own, &state, &Facts::default(), "0.1.0");
+    assert_eq!(plan.planned.get("agent_version"), &Value::from("0.1.0"));
+}
+
 #[test]
 fn a_protected_cluster_is_neither_destroyed_nor_replaced() {
     let state = state(&common::minimal());

@@ -1,12 +1,15 @@
 //! Applying: create, change, destroy (P16–P21). The core says what to do with each snapshot; here it is done, and a failure
 //! becomes the state that is really in force.
 
+use std::borrow::Cow;
+
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::facts::Facts;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
+use pgha_provider_core::render::Agent;
 use pgha_provider_core::rights::Operation;
 use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{
@@ -17,7 +20,7 @@ use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
 use serde_json::Value as Json;
 
-use super::carried::{Carried, carried, facts, private};
+use super::carried::{carried, facts, private};
 use super::failure::describe;
 use super::work::Work;
 use crate::engine::{Answer, Apply};
@@ -44,19 +47,24 @@ struct Plan {
     prior: Value,
     config: Json,
     facts: Facts,
-    carried: &'static Carried,
+    agent: Cow<'static, Agent>,
+    gzipped: &'static [u8],
     superuser_password: Option<Sensitive>,
 }
 
 impl Plan {
     fn new(request: &Apply) -> Result<Self, Diagnostic> {
+        let spec = super::plan::spec(&request.planned).ok_or_else(unknown_inputs)?;
+        let carried = carried();
+        let (agent, gzipped) = Agent::of(&spec, &carried.agent, &carried.gzipped);
         Ok(Self {
-            spec: super::plan::spec(&request.planned).ok_or_else(unknown_inputs)?,
+            spec,
             prior: request.prior.clone(),
             config: config_for_anchor(&request.config),
             // The mark of a plan is none of the state's facts.
             facts: Facts { protected: false, ..facts(&request.private) },
-            carried: carried(),
+            agent,
+            gzipped,
             superuser_password: password_to_write(&request.config, &request.prior, &request.planned),
         })
     }
@@ -68,8 +76,8 @@ impl Plan {
             config: &self.config,
             facts: &self.facts,
             ignore: connector.ignore(),
-            agent: &self.carried.agent,
-            gzipped: &self.carried.gzipped,
+            agent: &self.agent,
+            gzipped: self.gzipped,
             superuser_password: self.superuser_password.as_ref(),
         }
     }

@@ -1,8 +1,10 @@
 //! What the provider carries with it (the agent), and what it keeps beside a resource (the facts).
 
 use std::borrow::Cow;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use pgha_agent_bundle as bundle;
@@ -32,6 +34,16 @@ pub(super) fn carried() -> &'static Carried {
             gzipped: Cow::Borrowed(bundle::AGENT_GZIP),
         })
     })
+}
+
+/// Writes the binary of the agent, for an image that is to hold it (`agent_image`).
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write_agent(path: &Path) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    io::copy(&mut flate2::read::GzDecoder::new(&*carried().gzipped), &mut file)?;
+    file.set_permissions(fs::Permissions::from_mode(0o755))
 }
 
 fn agent(version: &str, sha256: &str, gzipped_bytes: usize) -> Agent {

@@ -2,7 +2,7 @@
 
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::plan as core;
-use pgha_provider_core::render::{Inputs, objects};
+use pgha_provider_core::render::{Agent, Inputs, objects};
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, schema};
 
@@ -43,7 +43,8 @@ async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Exte
         }
     };
     // An immutable field would be refused whatever its generation, so any number does.
-    let inputs = Inputs::new(&spec, uid, &carried().agent, 1);
+    let (agent, _) = Agent::of(&spec, &carried().agent, &[]);
+    let inputs = Inputs::new(&spec, uid, &agent, 1);
     let api = Api::new(connection, &spec.namespace);
     refusals(&api, &objects(&inputs), extent).await
 }

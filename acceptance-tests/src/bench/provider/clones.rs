@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use pgha_schema::desired::document_sha256;
 use pgha_schema::names::{KEY_DESIRED, KEY_STATUS, Names};
@@ -91,6 +91,13 @@ impl Source {
         let made = self.create(resource, renamed(anchor, name, None)?).await?;
         let uid = made.metadata.uid.context("the copied anchor has a uid")?;
         let uids = Some((self.anchor_uid.as_str(), uid.as_str()));
+        // What it remembers speaks of its own uid, which is known only now.
+        let patch = json!({"data": renamed(anchor, name, uids)?["data"]});
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
+        let anchor = Names::new(name).anchor();
+        api.patch(&anchor, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .context("patch the anchor")?;
         let mut copies = Vec::new();
         for (resource, object) in &self.others {
             copies.push((resource, renamed(object, name, uids)?));

@@ -27,7 +27,8 @@ pub(super) fn derive(planned: &mut Value, prior: &Value) {
 /// Fills the outputs in. Gives, for a warning, what of the change interrupts connections.
 pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Changed]) -> Option<String> {
     let prior = request.prior;
-    let upgrade = newer(request.agent_version, prior.get("agent_version").as_str());
+    let carried = planned.get("agent_image").is_null();
+    let upgrade = carried && newer(request.agent_version, prior.get("agent_version").as_str());
     if !prior.is_null() && !touches_cluster(prior, changes) && !upgrade {
         for attribute in schema().attributes.iter().filter(|attribute| attribute.is_output()) {
             planned.set_at(&attribute.name, prior.get(&attribute.name).clone());
@@ -44,7 +45,13 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
     planned.set_at("port", Value::int(POSTGRES_PORT));
     planned.set_at("drift", Value::List(Vec::new()));
     planned.set_at("failover_bound_seconds", bound(planned));
-    let agent = if upgrade { request.agent_version.into() } else { prior.get("agent_version").clone() };
+    let given_back = carried && !prior.get("agent_image").is_null();
+    let agent = match carried {
+        // Apply finds out what the image holds; a tag may mean something else than it did.
+        false => Value::Unknown,
+        true if upgrade || given_back => request.agent_version.into(),
+        true => prior.get("agent_version").clone(),
+    };
     planned.set_at("agent_version", agent);
     planned.set_at("ready", if prior.is_null() { Value::Unknown } else { Value::Bool(true) });
     let identifier = prior.get("system_identifier");

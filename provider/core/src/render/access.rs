@@ -32,16 +32,17 @@ fn role(inputs: &Inputs<'_>) -> Json {
     let claims: Vec<String> = (0..=MAX_ORDINAL).map(|ordinal| names.claim(ordinal)).collect();
     let mut rules = vec![
         // A lost Lease is made again by its holder (A4); `create` can't be bound to a name.
-        rule(Kind::Lease, &[], &["create", "get", "list", "watch"]),
-        rule(Kind::Lease, &own, &["patch", "update"]),
+        rule(Kind::Lease, &[], &["create"]),
+        rule(Kind::Lease, &own, &["get", "list", "update", "watch"]),
         rule(Kind::ConfigMap, &[names.desired()], &["get", "list", "watch"]),
-        rule(Kind::ConfigMap, &[names.status()], &["get", "patch", "update"]),
-        rule(Kind::Pod, &[], &["get", "list", "watch"]),
+        rule(Kind::ConfigMap, &[names.status()], &["get", "patch"]),
+        // By label, which a rule can't be bound to.
+        rule(Kind::Pod, &[], &["list", "watch"]),
         rule(Kind::Pod, &pods, &["delete", "patch"]),
-        rule(Kind::PersistentVolumeClaim, &[], &["get", "list"]),
+        rule(Kind::PersistentVolumeClaim, &[], &["list"]),
         rule(Kind::PersistentVolumeClaim, &claims, &["patch"]),
         rule(Kind::StatefulSet, &own, &["get", "patch"]),
-        rule(Kind::Event, &[], &["create", "patch"]),
+        rule(Kind::Event, &[], &["create"]),
     ];
     // The wished agent, which a running one fetches to be exchanged for it (A8). No name would mean every ConfigMap.
     let chunks = inputs.agent.chunk_names();

@@ -1,5 +1,6 @@
 //! The agent's binary on its way into the cluster: gzipped, in immutable ConfigMaps named by its hash (design.md, section 6).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -8,6 +9,7 @@ use pgha_schema::desired::AgentBinary;
 use pgha_schema::names::{
     APP_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, PREFIX, agent_chunk,
 };
+use pgha_schema::resource::ClusterSpec;
 use serde_json::{Value as Json, json};
 
 use super::{Component, object};
@@ -16,17 +18,19 @@ use crate::object::Kind;
 /// Bytes in one chunk: a ConfigMap holds 1 MiB.
 pub const CHUNK_BYTES: usize = 1_000_000;
 
-/// The agent that the provider carries.
+/// The agent that a cluster gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Its version, as in `agent_version`.
+    /// Its version, as in `agent_version`; empty when an image holds it.
     pub version: String,
-    /// SHA-256 of the binary (not of its gzipped form), in lower-case hexadecimal.
+    /// SHA-256 of the binary (not of its gzipped form), in lower-case hexadecimal; empty when an image holds it.
     pub sha256: String,
     /// How many chunks the gzipped binary has.
     pub chunks: usize,
-    /// Architectures that it runs on, in Kubernetes' words (`amd64`).
+    /// Architectures that it runs on, in Kubernetes' words (`amd64`); empty when nothing is known of that.
     pub architectures: Vec<String>,
+    /// The image that holds it; `None`: the provider carries it.
+    pub image: Option<String>,
 }
 
 impl Agent {
@@ -37,6 +41,20 @@ impl Agent {
             sha256: sha256.to_owned(),
             chunks: gzipped_bytes.div_ceil(CHUNK_BYTES),
             architectures: architectures.iter().map(|one| (*one).to_owned()).collect(),
+            image: None,
+        }
+    }
+
+    /// That of an image, of which nothing else is known here.
+    pub fn of_image(image: &str) -> Self {
+        Self { image: Some(image.to_owned()), ..Self::new("", "", 0, &[]) }
+    }
+
+    /// The one that this cluster gets, and its gzipped binary: the carried one, unless an image holds another.
+    pub fn of<'a>(spec: &ClusterSpec, carried: &'a Self, gzipped: &'a [u8]) -> (Cow<'a, Self>, &'a [u8]) {
+        match &spec.agent_image {
+            Some(image) => (Cow::Owned(Self::of_image(image)), &[]),
+            None => (Cow::Borrowed(carried), gzipped),
         }
     }
 
@@ -45,14 +63,28 @@ impl Agent {
         self.sha256.get(..16).unwrap_or(&self.sha256)
     }
 
-    /// As the desired document names it.
-    pub(super) fn binary(&self) -> AgentBinary {
-        AgentBinary { version: self.version.clone(), sha256: self.sha256.clone(), chunks: self.chunk_names() }
+    /// As the desired document names it: what an image holds is in the pods, and none is wished for instead.
+    pub(super) fn binary(&self) -> Option<AgentBinary> {
+        let binary = || AgentBinary {
+            version: self.version.clone(),
+            sha256: self.sha256.clone(),
+            chunks: self.chunk_names(),
+        };
+        self.image.is_none().then(binary)
+    }
+
+    /// What tells it from other agents on a pod.
+    pub fn mark(&self) -> &str {
+        self.image.as_deref().unwrap_or(&self.sha256)
     }
 
     /// Nothing of it but where it can run: what remains of a pod template when the agent is exchanged in place.
     pub(super) fn any(&self) -> Self {
-        Self { architectures: self.architectures.clone(), ..Self::new("", "", 0, &[]) }
+        Self {
+            architectures: self.architectures.clone(),
+            image: self.image.clone(),
+            ..Self::new("", "", 0, &[])
+        }
     }
 
     /// The names of the chunks' ConfigMaps, in order.

@@ -10,7 +10,7 @@ use crate::object::Kind;
 /// The desired document.
 pub fn document(inputs: &Inputs<'_>) -> Desired {
     let hash = pod::template_hash(inputs);
-    let agent = Some(inputs.agent.binary());
+    let agent = inputs.agent.binary();
     let spec = inputs.spec.desired(inputs.generation, inputs.anchor_uid, &hash, agent, inputs.state);
     Desired {
         requests: inputs.requests.clone(),

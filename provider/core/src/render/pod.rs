@@ -1,10 +1,11 @@
-//! The pod template (A29, A30): a stock image, an init container that assembles the agent, the guard as PID 1.
+//! The pod template (A29, A30): a stock image, an init container that assembles or copies the agent, the guard as PID 1.
 
 use std::collections::BTreeMap;
 
 use pgha_schema::names::{
-    AGENT_DIR, AGENT_PATH, ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH, CONTAINER_AGENT_INSTALL,
-    CONTAINER_POSTGRES, PGDATA, POSTGRES_PORT, REST_PORT, SECRETS_DIR, SOCKET_DIR, TLS_DIR, VOLUME_DIR, env,
+    AGENT_DIR, AGENT_IN_IMAGE, AGENT_PATH, ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH,
+    CONTAINER_AGENT_INSTALL, CONTAINER_POSTGRES, PGDATA, POSTGRES_PORT, REST_PORT, SECRETS_DIR, SOCKET_DIR,
+    TLS_DIR, VOLUME_DIR, env,
 };
 use pgha_schema::quantity::Quantity;
 use pgha_schema::resource::{Resources, Spread};
@@ -17,6 +18,7 @@ use super::{Component, Inputs, labels, pod_selector, without_nulls};
 
 /// Where the chunks are mounted in the init container.
 const CHUNKS_DIR: &str = "/etc/pgha/agent";
+const CHUNKS_VOLUME: &str = "agent-chunks";
 /// Time for a hand-over and a clean stop; past it the kubelet kills.
 const GRACE_SECONDS: u32 = 60;
 
@@ -57,7 +59,7 @@ fn unhashed(inputs: &Inputs<'_>, hash: &str) -> Json {
     }
     let mut annotations = json!({
         ANNOTATION_TEMPLATE_HASH: hash,
-        ANNOTATION_AGENT_HASH: inputs.agent.sha256,
+        ANNOTATION_AGENT_HASH: inputs.agent.mark(),
         // `kubectl logs` and `exec` choose the right container.
         "kubectl.kubernetes.io/default-container": CONTAINER_POSTGRES,
     });
@@ -135,28 +137,36 @@ fn resources(wanted: Option<&Resources>) -> Json {
 }
 
 fn install_agent(inputs: &Inputs<'_>) -> Json {
+    let mut mounts = vec![json!({"name": "agent", "mountPath": AGENT_DIR})];
+    let (image, command) = match &inputs.agent.image {
+        Some(image) => (image.clone(), json!([AGENT_IN_IMAGE, "install", AGENT_PATH])),
+        None => {
+            mounts.push(json!({"name": CHUNKS_VOLUME, "mountPath": CHUNKS_DIR, "readOnly": true}));
+            (inputs.spec.image(), json!(["sh", "-c", assemble(&inputs.agent.sha256)]))
+        }
+    };
+    json!({
+        "name": CONTAINER_AGENT_INSTALL,
+        "image": image,
+        "imagePullPolicy": inputs.spec.pod.image_pull_policy.as_str(),
+        "command": command,
+        // The same as PostgreSQL's, so that quotas are met and the pod needs no more than it does anyway.
+        "resources": resources(inputs.spec.resources.as_ref()),
+        "securityContext": container_security(),
+        "volumeMounts": mounts,
+    })
+}
+
+/// The shell's part: chunks to a binary, checked before it gets its name.
+fn assemble(sha256: &str) -> String {
     let new = format!("{AGENT_PATH}.new");
-    let script = format!(
+    format!(
         "set -eu\n\
          cat {CHUNKS_DIR}/part-* | gzip -dc > {new}\n\
          echo '{sha256}  {new}' | sha256sum -c -\n\
          chmod 0755 {new}\n\
          mv {new} {AGENT_PATH}\n",
-        sha256 = inputs.agent.sha256,
-    );
-    json!({
-        "name": CONTAINER_AGENT_INSTALL,
-        "image": inputs.spec.image(),
-        "imagePullPolicy": inputs.spec.pod.image_pull_policy.as_str(),
-        "command": ["sh", "-c", script],
-        // The same as PostgreSQL's, so that quotas are met and the pod needs no more than it does anyway.
-        "resources": resources(inputs.spec.resources.as_ref()),
-        "securityContext": container_security(),
-        "volumeMounts": [
-            {"name": "agent", "mountPath": AGENT_DIR},
-            {"name": "agent-chunks", "mountPath": CHUNKS_DIR, "readOnly": true},
-        ],
-    })
+    )
 }
 
 fn environment(inputs: &Inputs<'_>, hash: &str) -> Json {
@@ -224,13 +234,11 @@ fn volumes(inputs: &Inputs<'_>) -> Json {
         // Readable by the group that owns the volume, which the processes are in.
         json!({"name": volume, "secret": {"secretName": name, "defaultMode": 0o440}})
     };
-    let chunks = inputs.agent.chunk_names().into_iter().enumerate().map(|(index, name)| {
-        let file = chunk_file(index);
-        json!({"configMap": {"name": name, "items": [{"key": file, "path": file}]}})
-    });
-    let mut volumes = vec![
-        json!({"name": "agent", "emptyDir": {}}),
-        json!({"name": "agent-chunks", "projected": {"defaultMode": 0o444, "sources": chunks.collect::<Vec<_>>()}}),
+    let mut volumes = vec![json!({"name": "agent", "emptyDir": {}})];
+    if inputs.agent.image.is_none() {
+        volumes.push(chunks_volume(inputs));
+    }
+    volumes.extend([
         json!({"name": "tmp", "emptyDir": {}}),
         // In memory: the replication password and the certificate's key lie here, as postgres and its tools want them.
         json!({"name": "socket", "emptyDir": {"medium": "Memory"}}),
@@ -239,10 +247,21 @@ fn volumes(inputs: &Inputs<'_>) -> Json {
         secret("superuser", names.secret_superuser()),
         secret("app", names.secret_app()),
         secret("internal", names.secret_internal()),
-    ];
+    ]);
     // A pod whose Secret is missing is not started, and the kubelet says why.
     volumes.extend(inputs.spec.tls.as_ref().map(|tls| secret("tls", tls.secret.clone())));
     Json::Array(volumes)
+}
+
+fn chunks_volume(inputs: &Inputs<'_>) -> Json {
+    let chunks = inputs.agent.chunk_names().into_iter().enumerate().map(|(index, name)| {
+        let file = chunk_file(index);
+        json!({"configMap": {"name": name, "items": [{"key": file, "path": file}]}})
+    });
+    json!({
+        "name": CHUNKS_VOLUME,
+        "projected": {"defaultMode": 0o444, "sources": chunks.collect::<Vec<_>>()},
+    })
 }
 
 fn tolerations(inputs: &Inputs<'_>) -> Json {
@@ -273,15 +292,16 @@ fn affinity(inputs: &Inputs<'_>) -> Json {
         Spread::Required => json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]}),
         Spread::None => Json::Null,
     };
-    json!({
-        // The embedded agent is a binary of these architectures.
-        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{
+    // The carried agent is a binary of these architectures.
+    let architectures = json!({
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{
             "matchExpressions": [{
                 "key": "kubernetes.io/arch",
                 "operator": "In",
                 "values": inputs.agent.architectures,
             }],
-        }]}},
-        "podAntiAffinity": apart,
-    })
+        }]},
+    });
+    let is_known = !inputs.agent.architectures.is_empty();
+    json!({"nodeAffinity": is_known.then_some(architectures), "podAntiAffinity": apart})
 }

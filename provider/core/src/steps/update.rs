@@ -219,7 +219,7 @@ fn stuck_pods(live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Step> {
     let pods = live.pods_by_ordinal().into_values();
     let stuck = pods.filter(|pod| {
         let pending = pod.pointer("/status/phase").and_then(Json::as_str) == Some("Pending");
-        let other_agent = differs(pod, ANNOTATION_AGENT_HASH, &inputs.agent.sha256);
+        let other_agent = differs(pod, ANNOTATION_AGENT_HASH, inputs.agent.mark());
         (pending && differs(pod, ANNOTATION_TEMPLATE_HASH, &hash))
             || (other_agent && object::runs_nothing(pod))
     });

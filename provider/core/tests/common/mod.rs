@@ -23,6 +23,7 @@ pub fn everything() -> Json {
         "durability": "required",
         "image": "registry.example.com/postgres:16.9",
         "postgres_version": "16.9",
+        "agent_image": "registry.example.com/pgha-agent:0.1.0",
         "storage": {"size": "100Gi", "class": "fast", "retain": false},
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "pod": {

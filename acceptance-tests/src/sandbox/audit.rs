@@ -1,0 +1,110 @@
+//! What pods ask of the API server, from its audit log: so that rights which nobody uses are found.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value as Json;
+
+use super::layout::Layout;
+
+/// Requests of service accounts alone, and of those not the controllers'.
+const POLICY: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    userGroups: ["system:serviceaccounts:kube-system"]
+  - level: Metadata
+    userGroups: ["system:serviceaccounts"]
+  - level: None
+"#;
+/// HTTP's word for a right that is missing.
+const FORBIDDEN: u64 = 403;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// API group; empty for the core.
+    pub group: String,
+    /// As `configmaps`, or `pods/log`.
+    pub resource: String,
+    /// As RBAC speaks of it.
+    pub verb: String,
+    /// Of one object, or of a collection that is selected by this name.
+    pub name: Option<String>,
+    /// Whether the rights were enough.
+    pub allowed: bool,
+}
+
+fn log(layout: &Layout) -> PathBuf {
+    layout.run().join("audit.log")
+}
+
+/// Writes the policy; gives the API server's arguments for it.
+///
+/// # Errors
+/// When it can't be written.
+pub fn arguments(layout: &Layout) -> Result<[String; 3]> {
+    let policy = layout.run().join("audit-policy.yaml");
+    fs::write(&policy, POLICY).context("write the audit policy")?;
+    Ok([
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", log(layout).display()),
+        // MiB; what is older goes.
+        "--audit-log-maxsize=200".to_owned(),
+    ])
+}
+
+/// What a service account has asked for, oldest first.
+///
+/// # Errors
+/// When there is no log.
+pub fn requests_of(layout: &Layout, namespace: &str, account: &str) -> Result<Vec<Request>> {
+    let user = format!("system:serviceaccount:{namespace}:{account}");
+    let text = fs::read_to_string(log(layout)).context("read the audit log")?;
+    Ok(text.lines().filter_map(|line| request(line, &user)).collect())
+}
+
+/// `None` for another user's, and for a line that is being written.
+fn request(line: &str, user: &str) -> Option<Request> {
+    let event: Json = serde_json::from_str(line).ok()?;
+    if event["user"]["username"] != user {
+        return None;
+    }
+    let at = &event["objectRef"];
+    let word = |field: &str| at[field].as_str().map(str::to_owned);
+    let resource = word("resource")?;
+    Some(Request {
+        group: word("apiGroup").unwrap_or_default(),
+        resource: word("subresource").map_or(resource.clone(), |part| format!("{resource}/{part}")),
+        verb: event["verb"].as_str()?.to_owned(),
+        name: word("name"),
+        allowed: event["responseStatus"]["code"].as_u64() != Some(FORBIDDEN),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_told_by_user_object_and_answer() {
+        let line = |user: &str, code: u64| {
+            json!({
+                "verb": "list", "user": { "username": user }, "responseStatus": { "code": code },
+                "objectRef": { "resource": "leases", "apiGroup": "coordination.k8s.io", "name": "pg" },
+            })
+            .to_string()
+        };
+        let asked = request(&line("a", 200), "a").unwrap();
+        assert_eq!((asked.group.as_str(), asked.resource.as_str()), ("coordination.k8s.io", "leases"));
+        assert_eq!((asked.verb.as_str(), asked.name.as_deref()), ("list", Some("pg")));
+        assert!(asked.allowed);
+        assert!(!request(&line("a", 403), "a").unwrap().allowed);
+        assert_eq!(request(&line("b", 200), "a"), None);
+        assert_eq!(request(&line("a", 200)[..20], "a"), None);
+    }
+}
