@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 
 use crate::generate::{amount, config, respelled, same_meaning, sprinkled};
 use crate::laws::{
-    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, known_at_create, made, seen_unchanged,
-    sound, update,
+    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, has_an_image, known_at_create, made,
+    seen_unchanged, sound, update,
 };
 use crate::learn::{Learned, Meaning, minimal, with};
 
@@ -340,8 +340,9 @@ impl<C: Calls> World<'_, C> {
             Agent::Same => {}
             Agent::Newer => live.state["agent_version"] = json!("99.0.0"),
         }
+        let carried = !has_an_image(&live.state);
         let plan = self.planned(&live, &case.config).await?;
-        if case.agent == Agent::Newer {
+        if case.agent == Agent::Newer && carried {
             let same = plan.planned["agent_version"] == live.state["agent_version"];
             let kept = plan.is_refused() || (!touched && same);
             ensure(kept, Law::AgentNeverLower, || {
@@ -349,19 +350,19 @@ impl<C: Calls> World<'_, C> {
             })?;
         }
         if plan.is_refused() {
-            ensure(case.agent == Agent::Newer && touched, Law::Repaired, || {
+            ensure(case.agent == Agent::Newer && carried && touched, Law::Repaired, || {
                 messages(&plan.diagnostics).join("\n")
             })?;
             return Ok(Came::Refused);
         }
-        let repairs = touched || case.agent == Agent::Older;
+        let repairs = touched || (case.agent == Agent::Older && carried);
         let expected = if repairs { Action::Update } else { Action::NoOp };
         let law = if case.ready { Law::Repaired } else { Law::Ready };
         ensure(plan.action == expected, law, || format!("{:?} where {expected:?} is due", plan.action))?;
         if !repairs {
             return Ok(Came::Nothing);
         }
-        ensure(plan.planned["agent_version"] == ours, Law::AgentNeverLower, || {
+        ensure(!carried || plan.planned["agent_version"] == ours, Law::AgentNeverLower, || {
             format!("agent_version is {}", plan.planned["agent_version"])
         })?;
         update(&self.core.attributes, &live, &plan)?;

@@ -17,7 +17,7 @@ use crate::properties::{LiveProvider, number};
 use crate::provider::Provider;
 
 /// Rounds of one case of each kind that may go by before a left-out rule shows.
-const PATIENCE: usize = 300;
+const PATIENCE: usize = 1_000;
 
 /// The first law that breaks, other than by what is no consequence of the rule.
 fn first_broken<C: Calls>(world: &World<'_, C>, runtime: &Runtime, seed: u64) -> Option<(usize, Broken)> {
