@@ -647,6 +647,13 @@ fn a_pod_whose_token_counts_no_more_ends_as_soon_as_its_postgres_has() {
 }
 
 #[test]
+fn labels_come_before_a_promotion_only_where_the_old_primarys_pod_goes() {
+    let taken = |deleting| seen().standby().cut_off().took_from_a_pod(deleting);
+    assert_eq!(taken(true).promotes(), ["db-0", "db-1", "promote"]);
+    assert_eq!(taken(false).promotes(), ["promote", "db-0", "db-1"]);
+}
+
+#[test]
 fn what_is_for_others_waits_until_a_standby_confirms() {
     let promoted = |ms| {
         let primary = seen().primary().held_by_me().renewed_ago(100).primary_for(ms).not_checkpointed();

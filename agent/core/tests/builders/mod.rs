@@ -17,7 +17,7 @@ use pgha_schema::desired::{
 };
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
-use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_REPLICA};
+use pgha_schema::names::{LABEL_READ_ONLY, LABEL_ROLE, ROLE_PRIMARY, ROLE_REPLICA};
 use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::{
     Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Pause, Record, Release, Switchover,
@@ -267,6 +267,39 @@ impl Seen {
         let second = EraEntry { era: Era(2), parent: Some(Era(1)), timeline, start: Some(Lsn(start)) };
         self.read().record.eras.push(second);
         self
+    }
+
+    /// This member has taken the lead that db-1 handed over, whose pod carries the primary's label, and goes or stays.
+    pub fn took_from_a_pod(mut self, deleting: bool) -> Self {
+        self.memory.predecessor_gone = true;
+        for (number, role) in [(0, ROLE_REPLICA), (1, ROLE_PRIMARY)] {
+            let pod = PodSeen {
+                ordinal: number,
+                uid: format!("u{number}"),
+                resource_version: "1".into(),
+                running: true,
+                deleting: deleting && number == 1,
+                node: Some(format!("node-{number}")),
+                address: Some(format!("a{number}")),
+                labels: BTreeMap::from([(LABEL_ROLE.to_owned(), role.to_owned())]),
+                terminated: BTreeSet::new(),
+                template_hash: "t".into(),
+                crash_loop_by_signal: false,
+            };
+            self.observation.pods.insert(format!("db-{number}"), pod);
+        }
+        self.second_era_opens().held_by_me().renewed_ago(10)
+    }
+
+    /// The order of labels and promotion.
+    pub fn promotes(&self) -> Vec<String> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        let word = |action: &Action| match action {
+            Action::LabelPod { pod, .. } => Some(pod.clone()),
+            Action::Promote => Some("promote".to_owned()),
+            _ => None,
+        };
+        decision.actions.iter().filter_map(word).collect()
     }
 
     /// Somebody has taken the lead, and promotes.
