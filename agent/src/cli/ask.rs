@@ -12,8 +12,9 @@ use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::Role;
 
 use super::{get, own_address, own_pod, port, view};
+use crate::rest::auth;
+use crate::rest::client::Lines;
 use crate::rest::requests::{Wish, new_id};
-use crate::rest::{auth, client};
 use crate::secrets::Secrets;
 use crate::settings::Layout;
 
@@ -155,7 +156,8 @@ async fn send(key: &[u8], request: &Request) -> anyhow::Result<Sent> {
     let header = auth::sign(key, jiff::Timestamp::now().as_second(), "POST", &path, &body);
     let address = SocketAddr::new(own_address(), port());
     let headers = [(auth::HEADER, header)];
-    let answer = client::request(address, Method::POST, &path, &headers, body, REQUEST_DEADLINE).await;
+    let answer =
+        Lines::default().request(address, Method::POST, &path, &headers, body, REQUEST_DEADLINE).await;
     let (status, body) = match answer {
         Ok(answer) => answer,
         Err(error) => return Ok(Sent::Problem(format!("this pod's agent does not answer: {error}"))),

@@ -40,7 +40,7 @@ impl Guard {
         if self.trial.is_some() {
             return Err("an exchange of the agent is under way".to_owned());
         }
-        if self.state.terminating || self.exiting {
+        if self.state.terminating || self.is_ending() {
             return Err("the container is told to stop".to_owned());
         }
         let refused = self.state.taken_back.as_ref().filter(|back| {

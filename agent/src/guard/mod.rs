@@ -51,7 +51,7 @@ struct Agent {
 
 struct Guard {
     settings: GuardSettings,
-    /// The agents' port; `None` from the end on.
+    /// The agents' port; closed once the guard was asked to end.
     listener: Option<TcpListener>,
     own_pid: i32,
     state: State,
@@ -66,7 +66,6 @@ struct Guard {
     kill_at_ms: Option<u64>,
     /// Everything below the guard must go before the next start.
     clear_at_ms: Option<u64>,
-    exiting: bool,
 }
 
 /// Runs until the container ends; gives its exit code.
@@ -99,7 +98,6 @@ pub fn run(settings: GuardSettings) -> io::Result<i32> {
         start_at_once: false,
         kill_at_ms: None,
         clear_at_ms: None,
-        exiting: false,
     };
     loop {
         if let Some(code) = guard.turn(&signals)? {
@@ -119,7 +117,7 @@ impl Guard {
     /// One wait and what follows from it.
     fn turn(&mut self, signals: &SignalFd) -> io::Result<Option<i32>> {
         self.timers();
-        if self.exiting
+        if self.is_ending()
             && self.clear_at_ms.is_none()
             && self.kill_at_ms.is_none()
             && self.state.postmaster.is_none()
@@ -148,7 +146,7 @@ impl Guard {
             self.state.deadline_ms,
             self.kill_at_ms,
             self.clear_at_ms,
-            self.agent.as_ref().map_or((!self.exiting).then_some(self.restart_at_ms), |agent| {
+            self.agent.as_ref().map_or((!self.is_ending()).then_some(self.restart_at_ms), |agent| {
                 Some(agent.beat_ms + AGENT_SILENCE_MS)
             }),
             self.trial.as_ref().map(Trial::until_ms),
@@ -191,9 +189,14 @@ impl Guard {
             self.kill_agent();
         }
         self.end_trial_in_time(now);
-        if self.agent.is_none() && self.restart_at_ms <= now && !self.exiting {
+        if self.agent.is_none() && self.restart_at_ms <= now && !self.is_ending() {
             self.start_agent(now);
         }
+    }
+
+    /// It was asked to end: no agent is started any more.
+    fn is_ending(&self) -> bool {
+        self.listener.is_none()
     }
 
     fn agent_pid(&self) -> Option<i32> {
@@ -354,7 +357,6 @@ impl Guard {
                 Ok(())
             }
             Command::Exit => {
-                self.exiting = true;
                 // Both ports refuse for as long as the fence takes: others see by that at once that nobody is here any more. Once the
                 // container has ended its address soon answers nothing, which tells nobody anything.
                 self.listener = None;

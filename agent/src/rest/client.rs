@@ -78,21 +78,6 @@ fn as_io(error: hyper_util::client::legacy::Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// One request on a connection of its own.
-///
-/// # Errors
-/// See [`Lines::request`].
-pub async fn request(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-    headers: &[(&str, String)],
-    body: Vec<u8>,
-    deadline: Duration,
-) -> io::Result<(StatusCode, Bytes)> {
-    Lines::default().request(address, method, path, headers, body, deadline).await
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};

@@ -20,8 +20,9 @@ use pgha_schema::request::{Asked, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::auth;
+use super::client::Lines;
 use super::server::{Answer, Board, Shared, respond, text};
-use super::{auth, client};
 use crate::boottime::now_ms;
 
 /// Says that another agent sent this on: nobody sends it on again.
@@ -206,7 +207,7 @@ async fn forward(address: SocketAddr, request: &Request, key: &[u8]) -> io::Resu
     let body = serde_json::to_vec(&Wish::of(request))?;
     let header = auth::sign(key, jiff::Timestamp::now().as_second(), "POST", &path, &body);
     let headers = [(auth::HEADER, header), (FORWARDED, "1".to_owned())];
-    client::request(address, Method::POST, &path, &headers, body, FORWARD_DEADLINE).await
+    Lines::default().request(address, Method::POST, &path, &headers, body, FORWARD_DEADLINE).await
 }
 
 /// What came of a request, as far as this agent's view of the record tells.

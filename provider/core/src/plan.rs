@@ -68,7 +68,7 @@ pub fn plan(request: &Request<'_>) -> Plan {
         diagnostics.extend(refusals::refusals(&changes));
         let theirs = request.prior.get("agent_version").as_str().unwrap_or_default();
         let is_older =
-            planned.get("agent_image").is_null() && outputs::newer(theirs, Some(request.agent_version));
+            outputs::carries_agent(&planned) && outputs::newer(theirs, Some(request.agent_version));
         if is_older && outputs::touches_cluster(request.prior, &changes) {
             diagnostics.push(refusals::older_provider(request.agent_version, theirs));
         }

@@ -93,9 +93,9 @@ impl Source {
         let uids = Some((self.anchor_uid.as_str(), uid.as_str()));
         // What it remembers speaks of its own uid, which is known only now.
         let patch = json!({"data": renamed(anchor, name, uids)?["data"]});
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
         let anchor = Names::new(name).anchor();
-        api.patch(&anchor, &PatchParams::default(), &Patch::Merge(patch))
+        self.api(resource)
+            .patch(&anchor, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .context("patch the anchor")?;
         let mut copies = Vec::new();
@@ -109,11 +109,15 @@ impl Source {
         Ok(())
     }
 
+    fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, resource)
+    }
+
     async fn create(&self, resource: &ApiResource, object: Json) -> Result<DynamicObject> {
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
         let object: DynamicObject = serde_json::from_value(object)?;
         let name = object.metadata.name.clone().unwrap_or_default();
-        api.create(&PostParams::default(), &object)
+        self.api(resource)
+            .create(&PostParams::default(), &object)
             .await
             .with_context(|| format!("copy {} {name}", resource.kind))
     }

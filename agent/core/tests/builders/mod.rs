@@ -272,34 +272,30 @@ impl Seen {
     /// This member has taken the lead that db-1 handed over, whose pod carries the primary's label, and goes or stays.
     pub fn took_from_a_pod(mut self, deleting: bool) -> Self {
         self.memory.predecessor_gone = true;
+        self = self.terminated(0).terminated(1);
         for (number, role) in [(0, ROLE_REPLICA), (1, ROLE_PRIMARY)] {
-            let pod = PodSeen {
-                ordinal: number,
-                uid: format!("u{number}"),
-                resource_version: "1".into(),
-                running: true,
-                deleting: deleting && number == 1,
-                node: Some(format!("node-{number}")),
-                address: Some(format!("a{number}")),
-                labels: BTreeMap::from([(LABEL_ROLE.to_owned(), role.to_owned())]),
-                terminated: BTreeSet::new(),
-                template_hash: "t".into(),
-                crash_loop_by_signal: false,
-            };
-            self.observation.pods.insert(format!("db-{number}"), pod);
+            let pod = self.observation.pods.get_mut(&format!("db-{number}")).expect("was just put there");
+            pod.running = true;
+            pod.deleting = deleting && number == 1;
+            pod.terminated.clear();
+            pod.labels.insert(LABEL_ROLE.to_owned(), role.to_owned());
         }
         self.second_era_opens().held_by_me().renewed_ago(10)
     }
 
+    /// What is ordered, as far as there is a word for it.
+    fn ordered<T>(&self, word: impl Fn(&Action) -> Option<T>) -> Vec<T> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.iter().filter_map(word).collect()
+    }
+
     /// The order of labels and promotion.
     pub fn promotes(&self) -> Vec<String> {
-        let decision = decide(&Timing::default(), &self.memory, &self.observation);
-        let word = |action: &Action| match action {
+        self.ordered(|action| match action {
             Action::LabelPod { pod, .. } => Some(pod.clone()),
             Action::Promote => Some("promote".to_owned()),
             _ => None,
-        };
-        decision.actions.iter().filter_map(word).collect()
+        })
     }
 
     /// Somebody has taken the lead, and promotes.
@@ -344,8 +340,7 @@ impl Seen {
 
     /// What is ordered that nobody waits for: labels beside the primary's, status, checkpoint, passwords.
     pub fn also(&self) -> Vec<String> {
-        let decision = decide(&Timing::default(), &self.memory, &self.observation);
-        let names = decision.actions.iter().filter_map(|action| match action {
+        self.ordered(|action| match action {
             Action::WriteStatus { .. } => Some("status".to_owned()),
             Action::SetPasswords { .. } => Some("passwords".to_owned()),
             Action::Checkpoint => Some("checkpoint".to_owned()),
@@ -353,8 +348,7 @@ impl Seen {
                 Some(format!("{pod} {}", labels.keys().cloned().collect::<Vec<_>>().join(" ")))
             }
             _ => None,
-        });
-        names.collect()
+        })
     }
 
     pub fn held_by(mut self, pod: &str, member: &str) -> Self {
@@ -637,13 +631,11 @@ impl Seen {
 
     /// The orders that go to the volume.
     pub fn keeps(&self) -> Vec<&'static str> {
-        let decision = decide(&Timing::default(), &self.memory, &self.observation);
-        let word = |action: &Action| match action {
+        self.ordered(|action| match action {
             Action::KeepRecord { .. } => Some("keep"),
             Action::DropPromise => Some("drop"),
             _ => None,
-        };
-        decision.actions.iter().filter_map(word).collect()
+        })
     }
 
     /// The new agent is wished for, and all three pods are there; this one knows that it is fetched.

@@ -27,7 +27,7 @@ pub(super) fn derive(planned: &mut Value, prior: &Value) {
 /// Fills the outputs in. Gives, for a warning, what of the change interrupts connections.
 pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Changed]) -> Option<String> {
     let prior = request.prior;
-    let carried = planned.get("agent_image").is_null();
+    let carried = carries_agent(planned);
     let upgrade = carried && newer(request.agent_version, prior.get("agent_version").as_str());
     if !prior.is_null() && !touches_cluster(prior, changes) && !upgrade {
         for attribute in schema().attributes.iter().filter(|attribute| attribute.is_output()) {
@@ -45,7 +45,7 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
     planned.set_at("port", Value::int(POSTGRES_PORT));
     planned.set_at("drift", Value::List(Vec::new()));
     planned.set_at("failover_bound_seconds", bound(planned));
-    let given_back = carried && !prior.get("agent_image").is_null();
+    let given_back = carried && !carries_agent(prior);
     let agent = match carried {
         // Apply finds out what the image holds; a tag may mean something else than it did.
         false => Value::Unknown,
@@ -60,6 +60,11 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
     let story = story::tell(planned, prior, changes, upgrade.then_some(request.agent_version));
     planned.set_at("last_change", story.as_ref().map_or(Value::Unknown, |story| story.text.clone().into()));
     story.filter(|_| !prior.is_null()).and_then(|story| story.disruption)
+}
+
+/// Whether the provider's own agent is wanted, rather than what an image holds.
+pub(super) fn carries_agent(planned: &Value) -> bool {
+    planned.get("agent_image").is_null()
 }
 
 /// Whether a plan does anything in the cluster: a change of `timeouts` or `deletion_protection` does not.

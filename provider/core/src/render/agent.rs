@@ -45,15 +45,13 @@ impl Agent {
         }
     }
 
-    /// That of an image, of which nothing else is known here.
-    pub fn of_image(image: &str) -> Self {
-        Self { image: Some(image.to_owned()), ..Self::new("", "", 0, &[]) }
-    }
-
     /// The one that this cluster gets, and its gzipped binary: the carried one, unless an image holds another.
     pub fn of<'a>(spec: &ClusterSpec, carried: &'a Self, gzipped: &'a [u8]) -> (Cow<'a, Self>, &'a [u8]) {
         match &spec.agent_image {
-            Some(image) => (Cow::Owned(Self::of_image(image)), &[]),
+            // Of which nothing else is known here.
+            Some(image) => {
+                (Cow::Owned(Self { image: Some(image.clone()), ..Self::new("", "", 0, &[]) }), &[])
+            }
             None => (Cow::Borrowed(carried), gzipped),
         }
     }
