@@ -1,18 +1,21 @@
-//! The real guard as a process, with shell scripts as agents and `sleep` as postgres: one agent is exchanged for another, and
-//! back when that is not healthy (A8). What guard and agents say comes through the guard's stderr, in order.
+//! The real guard as a process, with shell scripts as agent and postgres: one agent is exchanged for another, and back when that
+//! is not healthy (A8); a volume is one container's (A5); what the agents' port answers at the end. What all of them say comes
+//! through the guard's stderr, in order.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,7 +41,7 @@ ask() {
     say "{\"v\":2,\"id\":4,\"do\":\"exchange\",\"program\":\"$PGHA_VOLUME/agents/new\",\"sha256\":\"ab\",\"generation\":7,\"within_ms\":$WITHIN_MS,\"tries\":2}"
 }
 if mkdir "$PGHA_VOLUME/first" 2>/dev/null; then
-    say '{"v":1,"id":2,"do":"start","argv":["sleep","1000"],"writable":false}'
+    say "{\"v\":1,\"id\":2,\"do\":\"start\",\"argv\":[\"$PGHA_VOLUME/postgres\"],\"writable\":false}"
     say '{"v":1,"id":3,"do":"deadline","at_ms":18446744073709551615}'
     hear 3
 else
@@ -52,12 +55,39 @@ ask() { say '{"v":2,"id":2,"do":"healthy"}'; }
 hear 1
 "#;
 
+/// A postgres.
+const SLEEPS: &str = "#!/bin/sh\nexec sleep 1000\n";
+
+/// One that sees when nobody listens at the agents' port any more, and lets the guard go no further until it has said so.
+const LOOKS_AT_THE_PORT: &str = r#"#!/bin/sh
+trap "" QUIT
+echo "looks out" >&2
+port=$(printf ':%04X ' "$PGHA_REST_PORT")
+while grep -q "$port.* 0A " /proc/net/tcp /proc/net/tcp6; do sleep 0.01; done
+kill -STOP "$PPID"
+echo "nobody listens" >&2
+kill -CONT "$PPID"
+exec sleep 1000
+"#;
+
+/// Port of the agents where a test looks at it: outside the range that others get theirs from by chance.
+const PORT: &str = "18008";
+
+/// A volume with the old agent, the one that it asks for, and this postgres.
+fn volume_with(new: &str, postgres: &str) -> Rc<TempDir> {
+    let volume = tempfile::tempdir().unwrap();
+    fs::create_dir(volume.path().join("agents")).unwrap();
+    executable(&volume.path().join("agents/agent"), &script("old", OLD));
+    executable(&volume.path().join("new"), new);
+    executable(&volume.path().join("postgres"), postgres);
+    Rc::new(volume)
+}
+
 struct Container {
     guard: Child,
     lines: Receiver<String>,
-    agents: PathBuf,
-    // Removed with this value.
-    _dir: tempfile::TempDir,
+    // Removed with the last container on it.
+    volume: Rc<TempDir>,
 }
 
 fn executable(path: &Path, text: &str) {
@@ -72,17 +102,17 @@ fn script(name: &str, rest: &str) -> String {
 impl Container {
     /// Runs the old agent, which asks for this one; that has so long to be healthy.
     fn start(new: &str, within_ms: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let agents = dir.path().join("agents");
-        fs::create_dir(&agents).unwrap();
-        executable(&agents.join("agent"), &script("old", OLD));
-        executable(&dir.path().join("new"), new);
+        Self::on(volume_with(new, SLEEPS), within_ms, "0")
+    }
+
+    /// On a volume that may have been another container's; others reach the agent at this port.
+    fn on(volume: Rc<TempDir>, within_ms: u64, port: &str) -> Self {
         let mut guard = Command::new(env!("CARGO_BIN_EXE_pgha-agent"))
             .arg("guard")
-            .env("PGHA_AGENT", agents.join("agent"))
-            .env("PGHA_VOLUME", dir.path())
-            .env("PGHA_TERMINATION_LOG", dir.path().join("termination"))
-            .env("PGHA_REST_PORT", "0")
+            .env("PGHA_AGENT", volume.path().join("agents/agent"))
+            .env("PGHA_VOLUME", volume.path())
+            .env("PGHA_TERMINATION_LOG", volume.path().join("termination"))
+            .env("PGHA_REST_PORT", port)
             .env("POD_IP", "127.0.0.1")
             .env("WITHIN_MS", within_ms.to_string())
             .stderr(Stdio::piped())
@@ -97,20 +127,25 @@ impl Container {
                 }
             }
         });
-        Self { guard, lines, agents, _dir: dir }
+        Self { guard, lines, volume }
     }
 
     /// The next line that contains this.
     fn next(&self, text: &str) -> String {
+        self.next_of(&[text])
+    }
+
+    /// The next line that contains one of these.
+    fn next_of(&self, texts: &[&str]) -> String {
         let until = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if line.contains(text) {
+            if texts.iter().any(|text| line.contains(text)) {
                 return line;
             }
             seen.push(line);
         }
-        panic!("`{text}` was not said; but:\n{}", seen.join("\n"));
+        panic!("{texts:?} was not said; but:\n{}", seen.join("\n"));
     }
 
     /// The next state that this agent hears and that fits.
@@ -125,7 +160,11 @@ impl Container {
     }
 
     fn current_agent(&self) -> String {
-        fs::read_to_string(self.agents.join("agent")).unwrap()
+        fs::read_to_string(self.volume.path().join("agents/agent")).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.guard.id() as i32), signal).unwrap();
     }
 }
 
@@ -159,7 +198,7 @@ fn a_healthy_agent_takes_the_old_ones_place_under_the_same_postgres() {
     let stays = container.heard("new", |state| state["answered"] == 2);
     assert_eq!((&stays["on_trial"], &stays["taken_back"]), (&Value::Bool(false), &Value::Null));
     assert_eq!(container.current_agent(), script("new", NEW));
-    assert!(!container.agents.join("new").exists(), "it was renamed");
+    assert!(!container.volume.path().join("agents/new").exists(), "it was renamed");
 }
 
 #[test]
@@ -210,4 +249,32 @@ fn an_agent_that_is_not_healthy_in_time_may_try_as_often_as_was_said() {
     assert_eq!(second["taken_back"]["for_good"], true);
     let refused = container.heard("old", |state| state["answered"] == 4);
     assert!(refused["refused"].as_str().unwrap().contains("taken back already"), "{refused}");
+}
+
+#[test]
+fn a_container_waits_for_the_last_process_that_may_write_to_its_volume() {
+    let volume = volume_with("#!/bin/sh\nexit 3\n", SLEEPS);
+    let first = Container::on(volume.clone(), 20_000, "0");
+    let postgres = first.heard("old", guarded)["postmaster"].as_i64().unwrap() as i32;
+    first.signal(Signal::SIGKILL);
+    let second = Container::on(volume.clone(), 20_000, "0");
+    second.next("another container still has the volume");
+    kill(Pid::from_raw(postgres), None).expect("the first one's postgres outlives its guard");
+    let lock = File::open(volume.path().join("lock")).unwrap();
+    assert!(lock.try_lock().is_err(), "postgres itself holds the lock");
+    kill(Pid::from_raw(postgres), Signal::SIGKILL).unwrap();
+    second.next("old starts");
+}
+
+/// Whether postgres saw that nobody listens while the container was ending; it may have been killed before it could.
+fn port_is_closed_first() -> bool {
+    let container = Container::on(volume_with("#!/bin/sh\nexit 3\n", LOOKS_AT_THE_PORT), 20_000, PORT);
+    container.next("looks out");
+    container.signal(Signal::SIGTERM);
+    container.next_of(&["nobody listens", "postgres "]).contains("nobody listens")
+}
+
+#[test]
+fn the_agents_port_is_closed_before_postgres_has_ended() {
+    assert!((0..5).any(|_| port_is_closed_first()));
 }

@@ -54,7 +54,8 @@ impl Sandbox {
         Ok(())
     }
 
-    async fn put<K>(&self, name: &str, object: &Value) -> Result<()>
+    /// Makes an object of the whole cluster, or changes it to this.
+    pub(super) async fn put<K>(&self, name: &str, object: &Value) -> Result<()>
     where
         K: Resource<Scope = ClusterResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
         K::DynamicType: Default,
@@ -179,7 +180,8 @@ fn make_file_system(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_mount_point(folder: &Path) -> bool {
+/// Whether another file system begins here.
+pub(super) fn is_mount_point(folder: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|seen| seen.dev()).ok();
     folder.parent().is_some_and(|parent| device(parent) != device(folder))
 }

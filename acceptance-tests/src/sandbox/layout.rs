@@ -153,6 +153,11 @@ impl Layout {
         self.node_run(node).join("containerd.sock")
     }
 
+    /// Root folder of a node's kubelet.
+    pub fn kubelet(&self, node: Node) -> PathBuf {
+        self.node_state(node).join("kubelet")
+    }
+
     /// A node's local volumes.
     pub fn volumes(&self, node: Node) -> PathBuf {
         self.node_state(node).join("volumes")

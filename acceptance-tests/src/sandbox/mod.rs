@@ -12,6 +12,7 @@ pub mod disks;
 pub mod down;
 pub mod faults;
 pub mod forwarder;
+mod growing;
 pub mod images;
 mod layers;
 pub mod layout;
@@ -45,11 +46,13 @@ pub use self::audit::Request;
 pub use self::disks::{SMALL_DISK_CLASS, SmallDisk};
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
+pub use self::growing::{GROWING_DISK_BYTES, GROWING_DISK_CLASS, GrowingDisks};
 pub use self::layout::{Layout, Node};
 pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
 pub use self::patroni_image::PATRONI;
 pub use self::pods::Target;
+pub use self::volumes::STORAGE_CLASS;
 use crate::progress::Progress;
 
 /// A running sandbox. Cheap to clone.

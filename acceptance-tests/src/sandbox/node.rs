@@ -171,8 +171,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 /// # Errors
 /// When one can't be started.
 pub fn start(layout: &Layout, programs: &Path, authority: &Authority, node: Node) -> Result<()> {
-    let (state, run, name) = (layout.node_state(node), layout.node_run(node), node.name());
-    let root = state.join("kubelet");
+    let (run, name) = (layout.node_run(node), node.name());
+    let root = layout.kubelet(node);
     fs::create_dir_all(&root)?;
     fs::create_dir_all(run.join("manifests"))?;
     let client = run.join("kubelet.kubeconfig");

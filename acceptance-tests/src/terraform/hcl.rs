@@ -70,6 +70,11 @@ impl Config {
         self
     }
 
+    /// What the cluster's block holds.
+    pub fn attributes(&self) -> &Map<String, Value> {
+        &self.attributes
+    }
+
     /// The configuration without the cluster: what a plan to remove it starts from.
     pub fn without_cluster(&self) -> String {
         format!("{}\n{}", self.header(), self.extra)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use pgha_acceptance_tests::load::{Dialler, from_client_namespace};
 use pgha_acceptance_tests::progress::Progress;
-use pgha_acceptance_tests::sandbox::{Sandbox, assets};
+use pgha_acceptance_tests::sandbox::{GrowingDisks, Sandbox, assets};
 use pgha_acceptance_tests::terraform::{Cli, Plugin, Tool, provider_binary};
 
 /// The CLI that most groups run with: Terraform where it is on PATH, else OpenTofu.
@@ -29,6 +29,7 @@ pub struct Bed {
     tofu: Option<Cli>,
     progress: Progress,
     gaps: Mutex<Vec<(String, Duration)>>,
+    growing: tokio::sync::Mutex<Option<GrowingDisks>>,
 }
 
 impl Bed {
@@ -46,6 +47,7 @@ impl Bed {
             dialler: from_client_namespace(),
             repeats: number("PGHA_REPEATS", 2),
             gaps: Mutex::default(),
+            growing: tokio::sync::Mutex::default(),
             sandbox,
             plugin,
             first,
@@ -61,6 +63,12 @@ impl Bed {
         } else {
             Ok(&self.first)
         }
+    }
+
+    /// New disks that grow, one on each node, and their driver, which serves until the end: a pod that ends needs it too.
+    pub async fn make_growing_disks(&self) -> Result<()> {
+        *self.growing.lock().await = Some(self.sandbox.make_growing_disks().await?);
+        Ok(())
     }
 
     /// A line for people.

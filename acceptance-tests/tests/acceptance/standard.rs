@@ -7,14 +7,16 @@ use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::leftovers;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::process;
+use pgha_acceptance_tests::sandbox::STORAGE_CLASS;
 use pgha_acceptance_tests::terraform::hcl::{ADDRESS, Config};
 use pgha_schema::resource::schema;
 use pgha_schema::tf::{Attribute, Change, Shape};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cases;
 use crate::group::{Group, Site, WHOLE};
 use crate::runner::Case;
+use crate::tls;
 
 pub fn cases() -> Vec<Case> {
     cases![
@@ -27,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         => provider_alias,
         => for_each_with_depends_on_in_parallel,
         => disappears,
+        => all_attributes,
     ]
 }
 
@@ -53,6 +56,140 @@ async fn defaults_written_are_defaults_left_out(group: &mut Group) -> Result<()>
     site.write(written)?;
     site.tf.plan_is_empty("every default was written down").await?;
     site.write(before)
+}
+
+/// Not written by [`everything`]: an image with an agent is rolled to and back by a case of its own.
+const ELSEWHERE: &[&str] = &["agent_image"];
+
+/// Every attribute at once, each one's value in the state as it was written; then none but those that can't be taken back.
+async fn all_attributes(group: &mut Group) -> Result<()> {
+    let site = group.fresh_site().await?;
+    let certificate = tls::self_signed(site)?;
+    tls::put_secret(site, &certificate).await?;
+    let least = ["deletion_protection", "storage", "bootstrap", "postgres_version"];
+    let (mut few, mut all) = (site.config.clone(), site.config.clone());
+    for (name, value) in everything() {
+        if least.contains(&name.as_str()) {
+            few = few.set(&name, value.clone());
+        }
+        all = all.set(&name, value);
+    }
+    let mut unwritten = Vec::new();
+    find_unwritten("", &schema().attributes, &[all.attributes()], &mut unwritten);
+    ensure!(unwritten == ELSEWHERE, "expected every attribute to be written, these are not: {unwritten:?}");
+
+    let run = site.apply(all.clone()).await?;
+    // What has no effect in this mode is said, and taken.
+    run.says(&["failover.max_lag has no effect"])?;
+    site.cluster.until_whole(2, WHOLE).await?;
+    site.tf.plan_is_empty("every attribute was applied").await?;
+    let unrefreshed = site.tf.plan(&["-refresh=false"]).await?;
+    ensure!(!unrefreshed.changes, "expected an empty plan without a refresh, got:\n{}", unrefreshed.text);
+    let state = site.tf.attributes(ADDRESS).await?;
+    for attribute in inputs() {
+        let (written, kept) = (&all.attributes()[&attribute.name], without_nulls(&state[&attribute.name]));
+        ensure!(
+            attribute.write_only || attribute.name == "agent_image" || *written == kept,
+            "expected {} in the state as it was written, {written}, got {kept}",
+            attribute.name
+        );
+    }
+    let primary = site.cluster.primary().await?;
+    site.cluster.sql(&primary, "shop", "create table kept as select 42 as answer").await?;
+
+    site.apply(few).await?;
+    site.cluster.until_whole(2, WHOLE).await?;
+    site.tf.plan_is_empty("all that can be was taken back").await?;
+    let primary = site.cluster.primary().await?;
+    let answer = site.cluster.sql(&primary, "shop", "select answer from kept").await?;
+    ensure!(answer == "42", "expected the row to be there still, got `{answer}`");
+    Ok(())
+}
+
+/// A value for every attribute that the sandbox can have, none of them its default where there is another.
+fn everything() -> Map<String, Value> {
+    let service = json!({
+        "type": "LoadBalancer",
+        "annotations": { "example.com/scheme": "internal" },
+        "load_balancer_source_ranges": ["10.0.0.0/8"],
+    });
+    let peers = json!([
+        { "namespace_labels": { "team": "shop" }, "pod_labels": { "app": "web" } },
+        { "cidr": "10.0.0.0/8", "except": ["10.255.0.0/16"] },
+    ]);
+    let all = json!({
+        "replicas": 2,
+        "sync_mode": "quorum",
+        "sync_replicas": 2,
+        "durability": "required",
+        // The sandbox's builds of the newer ones know no encryption.
+        "postgres_version": "15",
+        "image": "docker.io/library/postgres:15",
+        "storage": { "size": "1Gi", "class": STORAGE_CLASS, "retain": false },
+        "resources": { "requests": { "cpu": "50m", "memory": "128Mi" }, "limits": { "memory": "512Mi" } },
+        "pod": {
+            "labels": { "team": "shop" },
+            "annotations": { "example.com/scrape": "true" },
+            "security_context": {
+                "run_as_user": 999, "run_as_group": 2000, "fs_group": 2000, "supplemental_groups": [3000],
+            },
+            "image_pull_secrets": ["registry"],
+            "image_pull_policy": "Never",
+        },
+        "labels": { "cost-center": "7" },
+        "annotations": { "example.com/owner": "shop" },
+        "parameters": { "work_mem": "6MB", "max_connections": "80" },
+        "pg_hba": ["host shop seller 10.0.0.0/8 scram-sha-256", "host all all all scram-sha-256"],
+        "bootstrap": {
+            "database": "shop", "owner": "seller", "encoding": "LATIN1", "locale": "C", "data_checksums": false,
+        },
+        "services": { "rw": service, "ro": service, "r": service },
+        "network_policy": { "from": peers, "metrics_from": peers },
+        "tls": { "secret": tls::SECRET, "required": true, "client_certificates": true },
+        "scheduling": {
+            "node_selector": { "kubernetes.io/os": "linux" },
+            "tolerations": [
+                { "key": "db", "operator": "Equal", "value": "yes", "effect": "NoExecute", "toleration_seconds": 60 },
+            ],
+            "spread": "required",
+            "priority_class": "system-cluster-critical",
+        },
+        "failover": {
+            "lease_duration": "12s", "fence_after": "7s", "renew_interval": "2500ms", "degrade_after": "4s",
+            "max_lag": "32Mi", "ro_max_lag": "16Mi", "on_postgres_crash": "restart",
+        },
+        "ignore": ["services.rw.annotations.example.com/*"],
+        "timeouts": { "create": "10m", "read": "1m", "update": "20m", "delete": "5m" },
+        "deletion_protection": false,
+        "superuser_password_wo": "correct horse battery staple",
+        "superuser_password_wo_version": 1,
+    });
+    all.as_object().cloned().unwrap_or_default()
+}
+
+/// The attributes that none of these objects sets.
+fn find_unwritten(
+    prefix: &str,
+    attributes: &[Attribute],
+    written: &[&Map<String, Value>],
+    found: &mut Vec<String>,
+) {
+    for attribute in attributes.iter().filter(|attribute| !attribute.is_output()) {
+        let name = format!("{prefix}{}", attribute.name);
+        let values: Vec<&Value> = written.iter().filter_map(|object| object.get(&attribute.name)).collect();
+        match &attribute.shape {
+            _ if values.is_empty() => found.push(name),
+            Shape::Leaf(_) => {}
+            Shape::Nested { attributes, .. } => {
+                let objects = values.iter().flat_map(|value| match value {
+                    Value::Array(items) => items.iter().collect(),
+                    one => vec![*one],
+                });
+                let objects: Vec<_> = objects.filter_map(Value::as_object).collect();
+                find_unwritten(&format!("{name}."), attributes, &objects, found);
+            }
+        }
+    }
 }
 
 fn inputs() -> impl Iterator<Item = &'static Attribute> {

@@ -22,7 +22,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Name of the Secret.
-const SECRET: &str = "certificate";
+pub const SECRET: &str = "certificate";
 /// The kubelet brings a changed Secret within its sync period and that of its cache.
 const RENEWAL: Duration = Duration::from_secs(240);
 
@@ -77,7 +77,7 @@ async fn encryption_comes_is_renewed_and_goes(group: &mut Group) -> Result<()> {
 }
 
 /// A certificate that names the rw Service and is its own authority, with its key.
-fn self_signed(site: &Site) -> Result<BTreeMap<&'static str, String>> {
+pub fn self_signed(site: &Site) -> Result<BTreeMap<&'static str, String>> {
     let key = rcgen::KeyPair::generate()?;
     let host = site.cluster.names.rw_host(&site.namespace);
     let certificate = rcgen::CertificateParams::new(vec![host])?.self_signed(&key)?.pem();
@@ -88,7 +88,8 @@ fn self_signed(site: &Site) -> Result<BTreeMap<&'static str, String>> {
     ]))
 }
 
-async fn put_secret(site: &Site, pair: &BTreeMap<&'static str, String>) -> Result<()> {
+/// Brings the pair into the Secret.
+pub async fn put_secret(site: &Site, pair: &BTreeMap<&'static str, String>) -> Result<()> {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": SECRET },
         "type": "kubernetes.io/tls", "stringData": pair,

@@ -286,7 +286,7 @@ impl World {
             at.frozen_until = at.frozen_until.min(now);
             at.postgres_frozen_until = at.postgres_frozen_until.min(now);
             at.disk_hung_until = at.disk_hung_until.min(now);
-            (at.disk_full, at.stops_when_full) = (false, false);
+            (at.disk_full, at.stops_when_full, at.replay_stuck) = (false, false, false);
             at.agent.frozen_until = at.agent.frozen_until.min(now);
             at.schedulable = true;
         }

@@ -33,6 +33,10 @@ pub enum Mutation {
     RecordsBeforeCatchUp,
     /// A17: no checkpoint when going from no names to names.
     NoCheckpoint,
+    /// A15: a position counts before local WAL has been replayed to its end.
+    TrustsUnreplayed,
+    /// A16: a name is added to those that confirm before the record has it.
+    WidensUnrecorded,
     /// A18: names are emptied although the record still holds V.
     DegradesUnrecorded,
     /// A21: whoever is named by a release takes, whatever it has received.
@@ -93,6 +97,8 @@ impl Mutation {
             Self::RecreatesUnasked => Some("deposed-and-the-lease-deleted"),
             Self::RecreatesUnheard => Some("lease-deleted-and-the-newest-away"),
             Self::OneTiming => Some("shorter-lease-unknown-to-the-holder"),
+            Self::TrustsUnreplayed => Some("replay-goes-on"),
+            Self::WidensUnrecorded => Some("named-and-not-recorded"),
             Self::ComparesNobody => Some("async-laggard"),
             Self::SendsNoHeartbeat => Some("primary-heard-but-not-renewing"),
             Self::IgnoresMaxLag => Some("async-beyond-max-lag"),
@@ -135,6 +141,8 @@ impl Mutation {
             Self::AnybodyVotes
             | Self::RecordsBeforeCatchUp
             | Self::NoCheckpoint
+            | Self::TrustsUnreplayed
+            | Self::WidensUnrecorded
             | Self::DegradesUnrecorded
             | Self::BehindRelease
             | Self::RecreatesUnheard

@@ -288,7 +288,8 @@ impl World {
             started_ms,
             replayed_to_end: process.replayed_to_end(),
             replay_idle: process.replayed == data.wal.len(),
-            received_lsn: lsn(data.wal.len()),
+            // Told only once the walreceiver runs: it starts when local WAL has been replayed.
+            received_lsn: lsn(if process.replayed_to_end() { data.wal.len() } else { process.replayed }),
             replayed_lsn: lsn(process.replayed),
             timeline,
             stream,

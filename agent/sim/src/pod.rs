@@ -77,6 +77,8 @@ pub struct Pod {
     pub disk_full: bool,
     /// Postgres stops itself on writing WAL; stories say themselves when.
     pub stops_when_full: bool,
+    /// Recovery and replay come no further.
+    pub replay_stuck: bool,
     /// The guard's deadline, by the node's clock.
     pub guard_deadline: Option<u64>,
     /// The volume.
@@ -115,6 +117,7 @@ impl Pod {
             disk_hung_until: 0,
             disk_full: false,
             stops_when_full: false,
+            replay_stuck: false,
             guard_deadline: None,
             volume: Volume::default(),
             heartbeat_came: None,

@@ -132,6 +132,7 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["resume"] => world.api.wish(|desired| desired.state = RunState::Running),
         ["destroy"] => destroy(world),
         ["create"] => create(world)?,
+        ["stick-replay", pod] => world.pods[index(pod)?].replay_stuck = true,
         ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
         ["make-room", pod] => world.pods[index(pod)?].disk_full = false,
         ["api", "away"] => world.api.down = true,

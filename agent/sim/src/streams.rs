@@ -45,7 +45,7 @@ impl World {
 
     fn step_running(&mut self, pod: usize, process: &mut Process) {
         let now = self.now;
-        let speed = self.pick(0, 20) as usize;
+        let speed = if self.pods[pod].replay_stuck { 0 } else { self.pick(0, 20) as usize };
         let Some(data) = &mut self.pods[pod].volume.data else { return };
         if process.primary {
             process.replayed = data.wal.len();

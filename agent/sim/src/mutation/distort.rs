@@ -4,7 +4,7 @@ use pgha_agent_core::observation::{
     AckSeen, Acks, DataSeen, DiskSeen, InForce, LeaseRead, LeaseSeen, Peer, PostgresSeen,
 };
 use pgha_agent_core::{Action, Observation};
-use pgha_schema::desired::{Desired, Durability, RunState};
+use pgha_schema::desired::{Desired, Durability, RunState, SyncMode};
 use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -49,6 +49,11 @@ impl Mutation {
             Self::OneTiming => (record.lease_duration_ms, record.fence_after_ms) = (0, 0),
             Self::ForgetsAnswers => record.answers.clear(),
             Self::IgnoresPause if !own.holds(record) => record.pause = None,
+            Self::WidensUnrecorded if own.holds(record) && record.mode == SyncMode::Quorum => {
+                let others = record.members.keys().filter(|id| Some(*id) != own.member.as_ref());
+                record.voters = others.cloned().collect();
+                record.quorum = record.voters.len() as u32;
+            }
             Self::NeverTakesAgain if !own.holds(record) => {
                 if let Some(holder) = record.holder.as_mut().filter(|holder| holder.member == own.member) {
                     holder.member = Some(MemberId::new("somebody-else"));
@@ -90,6 +95,11 @@ impl Mutation {
                     seen.acks.extend(acknowledged_by_all(kept, seen.now_ms));
                 }
             }
+            Self::TrustsUnreplayed => {
+                if let PostgresSeen::Standby(standby) = &mut seen.postgres {
+                    standby.replayed_to_end = true;
+                }
+            }
             Self::VouchesUnbound => seen.holder_heard.asks = None,
             Self::PreemptsHeard => (seen.holder_heard.last, seen.holder_heard.listening_ms) = (None, 0),
             Self::RecreatesUnheard => seen.volumes.clear(),
@@ -108,6 +118,11 @@ impl Mutation {
         let same = member(before) == member(&record);
         match self {
             Self::DegradesUnrecorded if record.degraded => record.voters.clone_from(&before.voters),
+            Self::WidensUnrecorded if same && before.voters.is_subset(&record.voters) => {
+                if !before.voters.is_empty() {
+                    (record.voters, record.quorum) = (before.voters.clone(), before.quorum);
+                }
+            }
             Self::NeverTakesBack if same && before.release.is_some() && record.release.is_none() => {
                 return None;
             }
