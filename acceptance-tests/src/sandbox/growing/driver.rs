@@ -17,7 +17,8 @@ use super::pb::csi::node_service_capability::{Rpc, Type};
 use super::pb::csi::{
     NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
     NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodePublishVolumeRequest,
-    NodePublishVolumeResponse, NodeServiceCapability, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
+    NodePublishVolumeResponse, NodeServiceCapability, NodeUnpublishVolumeRequest,
+    NodeUnpublishVolumeResponse,
 };
 use super::pb::registration::PluginInfo;
 use super::{disks, registration, set_size};
@@ -85,7 +86,8 @@ impl Node for Driver {
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let grows = NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: Can::ExpandVolume.into() })) };
+        let grows =
+            NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: Can::ExpandVolume.into() })) };
         Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: vec![grows] }))
     }
 
@@ -124,7 +126,8 @@ impl Node for Driver {
         let NodeExpandVolumeRequest { volume_id, capacity_range } = request.into_inner();
         let range = capacity_range.ok_or_else(|| Status::invalid_argument("no capacity_range"))?;
         let bytes = u64::try_from(range.required_bytes).map_err(failed)?;
-        set_size(&self.disk(&volume_id)?, bytes, MsFlags::MS_REMOUNT | MsFlags::MS_NOATIME).map_err(failed)?;
+        set_size(&self.disk(&volume_id)?, bytes, MsFlags::MS_REMOUNT | MsFlags::MS_NOATIME)
+            .map_err(failed)?;
         Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes: range.required_bytes }))
     }
 }

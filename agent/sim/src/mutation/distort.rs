@@ -118,10 +118,10 @@ impl Mutation {
         let same = member(before) == member(&record);
         match self {
             Self::DegradesUnrecorded if record.degraded => record.voters.clone_from(&before.voters),
-            Self::WidensUnrecorded if same && before.voters.is_subset(&record.voters) => {
-                if !before.voters.is_empty() {
-                    (record.voters, record.quorum) = (before.voters.clone(), before.quorum);
-                }
+            Self::WidensUnrecorded
+                if same && !before.voters.is_empty() && before.voters.is_subset(&record.voters) =>
+            {
+                (record.voters, record.quorum) = (before.voters.clone(), before.quorum);
             }
             Self::NeverTakesBack if same && before.release.is_some() && record.release.is_none() => {
                 return None;
