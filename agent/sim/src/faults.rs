@@ -4,7 +4,7 @@ use pgha_schema::desired::{Durability, SyncMode};
 use pgha_schema::record::Bootstrap;
 use pgha_schema::request::Asked;
 use rand::Rng;
-use rand::rngs::StdRng;
+use rand_xoshiro::Xoshiro256PlusPlus as Chance;
 
 use crate::exchange::binary;
 use crate::network::End;
@@ -107,7 +107,7 @@ pub enum Wish {
 }
 
 /// Chooses the next fault.
-pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
+pub fn choose(rng: &mut Chance, world: &World) -> Fault {
     let pods = world.api.desired.replicas as usize + 1;
     let pod = rng.random_range(0..pods);
     let short = rng.random_range(300..4_000);
@@ -151,7 +151,7 @@ pub fn choose(rng: &mut StdRng, world: &World) -> Fault {
     }
 }
 
-fn choose_request(rng: &mut StdRng, pod: usize, long: u64) -> Fault {
+fn choose_request(rng: &mut Chance, pod: usize, long: u64) -> Fault {
     let target = rng.random_bool(0.5).then_some(pod);
     match rng.random_range(0..8) {
         0..3 => Fault::Switchover(target),
@@ -162,7 +162,7 @@ fn choose_request(rng: &mut StdRng, pod: usize, long: u64) -> Fault {
     }
 }
 
-fn choose_wish(rng: &mut StdRng) -> Wish {
+fn choose_wish(rng: &mut Chance) -> Wish {
     match rng.random_range(0..10) {
         0..2 => Wish::Mode(SyncMode::Async),
         2..4 => Wish::Mode(SyncMode::Sync),

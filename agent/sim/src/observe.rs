@@ -16,10 +16,13 @@ use pgha_schema::status::Acknowledged;
 use crate::network::End;
 use crate::pod::boot_id;
 use crate::postgres::{Postgres, Process, lsn};
-use crate::world::{ANCHOR, World};
+use crate::world::{ANCHOR, PODS, World};
 
 /// The major version of everything here.
 const MAJOR: u32 = 18;
+
+/// Versions of the pods and claims.
+pub type ObjectVersions = [(u32, u64, [bool; 4], Option<SystemIdentifier>); PODS];
 
 impl World {
     /// Whether a request of this pod comes to the API server and its answer back.
@@ -48,23 +51,35 @@ impl World {
         {
             self.see_lease(pod, version.clone(), record.clone(), None);
         }
-        let snapshot = self.pod_objects();
-        let volumes = self.claims();
+        let versions = self.object_versions();
+        let changed = self.pods[pod].agent.versions.as_ref() != Some(&versions);
+        let objects = changed.then(|| (self.pod_objects(), self.claims()));
         let set_identifier = self.api.set_stamped;
         let known = self.pods[pod].agent.desired.as_ref();
         let wished = known
             .is_none_or(|seen| seen.sha256 != self.api.sha256)
             .then(|| DesiredSeen { document: self.api.desired.clone(), sha256: self.api.sha256.clone() });
         let agent = &mut self.pods[pod].agent;
-        let changed = wished.is_some() || agent.pods != snapshot;
-        agent.pods = snapshot;
-        agent.volumes = volumes;
+        let mut changed = wished.is_some();
+        if let Some((pods, volumes)) = objects {
+            changed |= agent.pods != pods;
+            (agent.pods, agent.volumes, agent.versions) = (pods, volumes, Some(versions));
+        }
         agent.desired = wished.or(agent.desired.take());
         agent.set_identifier = set_identifier;
         agent.listed = true;
         if changed {
             self.poke(pod);
         }
+    }
+
+    /// All that the pods and claims that an agent sees are made from: while it is the same, so are they.
+    fn object_versions(&self) -> ObjectVersions {
+        std::array::from_fn(|pod| {
+            let at = &self.pods[pod];
+            let flags = [at.exists, at.up, at.deleting_until.is_some(), at.schedulable];
+            (at.incarnation, at.version, flags, self.api.stamped.get(&(pod as u32)).copied())
+        })
     }
 
     fn pod_objects(&self) -> BTreeMap<String, PodSeen> {

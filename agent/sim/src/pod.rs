@@ -14,6 +14,7 @@ use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
 use pgha_schema::status::AgentReport;
 
 pub use crate::exchange::Binaries;
+use crate::observe::ObjectVersions;
 use crate::postgres::{Postgres, Volume};
 
 /// A node.
@@ -168,6 +169,8 @@ pub struct Agent {
     pub pods: BTreeMap<String, PodSeen>,
     /// Claims as it knows them.
     pub volumes: BTreeMap<u32, VolumeSeen>,
+    /// Of what versions.
+    pub versions: Option<ObjectVersions>,
     /// The StatefulSet's annotation as it knows it.
     pub set_identifier: Option<SystemIdentifier>,
     /// The first list has come.
@@ -253,6 +256,7 @@ impl Agent {
             desired: None,
             pods: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            versions: None,
             set_identifier: None,
             listed: false,
             watch_at: 0,

@@ -179,34 +179,32 @@ pub struct Sender {
 }
 
 impl Process {
-    /// Whether a commit up to this many records is confirmed by these names.
-    fn confirmed_by(&self, names: &str, records: usize) -> bool {
+    /// So many records are confirmed by these names.
+    fn confirmed_by(&self, names: &str) -> usize {
         let number = names.split_whitespace().nth(1).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-        let Some((_, list)) = names.split_once('(') else { return true };
+        let Some((_, list)) = names.split_once('(') else { return usize::MAX };
         let list = list.trim_end_matches(')');
-        let confirming = list
-            .split(',')
-            .map(str::trim)
-            .filter(|name| {
-                self.senders
-                    .values()
-                    .any(|sender| sender.member.as_str() == *name && sender.flushed >= records)
-            })
-            .count();
-        confirming >= number
+        let flushed_by = |name: &str| {
+            let of_it = self.senders.values().filter(|sender| sender.member.as_str() == name);
+            of_it.map(|sender| sender.flushed).max()
+        };
+        let mut flushed: Vec<usize> = list.split(',').map(str::trim).filter_map(flushed_by).collect();
+        flushed.sort_unstable_by(|one, other| other.cmp(one));
+        match number.checked_sub(1) {
+            Some(last) => flushed.get(last).copied().unwrap_or(0),
+            None => usize::MAX,
+        }
     }
 
-    /// Whether any backend may return from its wait for this many records: those of a reload are not all there yet, so
-    /// the laxer of the two counts.
-    pub fn may_return(&self, records: usize, now: u64) -> bool {
+    /// Up to how many records any backend may return from its wait: those of a reload are not all there yet, so the laxer of the
+    /// two counts.
+    pub fn returns_up_to(&self, now: u64) -> usize {
         if now < self.defined_from {
-            return true;
+            return usize::MAX;
         }
-        let before = self
-            .names_before
-            .as_ref()
-            .is_some_and(|(names, until)| now < *until && self.confirmed_by(names, records));
-        before || self.confirmed_by(&self.names, records)
+        let before = self.names_before.as_ref().filter(|(_, until)| now < *until);
+        let before = before.map_or(0, |(names, _)| self.confirmed_by(names));
+        before.max(self.confirmed_by(&self.names))
     }
 
     /// Local WAL was replayed to its end once since the start.

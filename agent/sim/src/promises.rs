@@ -164,11 +164,12 @@ impl World {
 
     /// Who serves although another holds the record.
     pub fn check_deposed(&mut self) {
-        let holder = self.api.lease.as_ref().and_then(|(_, record)| record.holder.clone());
-        let Some(holder) = holder else { return };
+        let Some(holder) = self.api.lease.as_ref().and_then(|(_, record)| record.holder.as_ref()) else {
+            return;
+        };
+        let holds = self.pods.iter().position(|at| at.name == holder.pod);
         for pod in 0..self.pods.len() {
-            let serves = self.serves(pod) && !self.is_postgres_frozen(pod);
-            let deposed = serves && holder.pod != self.pods[pod].name;
+            let deposed = self.serves(pod) && !self.is_postgres_frozen(pod) && holds != Some(pod);
             let broken = self.deposed.note(pod, deposed, self.now, &self.pods[pod].name);
             self.broken(broken);
         }

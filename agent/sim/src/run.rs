@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_schema::desired::{
     BootstrapSpec, Credentials, DESIRED_FORMAT, Desired, Durability, FailoverSpec, RunState, SyncMode,
 };
-use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus as Chance;
 
 use crate::exchange::binary;
 use crate::faults::{self, Fault};
@@ -65,7 +65,7 @@ pub fn wish(replicas: u32, sync_mode: SyncMode, durability: Durability) -> Desir
     }
 }
 
-fn wish_of(rng: &mut StdRng) -> Desired {
+fn wish_of(rng: &mut Chance) -> Desired {
     let replicas = match rng.random_range(0..10) {
         0 => 0,
         1..3 => 1,
@@ -85,7 +85,7 @@ fn wish_of(rng: &mut StdRng) -> Desired {
 
 /// Runs one seed.
 pub fn run(seed: u64, mutation: Option<Mutation>) -> Outcome {
-    let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed_fa17);
+    let mut rng = Chance::seed_from_u64(seed ^ 0x5eed_fa17);
     let desired = wish_of(&mut rng);
     let mut world = World::new(seed, desired, mutation);
     let length = rng.random_range(20_000..60_000);

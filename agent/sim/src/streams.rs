@@ -229,7 +229,8 @@ impl World {
     fn receive(&mut self, pod: usize, from: usize, have: usize) {
         let now = self.now;
         let Some(source) = &self.pods[from].volume.data else { return };
-        let more: Vec<u64> = source.wal.iter().skip(have).take(RECORDS_PER_STEP).copied().collect();
+        let to = source.wal.len().min(have + RECORDS_PER_STEP);
+        let more = source.wal.get(have..to).unwrap_or_default().to_vec();
         let (history, highest) = (source.history.clone(), source.highest_timeline);
         if !more.is_empty() && self.runs_out_of_room(pod) {
             return;

@@ -7,8 +7,8 @@ use pgha_schema::desired::{Desired, SyncMode};
 use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::names::{LABEL_ROLE, Names, ROLE_PRIMARY};
 use pgha_schema::record::Record;
-use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus as Chance;
 
 use crate::client_oracle::Oracle;
 use crate::invariants::deposed_primary_is_stopped::Deposed;
@@ -33,7 +33,7 @@ pub struct World {
     /// Milliseconds since the start.
     pub now: u64,
     /// The only source of chance.
-    pub rng: StdRng,
+    pub rng: Chance,
     /// The API server.
     pub api: KubeApi,
     /// The network.
@@ -65,7 +65,7 @@ pub struct World {
 impl World {
     /// A new cluster: nothing has run, the provider has written wish and first record.
     pub fn new(seed: u64, desired: Desired, mutation: Option<Mutation>) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
+        let mut rng = Chance::seed_from_u64(seed);
         let record = Record::initial(ANCHOR, desired.sync_mode);
         let names = Names::new("db");
         let kept = desired.replicas as usize + 1;
@@ -163,7 +163,7 @@ impl World {
         for sender in confirming.senders.values_mut() {
             sender.flushed = future;
         }
-        confirming.may_return(future, self.now)
+        confirming.returns_up_to(self.now) >= future
     }
 
     /// One step of time.
@@ -445,10 +445,12 @@ impl World {
         }
         let now = self.now;
         let Postgres::Running(process) = &mut self.pods[pod].postgres else { return };
-        let id = process.id;
-        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut process.waiting)
-            .into_iter()
-            .partition(|(_, records, _)| process.may_return(*records, now));
+        if process.waiting.is_empty() {
+            return;
+        }
+        let (id, up_to) = (process.id, process.returns_up_to(now));
+        let (done, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut process.waiting).into_iter().partition(|(_, records, _)| *records <= up_to);
         process.waiting = waiting;
         if !self.net.talks(End::Clients, End::Node(pod)) {
             return;
@@ -467,7 +469,8 @@ impl World {
         let Some(current) = self.writers.current() else { return false };
         self.pods.iter().any(|at| {
             matches!(&at.postgres, Postgres::Running(process) if process.id == current)
-                && at.volume.data.as_ref().is_some_and(|data| data.wal.contains(&commit))
+                // It is one of the newest.
+                && at.volume.data.as_ref().is_some_and(|data| data.wal.iter().rev().any(|one| *one == commit))
         })
     }
 

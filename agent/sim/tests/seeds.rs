@@ -6,7 +6,7 @@ use pgha_agent_sim::{Mutation, run};
 
 const SEEDS: u64 = 1_000;
 /// Seeds that may go by before a left-out rule shows.
-const PATIENCE: u64 = 1_500;
+const PATIENCE: u64 = 3_000;
 
 /// Runs `work` for every number below `count`, on two threads: every seed is a world of its own.
 fn on_two_threads(count: u64, work: impl Fn(u64) + Sync) {

@@ -47,6 +47,7 @@ impl Mutation {
             }
             Self::TakesByOnePromise if own.is_standby => record.quorum = 1,
             Self::OneTiming => (record.lease_duration_ms, record.fence_after_ms) = (0, 0),
+            Self::DegradesUnrecorded if own.holds(record) && record.degraded => record.voters.clear(),
             Self::ForgetsAnswers => record.answers.clear(),
             Self::IgnoresPause if !own.holds(record) => record.pause = None,
             Self::WidensUnrecorded if own.holds(record) && record.mode == SyncMode::Quorum => {
