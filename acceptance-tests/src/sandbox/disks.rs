@@ -197,8 +197,7 @@ fn volume(name: &str, node: Node, folder: &Path) -> Value {
             "storageClassName": SMALL_DISK_CLASS,
             "persistentVolumeReclaimPolicy": "Retain",
             "local": { "path": folder },
-            "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
-                { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } },
+            "nodeAffinity": volumes::on_node(node),
         },
     })
 }

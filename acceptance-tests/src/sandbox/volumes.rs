@@ -44,14 +44,19 @@ pub fn objects(layout: &Layout) -> Vec<(String, Value)> {
                     "storageClassName": STORAGE_CLASS,
                     "persistentVolumeReclaimPolicy": "Retain",
                     "local": { "path": folder.join(format!("{number:02}")) },
-                    "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
-                        { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } },
+                    "nodeAffinity": on_node(node),
                 },
             });
             (name, object)
         })
     };
     Node::all().flat_map(of_node).collect()
+}
+
+/// Where a volume's pods have to run.
+pub(super) fn on_node(node: Node) -> Value {
+    json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [
+        { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } })
 }
 
 /// Empties volumes whose claim is gone and offers them again; gives how many.

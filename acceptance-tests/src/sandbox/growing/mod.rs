@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use super::Sandbox;
 use super::disks::is_mount_point;
 use super::layout::{Layout, Node};
+use super::volumes::on_node;
 
 /// Storage class of the disks that grow, one on each node.
 pub const GROWING_DISK_CLASS: &str = "growing";
@@ -135,8 +136,7 @@ fn volume(name: &str, node: Node) -> Value {
             "storageClassName": GROWING_DISK_CLASS,
             "persistentVolumeReclaimPolicy": "Retain",
             "csi": { "driver": DRIVER, "volumeHandle": name },
-            "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
-                { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } },
+            "nodeAffinity": on_node(node),
         },
     })
 }
