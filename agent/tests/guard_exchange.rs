@@ -55,6 +55,9 @@ ask() { say '{"v":2,"id":2,"do":"healthy"}'; }
 hear 1
 "#;
 
+/// An agent that ends at once.
+const ENDS: &str = "#!/bin/sh\nexit 3\n";
+
 /// A postgres.
 const SLEEPS: &str = "#!/bin/sh\nexec sleep 1000\n";
 
@@ -230,7 +233,7 @@ fn is_taken_back_for_good(container: &Container, why: &str) {
 
 #[test]
 fn an_agent_that_ends_before_it_is_healthy_gives_way_to_the_old_one_and_is_not_tried_again() {
-    is_taken_back_for_good(&Container::start("#!/bin/sh\nexit 3\n", 20_000), "exit code 3");
+    is_taken_back_for_good(&Container::start(ENDS, 20_000), "exit code 3");
 }
 
 #[test]
@@ -253,7 +256,7 @@ fn an_agent_that_is_not_healthy_in_time_may_try_as_often_as_was_said() {
 
 #[test]
 fn a_container_waits_for_the_last_process_that_may_write_to_its_volume() {
-    let volume = volume_with("#!/bin/sh\nexit 3\n", SLEEPS);
+    let volume = volume_with(ENDS, SLEEPS);
     let first = Container::on(volume.clone(), 20_000, "0");
     let postgres = first.heard("old", guarded)["postmaster"].as_i64().unwrap() as i32;
     first.signal(Signal::SIGKILL);
@@ -268,7 +271,7 @@ fn a_container_waits_for_the_last_process_that_may_write_to_its_volume() {
 
 /// Whether postgres saw that nobody listens while the container was ending; it may have been killed before it could.
 fn port_is_closed_first() -> bool {
-    let container = Container::on(volume_with("#!/bin/sh\nexit 3\n", LOOKS_AT_THE_PORT), 20_000, PORT);
+    let container = Container::on(volume_with(ENDS, LOOKS_AT_THE_PORT), 20_000, PORT);
     container.next("looks out");
     container.signal(Signal::SIGTERM);
     container.next_of(&["nobody listens", "postgres "]).contains("nobody listens")

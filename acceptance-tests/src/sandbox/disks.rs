@@ -49,7 +49,9 @@ impl Sandbox {
             self.forget_small_disks(node).await?;
             let folder = small_disks(self.layout(), node).join(&name);
             make_file_system(&folder)?;
-            self.put::<PersistentVolume>(&name, &volume(&name, node, &folder)).await?;
+            let source = ("local", json!({ "path": folder }));
+            let volume = volumes::object(&name, node, SMALL_DISK_CLASS, CAPACITY, source);
+            self.put::<PersistentVolume>(&name, &volume).await?;
         }
         Ok(())
     }
@@ -78,11 +80,7 @@ impl Sandbox {
                 Err(error) => return Err(error).with_context(|| format!("delete volume {name}")),
             }
             // A pod of an old namespace may still have it: it goes on with what nobody else sees any more.
-            if is_mount_point(&folder) {
-                umount2(&folder, MntFlags::MNT_DETACH)
-                    .with_context(|| format!("unmount {}", folder.display()))?;
-            }
-            fs::remove_dir(&folder)?;
+            unmount(&folder, MntFlags::MNT_DETACH)?;
             fs::remove_file(image_of(&folder))?;
         }
         Ok(())
@@ -186,18 +184,10 @@ pub(super) fn is_mount_point(folder: &Path) -> bool {
     folder.parent().is_some_and(|parent| device(parent) != device(folder))
 }
 
-fn volume(name: &str, node: Node, folder: &Path) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": { "name": name },
-        "spec": {
-            "capacity": { "storage": CAPACITY },
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": SMALL_DISK_CLASS,
-            "persistentVolumeReclaimPolicy": "Retain",
-            "local": { "path": folder },
-            "nodeAffinity": volumes::on_node(node),
-        },
-    })
+/// Removes a folder, and first what is mounted there.
+pub(super) fn unmount(folder: &Path, flags: MntFlags) -> Result<()> {
+    if is_mount_point(folder) {
+        umount2(folder, flags).with_context(|| format!("unmount {}", folder.display()))?;
+    }
+    fs::remove_dir(folder).with_context(|| format!("remove {}", folder.display()))
 }

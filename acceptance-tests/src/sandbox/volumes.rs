@@ -34,29 +34,31 @@ pub fn objects(layout: &Layout) -> Vec<(String, Value)> {
         let folder = layout.volumes(node);
         (0..VOLUMES_PER_NODE).map(move |number| {
             let name = format!("{node}-{number:02}");
-            let object = json!({
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": { "name": name },
-                "spec": {
-                    "capacity": { "storage": CAPACITY },
-                    "accessModes": ["ReadWriteOnce"],
-                    "storageClassName": STORAGE_CLASS,
-                    "persistentVolumeReclaimPolicy": "Retain",
-                    "local": { "path": folder.join(format!("{number:02}")) },
-                    "nodeAffinity": on_node(node),
-                },
-            });
+            let source = ("local", json!({ "path": folder.join(format!("{number:02}")) }));
+            let object = object(&name, node, STORAGE_CLASS, CAPACITY, source);
             (name, object)
         })
     };
     Node::all().flat_map(of_node).collect()
 }
 
-/// Where a volume's pods have to run.
-pub(super) fn on_node(node: Node) -> Value {
-    json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [
-        { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } })
+/// A volume on a node as a Kubernetes object: its class, what it says it holds, and where that comes from.
+pub(super) fn object(name: &str, node: Node, class: &str, capacity: &str, source: (&str, Value)) -> Value {
+    let (kind, source) = source;
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": { "name": name },
+        "spec": {
+            "capacity": { "storage": capacity },
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": class,
+            "persistentVolumeReclaimPolicy": "Retain",
+            kind: source,
+            "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
+                { "key": "kubernetes.io/hostname", "operator": "In", "values": [node.name()] }] }] } },
+        },
+    })
 }
 
 /// Empties volumes whose claim is gone and offers them again; gives how many.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, mount};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -22,7 +22,7 @@ use super::pb::csi::{
 };
 use super::pb::registration::PluginInfo;
 use super::{disks, registration, set_size};
-use crate::sandbox::disks::is_mount_point;
+use crate::sandbox::disks::{is_mount_point, unmount};
 use crate::sandbox::layout::{self, Layout};
 
 /// Serves a node's disks to its kubelet, until the tasks end.
@@ -111,10 +111,7 @@ impl Node for Driver {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let target = PathBuf::from(request.into_inner().target_path);
         if target.exists() {
-            if is_mount_point(&target) {
-                umount2(&target, MntFlags::empty()).map_err(failed)?;
-            }
-            fs::remove_dir(&target).map_err(failed)?;
+            unmount(&target, MntFlags::empty()).map_err(failed)?;
         }
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }

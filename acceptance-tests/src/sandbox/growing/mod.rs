@@ -21,14 +21,13 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, mount};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::Sandbox;
-use super::disks::is_mount_point;
+use super::disks::unmount;
 use super::layout::{Layout, Node};
-use super::volumes::on_node;
+use super::{Sandbox, volumes};
 
 /// Storage class of the disks that grow, one on each node.
 pub const GROWING_DISK_CLASS: &str = "growing";
@@ -64,7 +63,10 @@ impl Sandbox {
             let folder = disks(self.layout(), node).join(&name);
             fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
             set_size(&folder, GROWING_DISK_BYTES, MsFlags::MS_NOATIME)?;
-            self.put::<PersistentVolume>(&name, &volume(&name, node)).await?;
+            let source = ("csi", json!({ "driver": DRIVER, "volumeHandle": name }));
+            let capacity = GROWING_DISK_BYTES.to_string();
+            let volume = volumes::object(&name, node, GROWING_DISK_CLASS, &capacity, source);
+            self.put::<PersistentVolume>(&name, &volume).await?;
         }
         Ok(GrowingDisks { _tasks: tasks })
     }
@@ -83,11 +85,7 @@ impl Sandbox {
             let Ok(entries) = fs::read_dir(disks(self.layout(), node)) else { continue };
             for folder in entries.flatten().map(|entry| entry.path()) {
                 // A pod of an old namespace may still have it: it goes on with what nobody else sees any more.
-                if is_mount_point(&folder) {
-                    umount2(&folder, MntFlags::MNT_DETACH)
-                        .with_context(|| format!("unmount {}", folder.display()))?;
-                }
-                fs::remove_dir(&folder).with_context(|| format!("remove {}", folder.display()))?;
+                unmount(&folder, MntFlags::MNT_DETACH)?;
             }
         }
         Ok(())
@@ -122,21 +120,5 @@ fn class() -> Value {
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": true,
         "reclaimPolicy": "Retain",
-    })
-}
-
-fn volume(name: &str, node: Node) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": { "name": name },
-        "spec": {
-            "capacity": { "storage": GROWING_DISK_BYTES.to_string() },
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": GROWING_DISK_CLASS,
-            "persistentVolumeReclaimPolicy": "Retain",
-            "csi": { "driver": DRIVER, "volumeHandle": name },
-            "nodeAffinity": on_node(node),
-        },
     })
 }
