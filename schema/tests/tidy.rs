@@ -36,7 +36,7 @@ const CORE_DEPENDENCIES: [&str; 16] = [
     "tracing",
 ];
 /// The simulator's chance comes from a seed; its program has arguments.
-const SIM_DEPENDENCIES: [&str; 2] = ["clap", "rand"];
+const SIM_DEPENDENCIES: [&str; 4] = ["clap", "mimalloc", "rand", "rand_xoshiro"];
 /// What their code must not say: a clock, chance, a file, a thread, an order that differs from run to run.
 const CORE_WORDS: [&str; 12] = [
     "SystemTime",
