@@ -384,7 +384,7 @@ pub enum Bar {
     HolderAlive,
     /// The holder must be silent for longer.
     NotExpired,
-    /// Sync: it is not in V.
+    /// Sync: it is not in V, and nobody of V asks for it or promises.
     NotAVoter,
     /// Sync: V is empty, so only the holder may lead.
     NoVoters,
@@ -396,7 +396,7 @@ pub enum Bar {
     BehindRelease,
     /// Async: the record does not name it.
     NotRecorded,
-    /// Async: another member is ahead, or goes first among equals.
+    /// Another member is ahead, or goes first among equals.
     AnotherGoesFirst(String),
     /// Async: beyond max_lag (A14).
     BeyondMaxLag,

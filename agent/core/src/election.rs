@@ -11,9 +11,14 @@ use crate::decision::Bar;
 use crate::divergence::{self, Place};
 use crate::failover::Ground;
 use crate::observation::{LeaseRead, Observation, Peer, ordinal_of};
+use crate::promise;
 
 /// How long a recorded member that does not answer is waited for in async (A11).
 const PEER_PATIENCE_MS: u64 = 500;
+/// In sync: how long a member that answers is waited for to tell how far it has come.
+const TELLS_WITHIN_MS: u64 = 200;
+/// In sync: how long who is ahead is waited for to take.
+const TAKES_WITHIN_MS: u64 = 1_000;
 /// How long a member that answers but still replays is waited for.
 const REPLAY_PATIENCE_MS: u64 = 10_000;
 
@@ -53,7 +58,8 @@ pub(crate) fn may_lead(
     if in_sync && record.voters.is_empty() {
         return Err(Bar::NoVoters);
     }
-    if in_sync && !record.voters.contains(&data.member) {
+    // Outside V only who was asked, and with promises of V.
+    if in_sync && !record.voters.contains(&data.member) && !promise::is_given(seen, read) {
         return Err(Bar::NotAVoter);
     }
     let Some(position) = divergence::local_position(seen) else { return Err(Bar::PositionUnknown) };
@@ -123,6 +129,49 @@ fn goes_first(seen: &Observation, record: &Record, position: Lsn, waited_ms: u64
         }
     }
     Ok(())
+}
+
+/// Whose turn it is to take where commits wait for V.
+pub(crate) enum Turn {
+    /// This member's.
+    Own,
+    /// Somebody who answers has not told how far it has come.
+    Unknown,
+    /// This pod's: it has received more. What it has and nobody else was not acknowledged; but once others lead it has to
+    /// be rewound for it, and with the old primary gone as well nobody might confirm meanwhile.
+    Of(String),
+}
+
+/// Compares final positions, as they are told with promises. Safety does not hang on it: whoever takes has enough promises.
+pub(crate) fn turn(seen: &Observation, read: &LeaseRead, waited_ms: u64) -> Turn {
+    let record = &read.record;
+    let holder = record.holder.as_ref().and_then(|holder| holder.member.as_ref());
+    let mine = (divergence::local_position(seen), promise::votes(seen, record));
+    let rivals = seen.reports().filter(|report| {
+        report.position.is_some()
+            && report.member.as_ref().is_some_and(|member| record.members.contains_key(member))
+            && report.member.as_ref() != holder
+            && is_rival(seen, record, report)
+    });
+    let mut turn = Turn::Own;
+    for report in rivals {
+        if !promise::is_told(report, read) {
+            if waited_ms < TELLS_WITHIN_MS {
+                turn = Turn::Unknown;
+            }
+            continue;
+        }
+        let votes = report.member.as_ref().is_some_and(|member| record.voters.contains(member));
+        if (report.position, votes) > mine && waited_ms < TAKES_WITHIN_MS {
+            return Turn::Of(report.pod.clone());
+        }
+    }
+    turn
+}
+
+/// Whether anybody of V answers, who could promise.
+pub(crate) fn is_a_voter_heard(seen: &Observation, record: &Record) -> bool {
+    seen.reports().any(|report| report.member.as_ref().is_some_and(|member| record.voters.contains(member)))
 }
 
 /// Whether this other member may lead too, so that it is worth comparing with.

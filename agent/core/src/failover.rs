@@ -5,6 +5,7 @@ use pgha_schema::record::{Bootstrap, Holder};
 
 use crate::cycle::Cycle;
 use crate::decision::{Action, Attempt, Bar, Decision, Reason};
+use crate::election::Turn;
 use crate::observation::{LeaseRead, LeaseSeen, Observation, Peer, StreamSeen};
 use crate::promise::{self, Giving};
 use crate::{divergence, election, failsafe, heartbeat, lease, pause, record, requests};
@@ -91,15 +92,13 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
     if standby.replay_paused {
         cycle.push(Action::ResumeReplay);
     }
-    let promises = needs_promises(read, ground);
+    let in_sync = read.record.mode != SyncMode::Async && ground != Ground::Released;
+    if in_sync {
+        promise::ask(cycle, read);
+    }
+    let promises = needs_promises(seen, read, ground);
     if promises && !promise::is_given(seen, read) {
-        match promise::giving(cycle, read, grounds.contains(&Ground::Proven)) {
-            Giving::Allowed => promise::give(cycle, read),
-            Giving::AfterARead => cycle.read_lease(),
-            Giving::Refused => return Err(Bar::HolderAlive),
-        }
-        cycle.wake_in(50);
-        return Ok(Reason::GathersPromises);
+        return promises_itself(cycle, read, grounds);
     }
     // The old holder may be frozen rather than dead: without this stream it has nobody left to confirm (A12). One that
     // released has ended its postgres, and all that it ever wrote is here.
@@ -109,9 +108,18 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
         return Ok(Reason::LeavesStream);
     }
     cycle.wake_in(50);
+    if in_sync {
+        match election::turn(seen, read, waited_ms) {
+            Turn::Own => {}
+            Turn::Unknown => return Ok(Reason::GathersPromises),
+            Turn::Of(_) if !promise::is_given(seen, read) => return promises_itself(cycle, read, grounds),
+            Turn::Of(pod) => return Err(Bar::AnotherGoesFirst(pod)),
+        }
+    }
     if promises && !promise::enough(seen, read) {
-        promise::ask(cycle, read);
-        return Ok(Reason::GathersPromises);
+        let from_somebody =
+            promise::votes(seen, &read.record) || election::is_a_voter_heard(seen, &read.record);
+        return if from_somebody { Ok(Reason::GathersPromises) } else { Err(Bar::NotAVoter) };
     }
     let gone = matches!(ground, Ground::Released | Ground::Proven);
     cycle.memory.predecessor_gone = gone || heartbeat::refused_since_ms(seen, read).is_some();
@@ -124,13 +132,25 @@ pub(crate) fn stand(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground])
     })
 }
 
-/// Where commits wait for V, nobody takes without the promises of q of its members, itself among them: then no commit is
-/// confirmed that the taker does not have. With q = 1 and a proof of death there is nobody to promise for.
-fn needs_promises(read: &LeaseRead, ground: Ground) -> bool {
-    let in_sync = read.record.mode != SyncMode::Async;
+/// The member that stands promises first.
+fn promises_itself(cycle: &mut Cycle<'_>, read: &LeaseRead, grounds: &[Ground]) -> Result<Reason, Bar> {
+    match promise::giving(cycle, read, grounds.contains(&Ground::Proven)) {
+        Giving::Allowed => promise::give(cycle, read),
+        Giving::AfterARead => cycle.read_lease(),
+        Giving::Refused => return Err(Bar::HolderAlive),
+    }
+    cycle.wake_in(50);
+    Ok(Reason::GathersPromises)
+}
+
+/// Where commits wait for V, nobody takes without the promises of q of its members: then no commit is confirmed that the
+/// taker does not have. A member of V with q = 1 and a proof of death has nobody to ask for one.
+fn needs_promises(seen: &Observation, read: &LeaseRead, ground: Ground) -> bool {
+    let record = &read.record;
+    let in_sync = record.mode != SyncMode::Async;
     match ground {
         Ground::Released => false,
-        Ground::Proven => in_sync && read.record.quorum > 1,
+        Ground::Proven => in_sync && (record.quorum > 1 || !promise::votes(seen, record)),
         Ground::Silent | Ground::Expired => in_sync,
     }
 }
@@ -189,7 +209,8 @@ pub(crate) fn lost(mut cycle: Cycle<'_>, since_ms: u64) -> Decision {
     if !(waited && usable && detached && election::every_volume_heard(seen) && election::is_newest(seen)) {
         return cycle.finish(Reason::LeaseLost);
     }
-    let next = taken(&cycle, kept);
+    let mut next = taken(&cycle, kept);
+    requests::give_up_open(seen, &mut next);
     cycle.memory.attempt = Some(Attempt { record: next.clone(), if_version: None, at_ms: seen.now_ms });
     cycle.push(Action::CreateLease { record: Box::new(next) });
     cycle.finish(Reason::RecreateLease)

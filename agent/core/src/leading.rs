@@ -6,6 +6,7 @@ use pgha_schema::record::{MemberEntry, Record};
 
 use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, Settling, StartAs, StopMode};
+use crate::divergence::{self, Place};
 use crate::labels::{self, Which};
 use crate::observation::{
     ControlState, DataSeen, DiskSeen, Gate, Job, LeaseRead, LocalData, PostgresSeen, PrimarySeen,
@@ -280,7 +281,8 @@ fn serve(
     let rotating = calm && passwords::keep(cycle);
     // Not before clients are let in: the volume may be slow.
     following::keep_record(cycle, record);
-    if calm && !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
+    let awaited = calm || !somebody_follows(cycle, record);
+    if awaited && !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
         cycle.push(Action::Checkpoint);
     }
     if rolling::advance(cycle, record, primary, next) {
@@ -300,6 +302,15 @@ fn serve(
 /// next turn (A27), a checkpoint the disk.
 fn is_just_promoted(cycle: &Cycle<'_>, primary: &PrimarySeen) -> bool {
     cycle.elapsed_ms(primary.primary_since_ms) < SETTLE_MS
+}
+
+/// Whether anybody can follow as it is. Who can't is rewound, and a rewind waits for the first checkpoint on the new timeline.
+fn somebody_follows(cycle: &Cycle<'_>, record: &Record) -> bool {
+    cycle.seen.reports().any(|report| {
+        report.member.as_ref().is_some_and(|member| record.members.contains_key(member))
+            && divergence::place(record, divergence::reported_era(record, report), report.position)
+                == Place::OnChain
+    })
 }
 
 /// Timeline and start of the current era, once promotion was seen: nobody follows it before (A3).

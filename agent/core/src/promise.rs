@@ -1,13 +1,19 @@
-//! Promises: a member of V says, durably, that it confirms nothing more for the holder of one version of the record; with
-//! q of them, and that very version in its swap, a taker needs no time to run out (A11–A13).
+//! Promises: a member says, durably, that it confirms nothing more for the holder of one version of the record; with those
+//! of q of V, and that very version in its swap, a taker needs no time to run out (A11–A13).
 //!
 //! ```text
 //!   asked ─> holder silent? ─> GivePromise (fsynced) ─> LeaveStream ─> told in the report, with the final position
 //!                                  over only when an uncached read shows another version
 //! ```
+//!
+//! Members outside V are asked too: theirs count for nobody, but tell who is ahead and should take (`election::turn`).
+
+use std::collections::BTreeSet;
 
 use pgha_schema::desired::SyncMode;
 use pgha_schema::peer::RecordVersion;
+use pgha_schema::record::Record;
+use pgha_schema::status::AgentReport;
 
 use crate::cycle::Cycle;
 use crate::decision::Action;
@@ -80,11 +86,18 @@ pub(crate) fn is_given(seen: &Observation, read: &LeaseRead) -> bool {
     seen.promises.given.as_ref() == Some(&read.version)
 }
 
-/// Whether this member's promise is worth anything: commits wait for members of V only.
-fn counts(seen: &Observation, read: &LeaseRead) -> bool {
-    read.record.mode != SyncMode::Async
-        && read.record.release.is_none()
-        && seen.member().is_some_and(|member| read.record.voters.contains(member))
+/// Whether this member's promise is worth anything: where commits wait for V.
+fn counts(seen: &Observation, record: &Record) -> bool {
+    let recorded = |member| record.voters.contains(member) || record.members.contains_key(member);
+    record.mode != SyncMode::Async
+        && record.release.is_none()
+        && !record.voters.is_empty()
+        && seen.member().is_some_and(recorded)
+}
+
+/// Whether commits wait for this member.
+pub(crate) fn votes(seen: &Observation, record: &Record) -> bool {
+    seen.member().is_some_and(|member| record.voters.contains(member))
 }
 
 /// The rule of A12: an uncached read within the last renewal interval still shows the version, and the holder is silent,
@@ -114,7 +127,7 @@ pub(crate) fn answer(cycle: &mut Cycle<'_>, read: &LeaseRead, proven: bool) {
     let Some(asked) = &seen.promises.asked else { return };
     let due = asked.version == read.version
         && cycle.elapsed_ms(asked.at_ms) < ASKED_COUNTS_MS
-        && counts(seen, read)
+        && counts(seen, &read.record)
         && !is_given(seen, read);
     if !due {
         return;
@@ -135,10 +148,10 @@ pub(crate) fn give(cycle: &mut Cycle<'_>, read: &LeaseRead) {
     }
 }
 
-/// A13: whether the holder may be pre-empted now, by a member of V. Orders the uncached read when only that is missing.
+/// A13: whether the holder may be pre-empted now, with promises. Orders the uncached read when only that is missing.
 pub(crate) fn may_preempt(cycle: &mut Cycle<'_>, read: &LeaseRead) -> bool {
     let seen = cycle.seen;
-    if !counts(seen, read) {
+    if !counts(seen, &read.record) {
         return false;
     }
     let since_ms = match heartbeat::refused_since_ms(seen, read) {
@@ -162,12 +175,11 @@ pub(crate) fn may_preempt(cycle: &mut Cycle<'_>, read: &LeaseRead) -> bool {
     true
 }
 
-/// Whether enough of V, this member among them, have promised for this version and hold nothing that is not here: any
-/// q members of V have every acknowledged commit between them.
+/// Whether enough of V have promised for this version and hold nothing that is not here: any q members of V have every
+/// acknowledged commit between them, whether or not this member is one of them.
 pub(crate) fn enough(seen: &Observation, read: &LeaseRead) -> bool {
     let record = &read.record;
     let (Some(position), Some(own)) = (divergence::local_position(seen), seen.member()) else { return false };
-    let wanted = told(&read.version);
     let others = record
         .voters
         .iter()
@@ -175,7 +187,7 @@ pub(crate) fn enough(seen: &Observation, read: &LeaseRead) -> bool {
         .filter(|voter| {
             seen.reports().any(|report| {
                 report.member.as_ref() == Some(voter)
-                    && report.promise.as_ref() == Some(&wanted)
+                    && is_told(report, read)
                     && report.position.is_some_and(|theirs| theirs <= position)
                     && divergence::place_to_lead(
                         record,
@@ -185,21 +197,30 @@ pub(crate) fn enough(seen: &Observation, read: &LeaseRead) -> bool {
             })
         })
         .count();
-    is_given(seen, read) && others + 1 >= record.quorum.max(1) as usize
+    let own = usize::from(record.voters.contains(own));
+    is_given(seen, read) && others + own >= record.quorum.max(1) as usize
 }
 
-/// Asks the other members of V.
+/// Asks the other recorded members that have not told one: V for theirs, all for how far they have come.
 pub(crate) fn ask(cycle: &mut Cycle<'_>, read: &LeaseRead) {
-    let wanted = told(&read.version);
-    let pods = read
+    let seen = cycle.seen;
+    let holder = read.record.holder.as_ref().and_then(|holder| holder.member.as_ref());
+    let pods: BTreeSet<String> = read
         .record
-        .voters
+        .members
         .iter()
-        .filter(|voter| Some(*voter) != cycle.seen.member())
-        .filter_map(|voter| read.record.members.get(voter).map(|entry| entry.pod.clone()))
-        .filter(|pod| cycle.seen.heard(pod).is_none_or(|report| report.promise.as_ref() != Some(&wanted)))
+        .filter(|(member, _)| Some(*member) != seen.member() && Some(*member) != holder)
+        .map(|(_, entry)| entry.pod.clone())
+        .filter(|pod| !seen.heard(pod).is_some_and(|report| is_told(report, read)))
         .collect();
-    cycle.push(Action::AskPromises { version: read.version.clone(), pods });
+    if !pods.is_empty() {
+        cycle.push(Action::AskPromises { version: read.version.clone(), pods });
+    }
+}
+
+/// Whether this report tells of a promise for this version, and so of a final position.
+pub(crate) fn is_told(report: &AgentReport, read: &LeaseRead) -> bool {
+    report.promise.as_ref() == Some(&told(&read.version))
 }
 
 /// A version as it is told to others.

@@ -200,6 +200,16 @@ pub(crate) fn carry_over(seen: &Observation, next: &mut Record) {
     pause::lift(seen, next);
 }
 
+/// The record is made again from an older one: what is open in it may have been carried out and answered in the one that is
+/// lost, and nothing is carried out twice.
+pub(crate) fn give_up_open(seen: &Observation, next: &mut Record) {
+    for request in wished(seen).iter().filter(|request| !next.knows(&request.id)).cloned().collect::<Vec<_>>()
+    {
+        let text = "the Lease was lost: whether this was done is not known; ask again".to_owned();
+        answer(seen, next, request.id, request.asked.name(), (Outcome::Failed, text));
+    }
+}
+
 fn answer(seen: &Observation, next: &mut Record, id: String, asked: &str, (outcome, text): Told) {
     next.answers.push(Answer { id, asked: asked.to_owned(), outcome, text });
     // A request of the desired document stands there as long as it likes: its answer is what keeps it from being tried again.

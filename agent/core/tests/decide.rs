@@ -89,9 +89,18 @@ fn a_lost_lease_is_made_again_by_its_holder_only_when_nobody_can_have_taken_it()
     let lost = seen().primary().held_by_me().renewed_ago(3_000).turned(100).lost(1_000);
     check(&lost, "ReadLease: RecreateLease");
     check(&lost.clone().acknowledged("m1", 1_001), "ReadLease: RecreateLease");
-    check(&lost.acknowledged("m1", 900), "CreateLease(m1), ReadLease: RecreateLease");
+    check(&lost.acknowledged("m1", 900), "CreateLease(db-0 era 1 V=[m1]), ReadLease: RecreateLease");
     let alone = seen().primary().held_by_me().voters(&[]).renewed_ago(3_000).turned(100).lost(1_000);
-    check(&alone, "CreateLease(), ReadLease: RecreateLease");
+    check(&alone, "CreateLease(db-0 era 1 V=[]), ReadLease: RecreateLease");
+}
+
+#[test]
+fn what_is_open_in_an_old_record_may_have_been_done_in_the_lost_one() {
+    let standby = seen().standby().detached().held_by("db-1", "m1").keeps_what_is_recorded().lost(10_000);
+    check(&standby, "ReadLease, CreateLease(db-0 era 2 V=[]): RecreateLease");
+    let asked = Asked::Switchover { to: Some("db-2".to_owned()) };
+    let text = "Failed: the Lease was lost: whether this was done is not known; ask again";
+    check(&standby.wished(asked), &format!("ReadLease, CreateLease(db-0 era 2 V=[] {text}): RecreateLease"));
 }
 
 #[test]
@@ -214,7 +223,10 @@ fn a_member_that_is_asked_promises_only_when_it_hears_nothing_either() {
     check(&voter.clone().heartbeat_ago(1_000), ": Following");
     check(&voter.clone().asked("4"), ": Following");
     check(&voter.clone().cached(), "ReadLease: Following");
-    check(&voter.voters(&["m2"]), ": Following");
+    // Outside V it tells how far it has come, and who is recorded nowhere tells nobody.
+    check(&voter.clone().voters(&["m2"]), "GivePromise(5), LeaveStream: HoldsPromise");
+    check(&voter.clone().voters(&["m2"]).unrecorded(), ": Following");
+    check(&voter.voters(&[]), ": Following");
 }
 
 #[test]
@@ -228,8 +240,45 @@ fn a_quorum_of_promises_is_needed_and_none_of_them_may_be_ahead() {
         .promised("5")
         .detached();
     check(&voter, ": GathersPromises");
-    check(&voter.clone().promise_of(2, 1_001), ": GathersPromises");
+    check(&voter.clone().promise_of(2, 1_001), ": HoldsPromise");
+    check(&voter.clone().promise_of(2, 1_001).stands_since(1_000), ": GathersPromises");
     check(&voter.promise_of(2, 1_000), "WriteRecord(db-0 era 2 V=[]): TakeSilent");
+}
+
+#[test]
+fn a_member_of_v_lets_who_is_ahead_of_it_lead_for_a_second() {
+    let voter = seen().standby().detached().held_by("db-1", "m1").voters(&["m0"]).terminated(1);
+    let takes = "WriteRecord(db-0 era 2 V=[]): TakeProven";
+    check(&voter.clone().promise_of(2, 1_000), takes);
+    let behind = voter.clone().promise_of(2, 1_001);
+    check(&behind, "GivePromise(5): GathersPromises");
+    check(&behind.clone().promised("5"), ": HoldsPromise");
+    check(&behind.clone().promised("5").stands_since(999), ": HoldsPromise");
+    check(&behind.promised("5").stands_since(1_000), takes);
+    // Who answers and has not told how far it has come is waited for less.
+    let unknown = voter.followed_by(2);
+    check(&unknown.clone().stands_since(199), ": GathersPromises");
+    check(&unknown.stands_since(200), takes);
+}
+
+#[test]
+fn outside_v_who_was_asked_and_is_ahead_takes_with_promises_of_v() {
+    let asked = seen().standby().detached().held_by("db-1", "m1").voters(&["m2"]).terminated(1).promised("5");
+    let takes = "WriteRecord(db-0 era 2 V=[]): TakeProven";
+    check(&asked, ": HoldsPromise");
+    check(&asked.clone().promise_of(2, 999), takes);
+    check(&asked.clone().promise_of(2, 1_001), ": HoldsPromise");
+    check(&asked.clone().promise_of(2, 1_001).stands_since(1_000), ": GathersPromises");
+    // Among equals V goes first, and has had its time after a second.
+    check(&asked.clone().promise_of(2, 1_000), ": HoldsPromise");
+    check(&asked.clone().promise_of(2, 1_000).stands_since(1_000), takes);
+    // Two have to promise where two are needed, and its own is none of them.
+    let two = asked.clone().voters(&["m2", "m3"]).quorum(2).promise_of(2, 999);
+    check(&two, ": GathersPromises");
+    check(
+        &asked.clone().voters(&["m2"]).promise_of(2, 999).promised("4"),
+        "DropPromise: MayNotLead(NotAVoter)",
+    );
 }
 
 #[test]
@@ -502,7 +551,7 @@ fn a_paused_primary_that_is_told_to_stop_leaves_itself_as_the_holder() {
 fn a_broken_glass_lets_only_the_named_member_take_in_the_named_era_after_expiry() {
     let other = seen().standby().held_by("db-1", "m1").voters(&["m2"]).unchanged_for(60_000);
     check(&other, ": MayNotLead(NotAVoter)");
-    check(&other.clone().broken_glass("m0", 1).unchanged_for(9_999), ": Following");
+    check(&other.clone().broken_glass("m0", 1).unchanged_for(9_999), ": MayNotLead(NotAVoter)");
     check(&other.clone().broken_glass("m0", 1), "LeaveStream: LeavesStream");
     let out = other.detached();
     check(&out.clone().broken_glass("m0", 1), "WriteRecord(db-0 era 2 V=[]): TakeForced");

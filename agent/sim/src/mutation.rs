@@ -19,6 +19,8 @@ pub enum Mutation {
     TakesAnyVersion,
     /// A11: one promise is enough, whatever q says.
     TakesByOnePromise,
+    /// A11: takes although those who promised have received more.
+    TakesBehindPromises,
     /// A20: the holder stays although nobody acknowledges it.
     StaysUnheard,
     /// A20: in async an acknowledgement binds nobody.
@@ -145,6 +147,7 @@ impl Mutation {
             | Self::WidensUnrecorded
             | Self::DegradesUnrecorded
             | Self::BehindRelease
+            | Self::TakesBehindPromises
             | Self::RecreatesUnheard
             | Self::VotersUnseen
             | Self::BreakGlassAnyEra => |violation| {

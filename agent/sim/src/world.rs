@@ -298,7 +298,9 @@ impl World {
             }
         }
         let at = &self.pods[pod];
-        if !at.up && at.exists && at.schedulable && node_up && at.start_at.is_some_and(|start| now >= start) {
+        // No kubelet starts a container in a pod that is being deleted.
+        let wanted = at.exists && at.schedulable && at.deleting_until.is_none();
+        if !at.up && wanted && node_up && at.start_at.is_some_and(|start| now >= start) {
             let nonce = ContainerNonce::new(format!("n{}", self.fresh_number()));
             let at = &mut self.pods[pod];
             at.up = true;

@@ -466,6 +466,12 @@ impl Seen {
         })
     }
 
+    /// There has been a ground to take the record for so long.
+    pub fn stands_since(mut self, ms: u64) -> Self {
+        self.memory.candidate_since_ms = Some(NOW - ms);
+        self
+    }
+
     /// Another member lives in the current era.
     pub fn followed_by(self, number: u32) -> Self {
         self.told_by(number, |report| report.role = Role::Standby)
@@ -592,6 +598,11 @@ impl Seen {
     pub fn keeps_what_is_recorded(mut self) -> Self {
         self.observation.kept = Some(self.read().record.clone());
         self
+    }
+
+    /// The desired document asks for it.
+    pub fn wished(self, asked: Asked) -> Self {
+        self.wish(|wish| wish.requests.push(Request { id: "w".into(), asked }))
     }
 
     /// Whom this member acknowledges.
@@ -822,29 +833,29 @@ pub fn check(seen: &Seen, expected: &str) {
     assert_eq!(format!("{}: {:?}", orders.join(", "), decision.reason), expected);
 }
 
+/// What a record says, in short.
+fn told(record: &Record) -> String {
+    let holder = record.holder.as_ref().map_or("-", |holder| holder.pod.as_str());
+    let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
+    let mode = match record.mode {
+        SyncMode::Sync => "",
+        SyncMode::Quorum => " quorum",
+        SyncMode::Async => " async",
+    };
+    let quorum = if record.quorum > 1 { format!(" q={}", record.quorum) } else { String::new() };
+    let degraded = if record.degraded { " degraded" } else { "" };
+    let released = if record.release.is_some() { " released" } else { "" };
+    let exchange = record.exchange.as_ref().map_or(String::new(), |at| format!(" exchange {}", at.pod));
+    let (era, voters) = (record.era(), voters.join(","));
+    let paused = if record.pause.is_some() { " paused" } else { "" };
+    let answers: String =
+        record.answers.iter().map(|one| format!(" {:?}: {}", one.outcome, one.text)).collect();
+    format!("{holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released}{paused}{exchange}{answers}")
+}
+
 fn text(action: &Action) -> String {
     match action {
-        Action::WriteRecord { record, .. } => {
-            let holder = record.holder.as_ref().map_or("-", |holder| holder.pod.as_str());
-            let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
-            let mode = match record.mode {
-                SyncMode::Sync => "",
-                SyncMode::Quorum => " quorum",
-                SyncMode::Async => " async",
-            };
-            let quorum = if record.quorum > 1 { format!(" q={}", record.quorum) } else { String::new() };
-            let degraded = if record.degraded { " degraded" } else { "" };
-            let released = if record.release.is_some() { " released" } else { "" };
-            let exchange =
-                record.exchange.as_ref().map_or(String::new(), |at| format!(" exchange {}", at.pod));
-            let (era, voters) = (record.era(), voters.join(","));
-            let paused = if record.pause.is_some() { " paused" } else { "" };
-            let answers: String =
-                record.answers.iter().map(|one| format!(" {:?}: {}", one.outcome, one.text)).collect();
-            format!(
-                "WriteRecord({holder} era {era} V=[{voters}]{quorum}{mode}{degraded}{released}{paused}{exchange}{answers})"
-            )
-        }
+        Action::WriteRecord { record, .. } => format!("WriteRecord({})", told(record)),
         Action::StartPostgres { role: StartAs::Primary, names } => format!("StartPostgres(primary, {names})"),
         Action::StartPostgres { role: StartAs::Standby { upstream }, names } => {
             let of = upstream.as_ref().map_or("nobody", |upstream| upstream.pod.as_str());
@@ -855,10 +866,7 @@ fn text(action: &Action) -> String {
         Action::ConfirmInForce { names, .. } => format!("ConfirmInForce({names})"),
         Action::Follow { upstream } => format!("Follow({})", upstream.pod),
         Action::Clone { from, .. } => format!("Clone({})", from.pod),
-        Action::CreateLease { record } => {
-            let voters: Vec<&str> = record.voters.iter().map(MemberId::as_str).collect();
-            format!("CreateLease({})", voters.join(","))
-        }
+        Action::CreateLease { record } => format!("CreateLease({})", told(record)),
         Action::ExchangeAgent { sha256, within_ms, tries, .. } => {
             format!("ExchangeAgent({sha256} within {within_ms}, {tries} tries)")
         }

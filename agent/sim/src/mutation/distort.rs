@@ -104,6 +104,7 @@ impl Mutation {
             Self::VouchesUnbound => seen.holder_heard.asks = None,
             Self::PreemptsHeard => (seen.holder_heard.last, seen.holder_heard.listening_ms) = (None, 0),
             Self::RecreatesUnheard => seen.volumes.clear(),
+            Self::TakesBehindPromises => believe_that_all_are_behind(seen),
             Self::ComparesNobody => seen.peers.clear(),
             Self::IgnoresFullDisk => seen.disk = DiskSeen::Healthy,
             Self::DiesByStatus => bury_who_is_deleted(seen),
@@ -185,6 +186,16 @@ fn believe_that_all_have_applied(seen: &mut Observation) {
     for peer in seen.peers.values_mut() {
         if let Peer::Heard { report, .. } = peer {
             report.applied.clone_from(&wished);
+        }
+    }
+}
+
+fn believe_that_all_are_behind(seen: &mut Observation) {
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer
+            && report.promise.is_some()
+        {
+            report.position = Some(Lsn::ZERO);
         }
     }
 }
