@@ -80,6 +80,21 @@ pub const REST_PORT: u16 = 8008;
 /// Role used for streaming replication and pg_rewind.
 pub const ROLE_REPLICATION: &str = "pgha_replication";
 
+/// Under which name a role inside PostgreSQL stands beside altered settings: no setting's name has a space.
+pub fn role_inside(role: &str) -> String {
+    format!("{ROLE_INSIDE}{role}")
+}
+
+/// The same of a database.
+pub fn database_inside(database: &str) -> String {
+    format!("{DATABASE_INSIDE}{database}")
+}
+
+/// How names of [`role_inside`] begin.
+pub const ROLE_INSIDE: &str = "role ";
+/// How names of [`database_inside`] begin.
+pub const DATABASE_INSIDE: &str = "database ";
+
 /// Environment variables that the pod template sets for guard and agent.
 pub mod env {
     /// Cluster name (StatefulSet, Lease).

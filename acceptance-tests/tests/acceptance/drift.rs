@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         => service_deleted,
         => parameter_edited,
         => setting_given_by_alter_system,
+        => roles_altered_by_hand,
         => label_removed,
         => failover_is_not_drift,
     ]
@@ -140,6 +141,47 @@ async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
             "expected nothing to be left in postgresql.auto.conf of {pod}, got {left} lines"
         );
     }
+    Ok(())
+}
+
+/// What keeps the cluster's own roles from their work is mended at once, before a session of the agent is lost; what was done to
+/// the application's stands, is drift, and an apply repairs it.
+async fn roles_altered_by_hand(group: &mut Group) -> Result<()> {
+    let site = drifting(group).await?;
+    let primary = site.cluster.primary().await?;
+    let started = site.cluster.start_times().await?;
+    let by_hand = "alter role app nologin connection limit 0; alter database app owner to postgres; \
+                   alter role pgha_replication noreplication nologin valid until '2020-01-01'; alter role postgres nologin";
+    site.cluster.sql(&primary, "postgres", by_hand).await?;
+    let own = "select count(*) from pg_roles where rolname in ('postgres', 'pgha_replication') \
+               and rolcanlogin and rolreplication and coalesce(rolvaliduntil, 'infinity') = 'infinity'";
+    let mended = until("the cluster's own roles to be mended", WHOLE, || async {
+        Ok(match site.cluster.sql(&primary, "postgres", own).await {
+            Ok(number) if number == "2" => Seen::Yes(()),
+            Ok(number) => Seen::NotYet(format!("{number} of 2 roles are whole")),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        })
+    });
+    mended.await?;
+    let shown = until("the agents to tell what was done to the application's role", WHOLE, || async {
+        let planned = site.tf.plan(&[]).await?;
+        let all = planned.json.to_string().contains("role app");
+        Ok(if all { Seen::Yes(planned) } else { Seen::NotYet(planned.text) })
+    });
+    let planned = shown.await?;
+    let told = ["role app", "NOLOGIN, CONNECTION LIMIT 0", "ALTER ROLE", "database app", "OWNER TO postgres"];
+    drift_names(&planned, &told)?;
+    let app = "select rolcanlogin, pg_get_userbyid(datdba) from pg_roles, pg_database \
+               where rolname = 'app' and datname = 'app'";
+    let there = site.cluster.sql(&primary, "postgres", app).await?;
+    ensure!(
+        there == "f|postgres",
+        "expected what a person did to the application's role to stand, got {there}"
+    );
+    repaired(site).await?;
+    let there = site.cluster.sql(&primary, "postgres", app).await?;
+    ensure!(there == "t|app", "expected the application's role and database to be as they were, got {there}");
+    ensure!(site.cluster.start_times().await? == started, "expected no restart for that");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::status::Acknowledged;
 
 use super::files::ConfigFiles;
+use super::roles;
 use super::session::{Local, Session, SessionError};
 use super::sql::{self, SettingsFacts, StandbyFacts, WalsenderFacts};
 use super::upstream::{Drought, lacks_wal};
@@ -205,15 +206,24 @@ impl LocalPostgres {
 
     async fn ask(&mut self, volume: &Volume, wish: Option<&Desired>) -> Result<PostgresSeen, SessionError> {
         let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
-        self.refresh_settings(wish).await?;
+        self.refresh_settings(wish, recovering).await?;
         if recovering { self.standby().await } else { self.primary(volume).await }
     }
 
-    async fn refresh_settings(&mut self, wish: Option<&Desired>) -> Result<(), SessionError> {
+    async fn refresh_settings(
+        &mut self,
+        wish: Option<&Desired>,
+        recovering: bool,
+    ) -> Result<(), SessionError> {
         let due = self.life.settings_at_ms.is_none_or(|at| at + SETTINGS_EVERY_MS <= now_ms());
         if due {
             let ruled = wish.map(Desired::ruled).unwrap_or_default();
-            let facts = sql::settings(self.session().await?, &ruled, LOOK_DEADLINE).await?;
+            let superuser = self.local.superuser.clone();
+            let session = self.session().await?;
+            let mut facts = sql::settings(session, &ruled, LOOK_DEADLINE).await?;
+            if let Some(wish) = wish.filter(|_| !recovering) {
+                roles::keep(session, &superuser, wish, &mut facts, LOOK_DEADLINE).await?;
+            }
             if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
                 tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
             }

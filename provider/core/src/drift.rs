@@ -5,7 +5,7 @@ mod show;
 use std::collections::BTreeSet;
 
 use pgha_schema::desired::{Desired, Durability, SyncMode};
-use pgha_schema::names::{KEY_DESIRED, MANAGER};
+use pgha_schema::names::{DATABASE_INSIDE, KEY_DESIRED, MANAGER, ROLE_INSIDE};
 use pgha_schema::status::InstanceStatus;
 use serde_json::Value as Json;
 
@@ -98,7 +98,18 @@ fn entry(key: &ObjectKey, live: &Json, difference: &Difference) -> Entry {
     }
 }
 
-/// Settings that somebody gave inside PostgreSQL, as the agents tell.
+/// What somebody gave it with.
+fn statement_behind(name: &str) -> &'static str {
+    if name.starts_with(ROLE_INSIDE) {
+        "ALTER ROLE"
+    } else if name.starts_with(DATABASE_INSIDE) {
+        "ALTER DATABASE"
+    } else {
+        BY_ALTER_SYSTEM
+    }
+}
+
+/// Settings that somebody gave inside PostgreSQL, and what was done to the application's role, as the agents tell.
 fn altered(live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
     let Some(status) = live.status() else { return Vec::new() };
     let of_pod = |(pod, instance): (&String, &InstanceStatus)| {
@@ -107,7 +118,7 @@ fn altered(live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
             object: format!("{POSTGRESQL} {pod}"),
             field: name.clone(),
             diff: show::setting(name, value),
-            changed_by: BY_ALTER_SYSTEM.to_owned(),
+            changed_by: statement_behind(name).to_owned(),
             changed_at: String::new(),
         };
         settings.map(entry).collect::<Vec<_>>()

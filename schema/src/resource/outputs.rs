@@ -29,8 +29,8 @@ pub struct ClusterOutputs {
     pub failover_bound_seconds: Option<u32>,
     /// What the last change did to the database: reload, restart and its order, switchover, growth.
     pub last_change: Option<String>,
-    /// Where the live objects differ from what was applied last, and what ALTER SYSTEM gives inside PostgreSQL. The planned
-    /// value is always empty, so that any entry shows as a change in place, which repairs it. A failover is never drift.
+    /// Where the live objects differ from what was applied last, and what ALTER SYSTEM and ALTER ROLE give inside
+    /// PostgreSQL. The planned value is always empty, so that any entry shows as a change in place, which repairs it. A failover is never drift.
     pub drift: Option<Vec<DriftEntry>>,
 }
 
@@ -44,7 +44,7 @@ pub struct DriftEntry {
     pub field: Option<String>,
     /// Unified diff from what was applied to what is there; secrets are masked.
     pub diff: Option<String>,
-    /// The field manager that changed it, when it is known, or `ALTER SYSTEM`.
+    /// The field manager that changed it, when it is known, or the statement, as `ALTER SYSTEM`.
     pub changed_by: Option<String>,
     /// When it was changed, when that is known.
     pub changed_at: Option<String>,
