@@ -169,3 +169,17 @@ pub async fn ro_is_never_the_primary(ro: &Target, times: u32) -> Result<()> {
     }
     Ok(())
 }
+
+/// An event about the pod says so.
+///
+/// # Errors
+/// When none does within a minute; says what the events with this reason tell.
+pub async fn told_by_event(cluster: &Cluster, pod: &str, reason: &str, why: &str) -> Result<()> {
+    until(&format!("an event {reason} on {pod}"), Duration::from_secs(60), || async {
+        let events = cluster.events_about(pod).await?;
+        let told: Vec<_> = events.into_iter().filter(|(is, _)| is == reason).map(|(_, text)| text).collect();
+        Ok(Seen::when(told.iter().any(|text| text.contains(why)), format!("{told:?}")))
+    })
+    .await
+    .map(drop)
+}

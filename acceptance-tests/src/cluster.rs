@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -195,6 +195,14 @@ impl Cluster {
     /// Runs SQL on the primary, in the database `postgres`.
     pub async fn sql_on_primary(&self, sql: &str) -> Result<String> {
         self.sql(&self.primary().await?, "postgres", sql).await
+    }
+
+    /// The events about a pod: reasons and messages.
+    pub async fn events_about(&self, pod: &str) -> Result<Vec<(String, String)>> {
+        let of_the_pod = ListParams::default().fields(&format!("involvedObject.name={pod}"));
+        let events = self.api::<Event>().list(&of_the_pod).await.context("list the events")?;
+        let words = |event: Event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+        Ok(events.items.into_iter().map(words).collect())
     }
 
     /// A setting as the primary has it in force.

@@ -291,7 +291,10 @@ async fn new_passwords_are_written_and_never_read_or_told() -> Result<()> {
         let texts = &secret["stringData"];
         let password = texts["password"].as_str().context("no password")?.to_owned();
         assert_eq!((password.len(), &texts["rotation"]), (32, &js!(number.to_string())));
-        assert!(texts["uri"].as_str().is_some_and(|uri| uri.contains(&password)), "the URI goes with it");
+        for address in ["uri", "plain-uri", "jdbc-url"] {
+            let goes_with_it = texts[address].as_str().is_some_and(|text| text.contains(&password));
+            assert!(goes_with_it, "{address} has another password");
+        }
         assert!(!format!("{progress:?}").contains(&password), "it was told");
         passwords.push(password);
         // Something else raises the generation meanwhile.

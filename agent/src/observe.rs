@@ -173,8 +173,12 @@ impl Agent {
         let postgres = self.postgres.look(&guard, &self.volume, wish).await;
         let peers = self.peers.seen();
         let asking = self.shared.asking().clone();
-        let signals =
-            Signals { terminate_ms: self.terminate_ms, requests: asking.received, lifted: asking.lifted };
+        let signals = Signals {
+            terminate_ms: self.terminate_ms,
+            requests: asking.received,
+            lifted: asking.lifted,
+            fenced_alone_ms: guard.fenced_alone_ms,
+        };
         let world = self.world.lock();
         Observation {
             now_ms: observed_ms,

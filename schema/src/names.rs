@@ -132,6 +132,10 @@ pub mod secret_key {
     pub const DBNAME: &str = "dbname";
     /// libpq URI with keepalives and timeouts, in `<name>-app`.
     pub const URI: &str = "uri";
+    /// A URI that every driver understands, in `<name>-app`: no setting but `connect_timeout`.
+    pub const PLAIN_URI: &str = "plain-uri";
+    /// A URL for pgJDBC, in `<name>-app`.
+    pub const JDBC_URL: &str = "jdbc-url";
     /// Password of [`super::ROLE_REPLICATION`], in `<name>-internal`.
     pub const REPLICATION_PASSWORD: &str = "replication-password";
     /// Key (64 hex digits) that authenticates promises, heartbeats and writing REST calls, in `<name>-internal`.

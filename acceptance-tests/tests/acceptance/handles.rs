@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Event};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::ConfigMap;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::poll::{Seen, throughout, until};
 use pgha_acceptance_tests::sandbox::{Cut, Target};
@@ -281,9 +280,7 @@ async fn events_status_and_metrics(group: &mut Group) -> Result<()> {
 }
 
 async fn reasons(cluster: &Cluster, pod: &str) -> Result<BTreeSet<String>> {
-    let of_the_pod = ListParams::default().fields(&format!("involvedObject.name={pod}"));
-    let events = cluster.api::<Event>().list(&of_the_pod).await.context("list the events")?;
-    Ok(events.items.into_iter().filter_map(|event| event.reason).collect())
+    Ok(cluster.events_about(pod).await?.into_iter().map(|(reason, _)| reason).collect())
 }
 
 /// The primary and whoever confirmed its commits are lost for good, as far as anybody can tell.

@@ -74,8 +74,18 @@ async fn module_applies_and_leaves_nothing(group: &mut Group) -> Result<()> {
     let buffers = site.cluster.setting("shared_buffers").await?;
     ensure!(buffers == "128MB", "expected a quarter of the memory as shared_buffers, got {buffers}");
     let secret = site.tf.outputs().await?.get("app_secret").cloned().context("output app_secret")?;
-    let uri = site.cluster.secret_value(secret.as_str().context("a name")?, "uri").await?;
-    ensure!(uri.contains("tcp_user_timeout="), "expected connection settings in the uri");
+    let secret = secret.as_str().context("a name")?;
+    for address in ["uri", "plain-uri"] {
+        let uri = site.cluster.secret_value(secret, address).await?;
+        let primary = site.cluster.primary().await?;
+        let asked =
+            ["psql", "-X", "-A", "-t", "-c", "select current_user, pg_is_in_recovery()", uri.as_str()];
+        let seen = site.cluster.exec(&primary, &asked).await?;
+        ensure!(
+            seen.stdout.trim() == "app|f",
+            "expected {address} to lead to the primary as app, got {seen:?}"
+        );
+    }
     site.tf.destroy().await?;
     until("nothing to be left", Duration::from_secs(90), || async {
         let left = leftovers::in_namespace(site.cluster.client(), &site.namespace).await?;

@@ -70,7 +70,8 @@ async fn suspend_agent(scene: &Scene, load: &Load) -> Result<()> {
         let now = scene.agent(&scene.primary)?;
         Ok(Seen::when(now != agent && now.is_alive(), format!("{now:?}")))
     })
-    .await
+    .await?;
+    checker::told_by_event(&scene.cluster, &scene.primary, "Fenced", "the guard stopped postgres").await
 }
 
 /// Guard and all stand still past the take-over: nothing was there to fence. Sessions that go straight to the old primary must

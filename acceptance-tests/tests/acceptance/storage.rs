@@ -188,8 +188,13 @@ async fn volumes_grow_under_load(group: &mut Group) -> Result<()> {
     let written = site.cluster.sql_on_primary("select pg_relation_size('big') > 200000000").await?;
     ensure!(written == "t", "expected 200 MB to be written");
 
-    site.write(small)?;
+    site.write(small.clone())?;
     site.tf.run(&["plan", "-no-color"]).await?.failed_saying(&["Volumes can't shrink", "512Mi"])?;
+    // What the driver refuses ends the wait with its own words.
+    site.write(small.set("storage.size", "1Gi"))?;
+    let refused = site.tf.run(&["apply", "-auto-approve", "-no-color"]).await?;
+    refused.failed_saying(&["as large as it gets"])?;
+    nothing_restarted(site, &started).await?;
     let outcome = load.finish().await?;
     site.nothing_lost(&outcome).await
 }

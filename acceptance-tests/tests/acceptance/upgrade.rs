@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::Role;
 use kube::Api;
 use kube::api::DeleteParams;
+use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Terraform;
@@ -187,7 +188,7 @@ async fn broken_agent_is_rolled_back(group: &mut Group) -> Result<()> {
         let Some(refused) = status.agent_refused else { bail!("expected the status to tell of the refusal") };
         ensure!(refused.refusal.sha256 == broken.sha256, "expected {}, got {refused:?}", broken.sha256);
         ensure!(refused.pod != before.primary, "expected a standby to have tried it first, not {refused:?}");
-        told_by_event(&cluster, &refused.pod, why).await?;
+        checker::told_by_event(&cluster, &refused.pod, "AgentRefused", why).await?;
         runs_everywhere(&cluster, &good.sha256).await?;
     }
     // The next provider's agent is good again, and is what runs already.
@@ -289,20 +290,4 @@ async fn agent_comes_in_an_image_and_goes_again(group: &mut Group) -> Result<()>
     site.tf.plan_is_empty("the provider's own agent again").await?;
     let outcome = load.finish().await?;
     site.nothing_lost(&outcome).await
-}
-
-async fn told_by_event(cluster: &Cluster, pod: &str, why: &str) -> Result<()> {
-    let events: Api<k8s_openapi::api::core::v1::Event> = cluster.api();
-    until("an event to tell of the refused agent", WHOLE, || async {
-        let all = events.list(&kube::api::ListParams::default()).await?.items;
-        let told: Vec<_> = all
-            .iter()
-            .filter(|event| event.reason.as_deref() == Some("AgentRefused"))
-            .filter(|event| event.involved_object.name.as_deref() == Some(pod))
-            .filter_map(|event| event.message.clone())
-            .collect();
-        Ok(Seen::when(told.iter().any(|message| message.contains(why)), format!("{told:?}")))
-    })
-    .await
-    .map(drop)
 }

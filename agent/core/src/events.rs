@@ -14,6 +14,9 @@ use crate::decision::{Action, Reason};
 use crate::lease::{self, Standing};
 use crate::observation::{Gate, Job, Observation, PostgresSeen, StreamSeen};
 
+/// What the guard did alone is news for so long.
+const TOLD_WITHIN_MS: u64 = 60_000;
+
 /// What was told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
@@ -21,6 +24,7 @@ pub struct Told {
     role: RoleTold,
     taking: Option<Taking>,
     fenced: bool,
+    fenced_alone_ms: Option<u64>,
     rewound_ms: Option<u64>,
     cloned_ms: Option<u64>,
     degraded: bool,
@@ -58,7 +62,8 @@ pub(crate) fn tell(cycle: &mut Cycle<'_>, reason: &Reason) {
     };
     let mine = matches!(lease::standing(seen), Standing::Mine(_));
     if !told.begun {
-        told = Told { begun: true, taking: told.taking, ..found(seen, record, mine) };
+        let (taking, fenced_alone_ms) = (told.taking, told.fenced_alone_ms);
+        told = Told { begun: true, taking, fenced_alone_ms, ..found(seen, record, mine) };
     }
     fenced(cycle, reason, &mut told);
     role(cycle, record, mine, &mut told);
@@ -119,6 +124,13 @@ fn fenced(cycle: &mut Cycle<'_>, reason: &Reason, told: &mut Told) {
     let fences = cycle.actions.contains(&Action::Fence);
     if fences && !told.fenced {
         event(cycle, true, "Fenced", reason.to_string());
+    }
+    // Often no agent saw it happen, and this one was started after it.
+    let alone = cycle.seen.signals.fenced_alone_ms.filter(|at_ms| cycle.elapsed_ms(*at_ms) < TOLD_WITHIN_MS);
+    if alone.is_some() && alone != told.fenced_alone_ms {
+        let text = "the guard stopped postgres: no agent had told it in time of a renewal";
+        event(cycle, true, "Fenced", text.to_owned());
+        told.fenced_alone_ms = alone;
     }
     told.fenced = fences || (told.fenced && cycle.seen.postgres != PostgresSeen::Down);
 }

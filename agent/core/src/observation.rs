@@ -538,6 +538,8 @@ pub struct Signals {
     pub requests: Vec<Received>,
     /// Pauses that people ended at this agent while no holder could be reached to record it.
     pub lifted: BTreeSet<String>,
+    /// When the guard last fenced without being asked to, in this life of the container.
+    pub fenced_alone_ms: Option<u64>,
 }
 
 /// Health of the disk: the newest write + fsync probe (A26).

@@ -15,11 +15,10 @@ use pgha_schema::status::{AgentRefusal, AgentReport, PodRefusal};
 use crate::bootstrap::may_try;
 use crate::cycle::Cycle;
 use crate::decision::Action;
-use crate::heartbeat;
 use crate::lease::{self, Standing};
 use crate::observation::{DataSeen, Job, Observation, PostgresSeen, PrimarySeen, ordinal_of};
-use crate::promise;
 use crate::rolling::{all_healthy, is_healthy, votes};
+use crate::{heartbeat, pause, promise};
 
 /// How long a standby's new agent may take until it is well. The kubelet's liveness probe waits for longer.
 const STANDBY_WITHIN_MS: u64 = 15_000;
@@ -118,6 +117,9 @@ pub(crate) fn advance(
         }
         return true;
     }
+    if pause::binds(seen, record) {
+        return false;
+    }
     let old: Vec<&AgentReport> =
         wanted_reports(seen, wish).filter(|report| report.agent_sha256 != binary.sha256).collect();
     let own = seen.agent.sha256 != binary.sha256;
@@ -188,7 +190,7 @@ pub(crate) fn obey(cycle: &mut Cycle<'_>, record: &Record) {
         .exchange
         .as_ref()
         .is_some_and(|permit| permit.pod == seen.me.pod && permit.sha256 == binary.sha256);
-    if permitted && !promise::binds(seen) {
+    if permitted && !promise::binds(seen) && !pause::binds(seen, record) {
         exchange(cycle, wish, binary, STANDBY_WITHIN_MS, 1);
     }
 }

@@ -453,6 +453,7 @@ fn agents_are_exchanged_one_by_one_standbys_first_who_votes_later() {
     let second = old.agent_of(2, "new");
     check(&second.clone().permitted("db-2"), &format!("WriteRecord(db-0 era 1 V=[m1]): {AGENTS}"));
     check(&second, &format!("WriteRecord(db-0 era 1 V=[m1] exchange db-1): {AGENTS}"));
+    check(&second.paused(), ": Leading");
 }
 
 #[test]
@@ -482,6 +483,7 @@ fn a_standby_exchanges_its_agent_when_the_holder_permits_it() {
     let permitted = standby.permitted("db-0");
     check(&permitted, "ExchangeAgent(new within 15000, 1 tries): Following");
     check(&permitted.clone().not_fetched(), "FetchAgent(new): Following");
+    check(&permitted.clone().paused(), ": Following");
     check(&permitted.clone().refused_here(false, 9_000), ": Following");
     check(&permitted.clone().refused_here(true, 99_000), ": Following");
     check(
@@ -606,6 +608,16 @@ fn a_change_is_told_once_and_what_a_new_agent_finds_is_none() {
         ["Fenced: stopped postgres: db-1 holds the Lease", "Demoted: leads no longer: db-1 does, in era 1"]
     );
     assert_eq!(events(&lost.next()), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_guard_did_by_itself_is_told_by_the_agent_that_finds_it() {
+    let found = seen().down(ControlState::InProduction).held_by("db-1", "m1").guard_fenced_ago(20_000);
+    let told = events(&found);
+    assert!(told.len() == 1 && told[0].starts_with("Fenced: the guard stopped postgres"), "{told:?}");
+    assert_eq!(events(&found.next()), Vec::<String>::new());
+    let long_ago = seen().down(ControlState::InProduction).held_by("db-1", "m1").guard_fenced_ago(60_000);
+    assert_eq!(events(&long_ago), Vec::<String>::new());
 }
 
 #[test]

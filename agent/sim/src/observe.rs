@@ -225,6 +225,7 @@ impl World {
                 terminate_ms: agent.terminate_ms,
                 requests: agent.requests.clone(),
                 lifted: agent.lifted.clone(),
+                fenced_alone_ms: None,
             },
             disk: if self.now < at.disk_hung_until {
                 DiskSeen::Hung { since_ms: clock }

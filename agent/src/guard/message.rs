@@ -129,6 +129,9 @@ pub struct State {
     pub deadline_ms: Option<u64>,
     /// How often it fell, or was asked for.
     pub fences: u64,
+    /// When it last fell without anybody asking for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced_alone_ms: Option<u64>,
     /// SIGTERM came: hand over, stop, and send `Exit`.
     pub terminating: bool,
     /// The agent that is told this is on trial.
@@ -263,6 +266,7 @@ mod tests {
         let older = r#"{"v":1,"answered":0,"nonce":"n","clearing":false,"fences":0,"terminating":false}"#;
         let state: State = serde_json::from_str(older).unwrap();
         assert_eq!((state.v, state.on_trial, state.taken_back), (1, false, None));
+        assert_eq!(state.fenced_alone_ms, None);
         let newer = older.replace("\"v\":1", "\"v\":9,\"unheard_of\":[1]");
         assert_eq!(serde_json::from_str::<State>(&newer).unwrap().v, 9);
     }

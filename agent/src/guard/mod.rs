@@ -173,6 +173,7 @@ impl Guard {
             self.state.deadline_ms = None;
             if self.state.postmaster.is_some() {
                 log("the deadline passed without a renewal: fence");
+                self.state.fenced_alone_ms = Some(now);
                 self.fence(now);
             }
         }

@@ -79,7 +79,7 @@ impl LiveCluster {
         }
     }
 
-    /// The objects that a snapshot reads, one GET each. Secrets are never among them (P14).
+    /// The objects that a snapshot reads. Secrets are never among them (P14).
     pub fn keys(names: &Names) -> Vec<ObjectKey> {
         let cluster = names.cluster();
         vec![

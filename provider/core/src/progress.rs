@@ -17,7 +17,7 @@ use trouble::Trouble;
 /// is how long the wait has lasted: some troubles mend themselves within seconds and are failures only after that.
 pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: u64) -> Progress {
     let status = now.status();
-    if let Some(progress) = told_by_objects(wish, now) {
+    if let Some(progress) = told_by_objects(wish, start, now) {
         return progress;
     }
     if status.as_ref().is_some_and(|status| told_by_status(wish, status)) {
@@ -94,7 +94,7 @@ pub fn is_acknowledged(status: &ClusterStatus, generation: u64, sha256: &str) ->
 }
 
 /// The wishes that objects alone fulfil.
-fn told_by_objects(wish: &Wish, now: &LiveCluster) -> Option<Progress> {
+fn told_by_objects(wish: &Wish, start: &LiveCluster, now: &LiveCluster) -> Option<Progress> {
     let left: Vec<String> = match wish {
         Wish::PodsGone { from_ordinal } => now
             .pods_by_ordinal()
@@ -109,7 +109,7 @@ fn told_by_objects(wish: &Wish, now: &LiveCluster) -> Option<Progress> {
                 .collect()
         }
         Wish::ObjectsGone { keys } => keys.iter().filter_map(|key| still_there(now, key)).collect(),
-        Wish::Grown { size } => return Some(grown(now, size)),
+        Wish::Grown { size } => return Some(grown(start, now, size)),
         Wish::Answered { id } => return answered(now, id),
         Wish::Primary | Wish::Acknowledged { .. } | Wish::Streaming { .. } | Wish::Stopped => return None,
     };
@@ -144,12 +144,12 @@ fn finalizers(object: &Json) -> String {
     if names.is_empty() { String::new() } else { format!(" (finalizers: {})", names.join(", ")) }
 }
 
-fn grown(now: &LiveCluster, size: &str) -> Progress {
+fn grown(start: &LiveCluster, now: &LiveCluster, size: &str) -> Progress {
     let Ok(wanted) = size.parse::<Quantity>() else {
         return Progress::Failed(format!("`{size}` is not a quantity"));
     };
     let mut waiting = Vec::new();
-    for claim in now.claims_by_ordinal().into_values() {
+    for (ordinal, claim) in now.claims_by_ordinal() {
         let capacity = claim.pointer("/status/capacity/storage").and_then(Json::as_str);
         // A claim that is not bound yet gets its size when it is.
         let Some(capacity) = capacity else { continue };
@@ -157,7 +157,12 @@ fn grown(now: &LiveCluster, size: &str) -> Progress {
             continue;
         }
         let name = object::name(claim);
-        if let Some(event) = trouble::event_about(now, "PersistentVolumeClaim", name, "VolumeResizeFailed") {
+        // A resizer tells of the claim, a kubelet of the pod.
+        let pod = format!("{}-{ordinal}", now.names.cluster());
+        let told = [("PersistentVolumeClaim", name), ("Pod", pod.as_str())]
+            .into_iter()
+            .find_map(|(kind, name)| trouble::news_about(start, now, kind, name, "VolumeResizeFailed"));
+        if let Some(event) = told {
             return Progress::Failed(format!("growing PersistentVolumeClaim {name} failed: {event}"));
         }
         waiting.push(format!("{name} has {capacity}"));

@@ -127,10 +127,14 @@ fn growth_is_done_when_every_bound_claim_has_it_and_fails_when_it_was_refused() 
     assert_eq!(progress(&wish, &now.clone(), &now, 0), Progress::Done);
     now.claims = Seen::Known(vec![claim("1Gi")]);
     assert!(matches!(progress(&wish, &now.clone(), &now, 0), Progress::Working(_)));
-    now.events = vec![event("PersistentVolumeClaim", "data-orders-0", "VolumeResizeFailed", "no space")];
-    assert!(
-        matches!(progress(&wish, &now.clone(), &now, 0), Progress::Failed(why) if why.contains("no space"))
-    );
+    let start = now.clone();
+    for (kind, name) in [("PersistentVolumeClaim", "data-orders-0"), ("Pod", "orders-0")] {
+        now.events = vec![event(kind, name, "VolumeResizeFailed", "no space")];
+        let told = progress(&wish, &start, &now, 0);
+        assert!(matches!(told, Progress::Failed(why) if why.contains("no space")), "{kind}");
+        // That was an earlier apply's.
+        assert!(matches!(progress(&wish, &now.clone(), &now, 0), Progress::Working(_)), "{kind}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Work {
     /// A snapshot of what the operation leaves behind, for the state; nothing when the API server does not tell in time.
     pub(super) async fn last(&self) -> Option<LiveCluster> {
         let limit = if self.frame.stop.is_cancelled() { LAST_LOOK } else { PATIENT_LAST_LOOK };
-        match tokio::time::timeout(limit, snapshot(&self.api, &self.names, Depth::Objects)).await {
+        match tokio::time::timeout(limit, Box::pin(snapshot(&self.api, &self.names, Depth::Objects))).await {
             Ok(Ok(live)) => Some(live),
             Ok(Err(error)) => {
                 tracing::warn!(%error, causes = crate::live::errors::causes(&error), "no last look");

@@ -36,10 +36,10 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
         Depth::Objects | Depth::Troubles => LiveCluster::keys(names),
     };
     let selector = LiveCluster::selector(names);
-    let objects = try_join_all(keys.into_iter().map(|key| async move {
-        let seen = seen(api.get(&key).await)?;
-        Ok::<_, LiveError>((key, seen))
-    }));
+    let listed = |key: &ObjectKey| key.kind == Kind::Service && depth != Depth::Overview;
+    let (services, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(listed);
+    let objects = try_join_all(keys.into_iter().map(|key| one(api, key)));
+    let services = all_of(api, services, &selector);
     let pods = async { seen(api.list(Kind::Pod, Some(&selector), None).await) };
     let claims = async {
         match depth {
@@ -63,8 +63,8 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
             Depth::Objects | Depth::Troubles => cluster_identity(api).await,
         }
     };
-    let (objects, pods, claims, events, cluster_id) =
-        futures::try_join!(objects, pods, claims, events, identity)?;
+    let (objects, services, pods, claims, events, cluster_id) =
+        futures::try_join!(objects, services, pods, claims, events, identity)?;
     let logs = match depth {
         Depth::Overview | Depth::Objects => BTreeMap::new(),
         Depth::Troubles => crash_logs(api, pods.known().map(Vec::as_slice).unwrap_or_default()).await,
@@ -72,12 +72,44 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     Ok(LiveCluster {
         names: names.clone(),
         cluster_id,
-        objects: objects.into_iter().collect(),
+        objects: objects.into_iter().chain(services).collect(),
         pods,
         claims,
         events,
         logs,
     })
+}
+
+type One = (ObjectKey, Seen<Json>);
+
+async fn one(api: &Api, key: ObjectKey) -> Result<One, LiveError> {
+    let seen = seen(api.get(&key).await)?;
+    Ok((key, seen))
+}
+
+/// The Services, of which a cluster has the most, with one request. Whoever lost its labels, or may only be read by name, is asked for by
+/// itself. ConfigMaps are not listed: an API server may go through all of a namespace for that, agents of megabytes among them.
+async fn all_of(api: &Api, keys: Vec<ObjectKey>, selector: &str) -> Result<Vec<One>, LiveError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed = seen(api.list(Kind::Service, Some(selector), None).await)?;
+    let listed = listed.known().map(Vec::as_slice).unwrap_or_default();
+    let found = |key: &ObjectKey| {
+        let object = listed.iter().find(|object| object::name(object) == key.name)?;
+        let mut object = object.clone();
+        // Items of a list are of the list's kind, and do not say it.
+        object["apiVersion"] = key.kind.api_version().into();
+        object["kind"] = key.kind.name().into();
+        Some(object)
+    };
+    try_join_all(keys.into_iter().map(|key| async move {
+        match found(&key) {
+            Some(object) => Ok((key, Seen::Known(object))),
+            None => one(api, key).await,
+        }
+    }))
+    .await
 }
 
 // The error is as large as what it has to tell, and leaves at once.

@@ -69,7 +69,7 @@ pub async fn wait(
     let mut logged = (String::new(), began);
     loop {
         let taken = tokio::select! {
-            taken = snapshot(api, names, Depth::Troubles) => taken,
+            taken = Box::pin(snapshot(api, names, Depth::Troubles)) => taken,
             () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
             () = tokio::time::sleep_until(end_of(wait, frame, began)) => return at_end(wait, words),
         };

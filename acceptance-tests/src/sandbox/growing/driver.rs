@@ -21,7 +21,7 @@ use super::pb::csi::{
     NodeUnpublishVolumeResponse,
 };
 use super::pb::registration::PluginInfo;
-use super::{disks, registration, set_size};
+use super::{GROWING_DISK_MOST_BYTES, disks, registration, set_size};
 use crate::sandbox::disks::{is_mount_point, unmount};
 use crate::sandbox::layout::{self, Layout};
 
@@ -123,6 +123,9 @@ impl Node for Driver {
         let NodeExpandVolumeRequest { volume_id, capacity_range } = request.into_inner();
         let range = capacity_range.ok_or_else(|| Status::invalid_argument("no capacity_range"))?;
         let bytes = u64::try_from(range.required_bytes).map_err(failed)?;
+        if bytes > GROWING_DISK_MOST_BYTES {
+            return Err(Status::out_of_range("this disk is as large as it gets"));
+        }
         set_size(&self.disk(&volume_id)?, bytes, MsFlags::MS_REMOUNT | MsFlags::MS_NOATIME)
             .map_err(failed)?;
         Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes: range.required_bytes }))

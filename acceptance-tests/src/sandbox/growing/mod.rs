@@ -33,6 +33,8 @@ use super::{Sandbox, volumes};
 pub const GROWING_DISK_CLASS: &str = "growing";
 /// What each holds at first, in bytes: a new PostgreSQL and a few segments of WAL.
 pub const GROWING_DISK_BYTES: u64 = 256 << 20;
+/// Beyond this the driver refuses to grow one.
+pub const GROWING_DISK_MOST_BYTES: u64 = 2 * GROWING_DISK_BYTES;
 const DRIVER: &str = "growing.sandbox.pgha";
 
 /// The driver at work. Kubelets need it as long as a pod has such a disk: to let go of it, too.

@@ -466,6 +466,12 @@ impl Seen {
         })
     }
 
+    /// The guard has fenced unasked.
+    pub fn guard_fenced_ago(mut self, ms: u64) -> Self {
+        self.observation.signals.fenced_alone_ms = Some(NOW - ms);
+        self
+    }
+
     /// There has been a ground to take the record for so long.
     pub fn stands_since(mut self, ms: u64) -> Self {
         self.memory.candidate_since_ms = Some(NOW - ms);

@@ -123,14 +123,10 @@ fn of_mount<'a>(
     if !containers.any(waits) {
         return None;
     }
-    let of_this = |event: &&Json| {
-        event["reason"].as_str() == Some("FailedMount")
-            && event["involvedObject"]["uid"].as_str() == object::uid(pod)
-    };
-    let event = about(now, "Pod", name)
-        .filter(of_this)
-        .find(|event| event["message"].as_str().is_some_and(|message| message.contains("not found")))?;
-    let message = event["message"].as_str().unwrap_or_default();
+    let message = events_about(now, "Pod", name, "FailedMount")
+        .filter(|event| event["involvedObject"]["uid"].as_str() == object::uid(pod))
+        .map(message)
+        .find(|message| message.contains("not found"))?;
     Some(Trouble { kind: TroubleKind::Container, text: format!("Pod {name} waits for a volume: {message}") })
 }
 
@@ -180,29 +176,44 @@ fn crash_text(now: &LiveCluster, pod: &str, container: &str, ended: Option<&Json
 /// An event of this attempt that says why the StatefulSet controller could not make a pod.
 fn of_creation(start: &LiveCluster, now: &LiveCluster) -> Option<Trouble> {
     let cluster = now.names.cluster();
-    let version = |event: &Json| event.pointer("/metadata/resourceVersion").cloned();
-    let is_old = |event: &&Json| {
-        start
-            .events
-            .iter()
-            .any(|old| object::uid(old) == object::uid(event) && version(old) == version(event))
-    };
-    let event = about(now, "StatefulSet", cluster)
-        .filter(|event| event["reason"].as_str() == Some("FailedCreate"))
-        .find(|event| !is_old(event))?;
-    let message = event["message"].as_str().unwrap_or_default();
+    let message = news_about(start, now, "StatefulSet", cluster, "FailedCreate")?;
     let text = format!("StatefulSet {cluster} can't make its pods: {message}");
     Some(Trouble { kind: TroubleKind::Creation, text })
 }
 
-fn about<'a>(now: &'a LiveCluster, kind: &'a str, name: &'a str) -> impl Iterator<Item = &'a Json> {
-    let is = |event: &Json, field: &str, value: &str| event["involvedObject"][field].as_str() == Some(value);
-    now.events.iter().filter(move |event| is(event, "kind", kind) && is(event, "name", name))
+/// The message of an event with this reason about an object.
+fn event_about<'a>(now: &'a LiveCluster, kind: &str, name: &str, reason: &str) -> Option<&'a str> {
+    events_about(now, kind, name, reason).next().map(message)
 }
 
-/// The message of an event with this reason about an object.
-pub(super) fn event_about<'a>(now: &'a LiveCluster, kind: &str, name: &str, reason: &str) -> Option<&'a str> {
-    let mut events = now.events.iter().filter(|event| event["reason"].as_str() == Some(reason));
+/// The same of one that was not there at the start, or not as often: what an earlier apply came to says nothing of this one.
+pub(super) fn news_about<'a>(
+    start: &LiveCluster,
+    now: &'a LiveCluster,
+    kind: &str,
+    name: &str,
+    reason: &str,
+) -> Option<&'a str> {
+    let version = |event: &Json| event.pointer("/metadata/resourceVersion").cloned();
+    let same =
+        |old: &Json, event: &Json| object::uid(old) == object::uid(event) && version(old) == version(event);
+    events_about(now, kind, name, reason)
+        .find(|event| !start.events.iter().any(|old| same(old, event)))
+        .map(message)
+}
+
+fn message(event: &Json) -> &str {
+    event["message"].as_str().unwrap_or_default()
+}
+
+fn events_about<'a>(
+    now: &'a LiveCluster,
+    kind: &str,
+    name: &str,
+    reason: &str,
+) -> impl Iterator<Item = &'a Json> {
     let is = |event: &Json, field: &str, value: &str| event["involvedObject"][field].as_str() == Some(value);
-    events.find(|event| is(event, "kind", kind) && is(event, "name", name))?["message"].as_str()
+    now.events.iter().filter(move |event| {
+        event["reason"].as_str() == Some(reason) && is(event, "kind", kind) && is(event, "name", name)
+    })
 }

@@ -6,7 +6,7 @@ use pgha_schema::names::{POSTGRES_PORT, secret_key};
 use serde_json::{Value as Json, json};
 
 use super::{Component, Inputs, object};
-use crate::connection::{LIBPQ_SETTINGS, query};
+use crate::connection::{JDBC_SETTINGS, LIBPQ_SETTINGS, query};
 use crate::object::Kind;
 use crate::step::{Random, Secret, Step};
 
@@ -48,20 +48,13 @@ pub fn secret(inputs: &Inputs<'_>, role: CredentialsRole) -> Secret {
         ),
         CredentialsRole::App => {
             let host = names.rw_host(&inputs.spec.namespace);
-            let uri = format!(
-                "postgresql://{{{}}}:{{{}}}@{host}:{POSTGRES_PORT}/{{{}}}{}",
-                secret_key::USERNAME,
-                secret_key::PASSWORD,
-                secret_key::DBNAME,
-                query(LIBPQ_SETTINGS.into_iter())
-            );
             let known = json!({
                 secret_key::USERNAME: bootstrap.owner,
                 secret_key::HOST: host,
                 secret_key::PORT: POSTGRES_PORT.to_string(),
                 secret_key::DBNAME: bootstrap.database,
             });
-            (names.secret_app(), known, vec![(secret_key::URI.to_owned(), uri)], inputs.credentials.app)
+            (names.secret_app(), known, addresses(&host), inputs.credentials.app)
         }
     };
     if written > 0 {
@@ -75,7 +68,48 @@ pub fn secret(inputs: &Inputs<'_>, role: CredentialsRole) -> Secret {
     }
 }
 
+/// What is made of the other texts: one address for each family of clients.
+fn addresses(host: &str) -> Vec<(String, String)> {
+    let (username, password) = (secret_key::USERNAME, secret_key::PASSWORD);
+    let there = format!("{host}:{POSTGRES_PORT}/{{{}}}", secret_key::DBNAME);
+    let uri = format!("postgresql://{{{username}}}:{{{password}}}@{there}");
+    let jdbc = query(JDBC_SETTINGS.into_iter());
+    // All drivers know this one; what they do not know some hand to the server, which refuses it.
+    let plain = query(LIBPQ_SETTINGS.into_iter().filter(|(name, _)| *name == "connect_timeout"));
+    [
+        (secret_key::URI, format!("{uri}{}", query(LIBPQ_SETTINGS.into_iter()))),
+        (secret_key::PLAIN_URI, format!("{uri}{plain}")),
+        (
+            secret_key::JDBC_URL,
+            format!("jdbc:postgresql://{there}{jdbc}&user={{{username}}}&password={{{password}}}"),
+        ),
+    ]
+    .map(|(key, template)| (key.to_owned(), template))
+    .to_vec()
+}
+
 fn bare(inputs: &Inputs<'_>, name: &str, known: Json) -> Json {
     let metadata = inputs.metadata(name, Component::Credentials);
     object(Kind::Secret, metadata, json!({"type": "Opaque", "stringData": known}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_clients_has_an_address_that_it_understands() {
+        let all: Vec<String> =
+            addresses("db-rw.shop.svc").into_iter().map(|(_, template)| template).collect();
+        assert!(all[0].starts_with("postgresql://{username}:{password}@db-rw.shop.svc:5432/{dbname}?"));
+        assert!(all[0].contains("keepalives_idle=5"), "{}", all[0]);
+        assert_eq!(
+            all[1],
+            "postgresql://{username}:{password}@db-rw.shop.svc:5432/{dbname}?connect_timeout=10"
+        );
+        assert_eq!(
+            all[2],
+            "jdbc:postgresql://db-rw.shop.svc:5432/{dbname}?connectTimeout=10&tcpKeepAlive=true&user={username}&password={password}"
+        );
+    }
 }
