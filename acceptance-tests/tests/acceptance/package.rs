@@ -75,9 +75,10 @@ async fn module_applies_and_leaves_nothing(group: &mut Group) -> Result<()> {
     ensure!(buffers == "128MB", "expected a quarter of the memory as shared_buffers, got {buffers}");
     let secret = site.tf.outputs().await?.get("app_secret").cloned().context("output app_secret")?;
     let secret = secret.as_str().context("a name")?;
-    for address in ["uri", "plain-uri"] {
+    let primary = site.cluster.primary().await?;
+    for (address, setting) in [("uri", "tcp_user_timeout="), ("plain-uri", "connect_timeout=")] {
         let uri = site.cluster.secret_value(secret, address).await?;
-        let primary = site.cluster.primary().await?;
+        ensure!(uri.contains(setting), "expected {setting} in {address}");
         let asked =
             ["psql", "-X", "-A", "-t", "-c", "select current_user, pg_is_in_recovery()", uri.as_str()];
         let seen = site.cluster.exec(&primary, &asked).await?;
