@@ -1,6 +1,7 @@
 //! Disks that fill up, hang or grow, and WAL that a slot may not hold for ever. The cluster lies on small disks of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -20,6 +21,13 @@ use crate::scene::{Fault, Scene, members_of, strike, until_data_is_new};
 
 /// Less than a segment of WAL.
 const ROOM_BYTES: u64 = 4 << 20;
+/// For a few segments and a table.
+const ROOM_OF_STANDBY_BYTES: u64 = 80 << 20;
+/// More pages than a restartpoint that takes its time writes in four minutes: one in 100 ms.
+const DIRT: &str = "DROP TABLE IF EXISTS dirt; \
+    CREATE TABLE dirt AS SELECT n, repeat('x', 500) FROM generate_series(1, 45000) n";
+/// Much less than that.
+const ROOM_IS_MADE: Duration = Duration::from_secs(60);
 /// What a slot may hold, and how many segments are written past it.
 const SLOT_KEEPS: &str = "64MB";
 const SEGMENTS: u32 = 8;
@@ -28,6 +36,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         => wal_past_the_slot_limit,
         => primary_disk_full,
+        => standby_disk_full,
         => primary_disk_hangs,
         => volumes_grow_under_load,
     ]
@@ -39,6 +48,10 @@ async fn wal_past_the_slot_limit(group: &mut Group) -> Result<()> {
 
 async fn primary_disk_full(group: &mut Group) -> Result<()> {
     on_small_disks(group, "disk_full", |scene, load| Box::pin(fill_disk(scene, load))).await
+}
+
+async fn standby_disk_full(group: &mut Group) -> Result<()> {
+    on_small_disks(group, "standby_disk_full", |scene, load| Box::pin(fill_standbys_disk(scene, load))).await
 }
 
 async fn primary_disk_hangs(group: &mut Group) -> Result<()> {
@@ -139,6 +152,41 @@ async fn fill_disk(scene: &Scene, load: &Load) -> Result<()> {
     outcome
 }
 
+/// A standby whose restartpoints lag receives WAL until its disk is full. All that it needs is room that WAL takes which nobody needs:
+/// it has that long before PostgreSQL's own restartpoint would be over, and keeps its data.
+async fn fill_standbys_disk(scene: &Scene, load: &Load) -> Result<()> {
+    let before = members_of(scene, &scene.standby).await?;
+    let reign = scene.reign().await?;
+    let disk = disk_of(scene, &scene.standby).await?;
+    disk.fill(ROOM_OF_STANDBY_BYTES)?;
+    let checkpointer = Target::CommandHolds("checkpointer");
+    scene.signal(&scene.standby, checkpointer, Signal::SIGSTOP)?;
+    let filled = async {
+        scene.cluster.sql(&scene.primary, "postgres", DIRT).await?;
+        until("the standby to receive no more WAL", WRITES, || async {
+            begin_segment(scene).await?;
+            scene.cluster.sql(&scene.primary, "postgres", "CHECKPOINT").await?;
+            let seen = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+            let streams = scene.cluster.sql(&scene.standby, "postgres", seen).await?;
+            Ok(Seen::when(streams == "0", format!("{streams} streams, {} bytes free", disk.free_bytes()?)))
+        })
+        .await
+    };
+    let filled = filled.await;
+    scene.signal(&scene.standby, checkpointer, Signal::SIGCONT)?;
+    filled?;
+    let written = scene.cluster.sql(&scene.primary, "postgres", "SELECT pg_current_wal_flush_lsn()").await?;
+    until("the standby to have what was written meanwhile", ROOM_IS_MADE, || async {
+        let seen = format!("SELECT pg_last_wal_replay_lsn() >= '{written}', pg_last_wal_replay_lsn()");
+        let seen = scene.cluster.sql(&scene.standby, "postgres", &seen).await?;
+        Ok(Seen::when(seen.starts_with('t'), format!("it has {seen} of {written}")))
+    })
+    .await?;
+    disk.make_room()?;
+    ensure!(members_of(scene, &scene.standby).await? == before, "the standby was cloned anew");
+    scene.led_on(load, &reign).await
+}
+
 /// Every write of the primary hangs, and no signal ends that: another takes over all the same.
 async fn hang_disk(scene: &Scene, load: &Load) -> Result<()> {
     let disk = disk_of(scene, &scene.primary).await?;
@@ -187,6 +235,8 @@ async fn volumes_grow_under_load(group: &mut Group) -> Result<()> {
     site.cluster.sql_on_primary(big).await?;
     let written = site.cluster.sql_on_primary("select pg_relation_size('big') > 200000000").await?;
     ensure!(written == "t", "expected 200 MB to be written");
+    // The standby has received more WAL than its disk has room for: it makes room by itself.
+    site.cluster.until_whole(1, WHOLE).await?;
 
     site.write(small.clone())?;
     site.tf.run(&["plan", "-no-color"]).await?.failed_saying(&["Volumes can't shrink", "512Mi"])?;

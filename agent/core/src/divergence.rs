@@ -179,7 +179,7 @@ fn local_end(seen: &Observation, data: &LocalData) -> Option<Lsn> {
 /// What to do with the local data while somebody else leads.
 pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
     let record = &read.record;
-    let Some(upstream) = upstream(record) else { return Course::WaitForEra };
+    let Some(upstream) = upstream(seen, record) else { return Course::WaitForEra };
     let data = match &seen.data {
         DataSeen::Present(data) => data,
         DataSeen::Unknown => return Course::WaitForSource,
@@ -266,7 +266,7 @@ pub(crate) fn asked_anew(seen: &Observation, record: &Record) -> Option<Upstream
     if !asked || record.system_identifier != Some(data.system_identifier) {
         return None;
     }
-    replaceable(seen, record, data).and_then(|_| upstream(record))
+    replaceable(seen, record, data).and_then(|_| upstream(seen, record))
 }
 
 /// The same once this member is out of the stream, since `left_ms`, and an uncached read after that still says so: whoever
@@ -281,7 +281,7 @@ pub(crate) fn asked_clone(
 }
 
 /// Whom to stream from: the holder, once its era is complete.
-pub(crate) fn upstream(record: &Record) -> Option<Upstream> {
+pub(crate) fn upstream(seen: &Observation, record: &Record) -> Option<Upstream> {
     let holder = record.holder.as_ref()?;
     let current = record.current().filter(|entry| entry.is_complete())?;
     Some(Upstream {
@@ -289,6 +289,7 @@ pub(crate) fn upstream(record: &Record) -> Option<Upstream> {
         address: holder.address.clone(),
         member: holder.member.clone()?,
         era: current.era,
+        encrypted: seen.pods.get(&holder.pod).is_some_and(|pod| pod.has_certificate),
     })
 }
 

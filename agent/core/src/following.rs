@@ -10,7 +10,8 @@ use crate::failover::Ground;
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
 use crate::sync_names::Names;
 use crate::{
-    bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, slots, switchover, upgrade,
+    bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, room, slots, switchover,
+    upgrade,
 };
 
 /// How long a standby that was told to stop waits to be out of V (A21).
@@ -243,6 +244,7 @@ fn upkeep(cycle: &mut Cycle<'_>) {
         cycle.push(Action::ApplySettings);
     }
     slots::on_standby(cycle, standby);
+    room::make(cycle);
 }
 
 /// Keeps what the record says for the day that the Lease is lost (A4); not each renewal of it.

@@ -36,6 +36,7 @@ mod report;
 pub mod requests;
 mod restart;
 mod rolling;
+mod room;
 mod slots;
 mod switchover;
 mod sync_names;

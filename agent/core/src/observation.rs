@@ -323,6 +323,8 @@ pub struct Upstream {
     pub member: MemberId,
     /// The era in which it leads.
     pub era: Era,
+    /// Its pod has a certificate: it is reached encrypted or not at all.
+    pub encrypted: bool,
 }
 
 /// A running primary.
@@ -512,6 +514,8 @@ pub struct PodSeen {
     pub terminated: BTreeSet<ContainerNonce>,
     /// Hash of the template that it was made from.
     pub template_hash: String,
+    /// The Secret with the server's certificate is mounted in it.
+    pub has_certificate: bool,
     /// It waits in crash-loop back-off and its last exit was a signal (A29).
     pub crash_loop_by_signal: bool,
 }

@@ -6,10 +6,12 @@ use pgha_schema::lsn::Lsn;
 
 use crate::cycle::Cycle;
 use crate::decision::Action;
-use crate::observation::{Observation, PrimarySeen, SlotSeen, StandbySeen, ordinal_of};
+use crate::observation::{DiskSeen, Observation, PrimarySeen, SlotSeen, StandbySeen, ordinal_of};
 
 /// Between two advances on a standby: each keeps this much time's WAL too much.
 const ADVANCE_MS: u64 = 10_000;
+/// The same without room for that.
+const ADVANCE_FULL_MS: u64 = 1_000;
 
 fn wanted(seen: &Observation) -> Option<Vec<u32>> {
     let wish = seen.wish()?;
@@ -35,7 +37,8 @@ pub(crate) fn on_primary(cycle: &mut Cycle<'_>, primary: &PrimarySeen) {
 pub(crate) fn on_standby(cycle: &mut Cycle<'_>, standby: &StandbySeen) {
     let seen = cycle.seen;
     let Some(wanted) = wanted(seen) else { return };
-    let due = cycle.memory.slots_set_ms.is_none_or(|at_ms| cycle.elapsed_ms(at_ms) >= ADVANCE_MS);
+    let every_ms = if seen.disk == DiskSeen::Full { ADVANCE_FULL_MS } else { ADVANCE_MS };
+    let due = cycle.memory.slots_set_ms.is_none_or(|at_ms| cycle.elapsed_ms(at_ms) >= every_ms);
     if !standby.replayed_to_end || !(due || differ(&standby.slots, &wanted)) {
         return;
     }

@@ -2,9 +2,9 @@
 
 mod builders;
 
-use builders::{check, events, passwords, seen};
+use builders::{NOW, check, events, passwords, seen};
 use pgha_agent_core::decision::{Reason, Settling};
-use pgha_agent_core::observation::{ControlState, Gate};
+use pgha_agent_core::observation::{ControlState, Gate, Job};
 use pgha_schema::desired::{Credentials, Durability, RunState, SyncMode};
 use pgha_schema::request::{Asked, Request};
 
@@ -71,6 +71,13 @@ fn in_async_every_recorded_member_has_to_vouch_and_is_bound_by_it() {
     check(&other.clone().vouched_ago(10_000), "WriteRecord(db-0 era 2 V=[] async): TakeExpired");
     check(&other.clone().vouched_ago(9_999), "Follow(db-1): Following");
     check(&other.unrecorded(), ": MayNotLead(NotRecorded)");
+}
+
+#[test]
+fn a_stream_that_may_be_plain_is_made_anew_once_the_holder_has_a_certificate() {
+    let plain = seen().standby().held_by("db-1", "m1").unchanged_for(1_000);
+    check(&plain, ": Following");
+    check(&plain.holder_has_certificate(), "Follow(db-1): Following");
 }
 
 #[test]
@@ -424,6 +431,17 @@ fn a_cleanly_stopped_primary_that_was_told_to_end_releases() {
 #[test]
 fn a_hung_disk_is_not_renewed_over() {
     check(&seen().primary().held_by_me().renewed_ago(2_500).disk_hung(), ": Leading");
+}
+
+#[test]
+fn a_standby_without_room_asks_for_a_restartpoint_one_at_a_time() {
+    let full = seen().standby().held_by("db-1", "m1").unchanged_for(1_000).disk_full();
+    assert_eq!(full.also(), ["checkpoint"]);
+    assert_eq!(full.clone().checkpoint(Job::Running { since_ms: NOW - 60_000 }).also(), [""; 0]);
+    let asked_ago = |ms: u64| full.clone().checkpoint(Job::Done { since_ms: NOW - ms, at_ms: NOW });
+    assert_eq!(asked_ago(5_000).also(), [""; 0]);
+    assert_eq!(asked_ago(5_001).also(), ["checkpoint"]);
+    assert_eq!(seen().standby().held_by("db-1", "m1").unchanged_for(1_000).also(), [""; 0]);
 }
 
 #[test]

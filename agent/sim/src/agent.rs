@@ -161,9 +161,11 @@ impl World {
             Action::PersistEra { era } => went(self.persist_era(pod, era), quick),
             Action::Checkpoint => {
                 let (clock, until) = (self.clock(pod), self.now + self.pick(20, 400));
-                let agent = &mut self.pods[pod].agent;
+                let at = &mut self.pods[pod];
+                let as_primary = matches!(&at.postgres, Postgres::Running(process) if process.primary);
+                let agent = &mut at.agent;
                 if agent.checkpoint_until.is_none() {
-                    agent.checkpoint_until = Some(until);
+                    agent.checkpoint_until = Some((until, as_primary));
                     agent.jobs.checkpoint = Job::Running { since_ms: clock };
                 }
                 went(true, 1)

@@ -85,14 +85,16 @@ impl World {
     /// Ends what has taken its time.
     pub fn finish_jobs(&mut self, pod: usize) {
         let now = self.now;
-        if self.pods[pod].agent.checkpoint_until.is_some_and(|until| now >= until) {
+        if let Some((_, as_primary)) =
+            self.pods[pod].agent.checkpoint_until.filter(|(until, _)| now >= *until)
+        {
             let clock = self.clock(pod);
             let frozen = self.is_postgres_frozen(pod);
             if !frozen {
                 let at = &mut self.pods[pod];
                 at.agent.checkpoint_until = None;
                 if let Postgres::Running(process) = &mut at.postgres {
-                    process.checkpointed = true;
+                    process.checkpointed |= as_primary;
                 }
                 at.agent.jobs.checkpoint = done(&at.agent.jobs.checkpoint, clock);
                 self.poke(pod);

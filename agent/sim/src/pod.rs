@@ -187,8 +187,8 @@ pub struct Agent {
     pub jobs: Jobs,
     /// The running data job.
     pub data_job: Option<DataJob>,
-    /// The running checkpoint's end.
-    pub checkpoint_until: Option<u64>,
+    /// The running checkpoint's end, and whether it began on a primary: a restartpoint is none on the timeline of a promotion.
+    pub checkpoint_until: Option<(u64, bool)>,
     /// The postmaster seen: id, first seen, first seen out of recovery.
     pub seen_process: Option<(u64, u64, Option<u64>)>,
     /// When it was told to stop.

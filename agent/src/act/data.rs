@@ -92,12 +92,12 @@ impl Agent {
     }
 
     fn job(&self, from: &Upstream) -> Result<Job, ActError> {
-        let link = self.link(Some(from))?;
+        let link = self.link()?;
         Ok(Job {
             guard: self.guard.clone(),
             volume: self.volume.clone(),
             tools: self.tools.clone(),
-            conninfo: link.conninfo(&from.address, JOB_APPLICATION),
+            conninfo: link.conninfo(from, JOB_APPLICATION),
             era: from.era,
         })
     }

@@ -186,20 +186,16 @@ impl Agent {
         self.postgres.files.set_hba(gate, &lines, encrypted).map_err(file("write pg_hba.conf"))
     }
 
-    /// How another member is reached. One whose pod was made from the wished template has a certificate when that is wished.
-    pub(super) fn link(&self, to: Option<&Upstream>) -> Result<Link<'_>, ActError> {
+    /// How other members are reached.
+    pub(super) fn link(&self) -> Result<Link<'_>, ActError> {
         let passfile = self.secrets.passfile().map_err(file("write the passfile"))?;
-        let world = self.world.lock();
-        let wish = world.desired.as_ref().map(|seen| &seen.document).filter(|wish| wish.tls.is_some());
-        let pod = to.and_then(|to| world.pods.get(&to.pod));
-        let encrypted = wish.zip(pod).is_some_and(|(wish, pod)| pod.template_hash == wish.template_hash);
-        Ok(Link { port: self.settings.postgres_port, passfile, encrypted })
+        Ok(Link { port: self.settings.postgres_port, passfile })
     }
 
     pub(super) fn render_upstream(&mut self, upstream: Option<&Upstream>) -> Result<bool, ActError> {
         let member = self.volume.member().map_err(file("read the member id"))?;
         let member = member.ok_or(ActError::Premise("this data has no identity"))?.member;
-        let text = self.link(upstream)?.render_upstream(upstream, &member, &sql::slot_name(self.me.ordinal));
+        let text = self.link()?.render_upstream(upstream, &member, &sql::slot_name(self.me.ordinal));
         self.postgres.files.set_upstream(&text).map_err(file("write primary_conninfo"))
     }
 

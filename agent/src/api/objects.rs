@@ -8,7 +8,7 @@ use pgha_schema::ids::{ContainerNonce, SystemIdentifier};
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER,
     ANNOTATION_TEMPLATE_HASH, APP_NAME, CONTAINER_POSTGRES, KEY_DESIRED, KEY_STATUS, LABEL_INSTANCE,
-    LABEL_NAME, Names,
+    LABEL_NAME, Names, TLS_DIR,
 };
 use pgha_schema::record::{RECORD_FORMAT, Record};
 use pgha_schema::status::ClusterStatus;
@@ -212,9 +212,19 @@ pub fn pod_of(pod: &Value, names: &Names) -> Option<(String, PodSeen)> {
             labels: string_map(pod.pointer("/metadata/labels")),
             terminated,
             template_hash: annotation(pod, ANNOTATION_TEMPLATE_HASH).unwrap_or_default().to_owned(),
+            has_certificate: mounts(pod, TLS_DIR),
             crash_loop_by_signal,
         },
     ))
+}
+
+/// Whether postgres's container has something mounted there.
+fn mounts(pod: &Value, directory: &str) -> bool {
+    let all = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    all(pod.pointer("/spec/containers"))
+        .iter()
+        .flat_map(|container| all(container.get("volumeMounts")))
+        .any(|mount| text(&mount, "/mountPath") == Some(directory))
 }
 
 /// A volume claim of this cluster.
@@ -267,6 +277,17 @@ mod tests {
         assert_eq!(seen.terminated, BTreeSet::from([ContainerNonce::new("abc")]));
         assert_eq!((seen.template_hash.as_str(), seen.crash_loop_by_signal), ("t1", false));
         assert!(pod_of(&pod, &Names::new("other")).is_none());
+    }
+
+    #[test]
+    fn a_pod_has_a_certificate_when_its_secret_is_mounted_where_postgres_runs() {
+        let pod = |directory: &str| {
+            json!({"metadata": {"name": "orders-1", "uid": "u", "resourceVersion": "5"}, "spec": {"containers": [
+                {"name": "postgres", "volumeMounts": [{"name": "data", "mountPath": "/var/lib/pgha"},
+                                                      {"name": "certificate", "mountPath": directory}]}]}})
+        };
+        let has = |directory| pod_of(&pod(directory), &Names::new("orders")).unwrap().1.has_certificate;
+        assert_eq!((has(TLS_DIR), has("/etc/pgha/other")), (true, false));
     }
 
     #[test]

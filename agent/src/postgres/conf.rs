@@ -231,6 +231,9 @@ pub fn render_sync(names: &str, slots: Option<&[String]>) -> String {
 /// socket, where no signal ends it, and a checkpoint that would drop the slot waits for the walsender, for ever.
 const STREAM_OPTIONS: &str = "options=-ctcp_user_timeout=10s";
 
+/// Ends the line that says whom a standby follows, when that is reached encrypted or not at all.
+const ENCRYPTED: &str = " encrypted";
+
 /// How another member's postgres is reached for replication.
 #[derive(Clone, Debug)]
 pub struct Link<'a> {
@@ -238,23 +241,21 @@ pub struct Link<'a> {
     pub port: u16,
     /// File with the replication role's password.
     pub passfile: &'a Path,
-    /// The other member has a certificate: a connection that is not encrypted, or that ends at somebody else, is given up.
-    pub encrypted: bool,
 }
 
 impl Link<'_> {
     /// A connection string; a peer that vanished is noticed within seconds (A28).
-    pub fn conninfo(&self, address: &str, application_name: &str) -> String {
+    pub fn conninfo(&self, to: &Upstream, application_name: &str) -> String {
         let value = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
         // Channel binding proves that the other end knows the password's verifier, so no authority is asked, and an expired
         // certificate stops no replication (decision 0052).
         let encryption =
-            if self.encrypted { "sslmode=require channel_binding=require" } else { "sslmode=prefer" };
+            if to.encrypted { "sslmode=require channel_binding=require" } else { "sslmode=prefer" };
         format!(
             "host={} port={} user={ROLE_REPLICATION} passfile={} application_name={} dbname=postgres \
              connect_timeout=3 keepalives=1 keepalives_idle=2 keepalives_interval=1 keepalives_count=3 \
              tcp_user_timeout=5000 {encryption} gssencmode=disable",
-            value(address),
+            value(&to.address),
             self.port,
             value(&self.passfile.to_string_lossy()),
             value(application_name),
@@ -267,12 +268,13 @@ impl Link<'_> {
             return "primary_conninfo = ''\nprimary_slot_name = ''\n".to_owned();
         };
         format!(
-            "# upstream: {} {} {} {}\nprimary_conninfo = {}\nprimary_slot_name = {}\n",
+            "# upstream: {} {} {} {}{}\nprimary_conninfo = {}\nprimary_slot_name = {}\n",
             upstream.pod,
             upstream.address,
             upstream.member,
             upstream.era,
-            quoted(&format!("{} {STREAM_OPTIONS}", self.conninfo(&upstream.address, own.as_str()))),
+            if upstream.encrypted { ENCRYPTED } else { "" },
+            quoted(&format!("{} {STREAM_OPTIONS}", self.conninfo(upstream, own.as_str()))),
             quoted(slot),
         )
     }
@@ -286,6 +288,7 @@ pub fn upstream_of(text: &str) -> Option<Upstream> {
         address: words.next()?.to_owned(),
         member: MemberId::new(words.next()?),
         era: pgha_schema::ids::Era(words.next()?.parse().ok()?),
+        encrypted: words.next() == Some(ENCRYPTED.trim()),
     })
 }
 
@@ -440,32 +443,41 @@ mod tests {
 
     #[test]
     fn whom_a_standby_follows_comes_back_from_its_file() {
-        let link = Link { port: 5432, passfile: Path::new("/run/pass"), encrypted: false };
-        let upstream = Upstream {
-            pod: "orders-1".into(),
-            address: "10.0.0.1".into(),
-            member: MemberId::new("mab"),
-            era: Era(3),
-        };
-        let text = link.render_upstream(Some(&upstream), &MemberId::new("mcd"), "pgha_0");
-        assert_eq!(upstream_of(&text), Some(upstream));
+        let upstream = upstream(false);
+        let text = link().render_upstream(Some(&upstream), &MemberId::new("mcd"), "pgha_0");
+        assert_eq!(upstream_of(&text).as_ref(), Some(&upstream));
         assert!(text.contains("application_name=''mcd''"), "{text}");
         assert!(text.contains(STREAM_OPTIONS), "{text}");
-        assert!(!link.conninfo("10.0.0.1", "mcd").contains(STREAM_OPTIONS), "a slow clone is not cut off");
+        assert!(!link().conninfo(&upstream, "mcd").contains(STREAM_OPTIONS), "a slow clone is not cut off");
         assert!(text.contains("primary_slot_name = 'pgha_0'"));
-        let none = link.render_upstream(None, &MemberId::new("mcd"), "pgha_0");
+        let none = link().render_upstream(None, &MemberId::new("mcd"), "pgha_0");
         assert_eq!((upstream_of(&none), none.starts_with("primary_conninfo = ''")), (None, true));
     }
 
     #[test]
     fn a_member_with_a_certificate_is_reached_encrypted_or_not_at_all() {
-        let link = |encrypted| Link { port: 5432, passfile: Path::new("/run/pass"), encrypted };
-        let conninfo = |encrypted| link(encrypted).conninfo("10.0.0.1", "mcd");
+        let conninfo = |encrypted| link().conninfo(&upstream(encrypted), "mcd");
         assert!(conninfo(true).contains(" sslmode=require channel_binding=require "), "{}", conninfo(true));
         assert!(
             conninfo(false).contains(" sslmode=prefer "),
             "while certificates come, one end may have none"
         );
+        let text = link().render_upstream(Some(&upstream(true)), &MemberId::new("mcd"), "pgha_0");
+        assert_eq!(upstream_of(&text), Some(upstream(true)));
+    }
+
+    fn link() -> Link<'static> {
+        Link { port: 5432, passfile: Path::new("/run/pass") }
+    }
+
+    fn upstream(encrypted: bool) -> Upstream {
+        Upstream {
+            pod: "orders-1".into(),
+            address: "10.0.0.1".into(),
+            member: MemberId::new("mab"),
+            era: Era(3),
+            encrypted,
+        }
     }
 
     #[test]

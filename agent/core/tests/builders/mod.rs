@@ -25,7 +25,7 @@ use pgha_schema::record::{
 use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::{Acknowledged, AgentRefusal, AgentReport, Role};
 
-const NOW: u64 = 1_000_000;
+pub const NOW: u64 = 1_000_000;
 const SYSTEM: SystemIdentifier = SystemIdentifier(7);
 
 /// What db-0, whose data is m0, sees; its position is 1000. Others: db-1 with m1, db-2 with m2.
@@ -235,8 +235,13 @@ impl Seen {
 
     pub fn standby(mut self) -> Self {
         self = self.data(ControlState::InRecovery);
-        let upstream =
-            Upstream { pod: "db-1".into(), address: "a1".into(), member: MemberId::new("m1"), era: Era(1) };
+        let upstream = Upstream {
+            pod: "db-1".into(),
+            address: "a1".into(),
+            member: MemberId::new("m1"),
+            era: Era(1),
+            encrypted: false,
+        };
         self.observation.postgres = PostgresSeen::Standby(StandbySeen {
             started_ms: NOW - 60_000,
             replayed_to_end: true,
@@ -252,6 +257,15 @@ impl Seen {
         });
         self.memory.slots_set_ms = Some(NOW);
         self
+    }
+
+    /// The holder's pod has a certificate.
+    pub fn holder_has_certificate(self) -> Self {
+        let mut seen = self.terminated(1);
+        for pod in seen.observation.pods.values_mut() {
+            (pod.has_certificate, pod.terminated) = (true, BTreeSet::new());
+        }
+        seen
     }
 
     /// Its postgres reads WAL for so long, and has not said a word.
@@ -511,6 +525,7 @@ impl Seen {
             labels: BTreeMap::new(),
             terminated: BTreeSet::from([ContainerNonce::new(format!("old{number}"))]),
             template_hash: "t".into(),
+            has_certificate: false,
             crash_loop_by_signal: false,
         };
         self.observation.pods.insert(format!("db-{number}"), pod);
@@ -717,8 +732,12 @@ impl Seen {
     }
 
     /// The checkpoint of a hand-over has come back.
-    pub fn checkpointed(mut self) -> Self {
-        self.observation.jobs.checkpoint = Job::Done { since_ms: NOW, at_ms: NOW };
+    pub fn checkpointed(self) -> Self {
+        self.checkpoint(Job::Done { since_ms: NOW, at_ms: NOW })
+    }
+
+    pub fn checkpoint(mut self, job: Job) -> Self {
+        self.observation.jobs.checkpoint = job;
         self
     }
 
