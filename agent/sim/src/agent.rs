@@ -1,7 +1,7 @@
 //! One agent: observe, decide, act, one action after the other, each of which takes time and may be cut off.
 
 use pgha_agent_core::decision::{StartAs, StopMode};
-use pgha_agent_core::observation::{Job, LeaseSeen, Unfinished, WriteOutcome, WriteSeen};
+use pgha_agent_core::observation::{LeaseSeen, Unfinished, WriteOutcome, WriteSeen};
 use pgha_agent_core::{Action, Timing, decide, failsafe, report};
 use pgha_schema::ids::Era;
 use pgha_schema::record::Record;
@@ -160,14 +160,7 @@ impl World {
             }
             Action::PersistEra { era } => went(self.persist_era(pod, era), quick),
             Action::Checkpoint => {
-                let (clock, until) = (self.clock(pod), self.now + self.pick(20, 400));
-                let at = &mut self.pods[pod];
-                let as_primary = matches!(&at.postgres, Postgres::Running(process) if process.primary);
-                let agent = &mut at.agent;
-                if agent.checkpoint_until.is_none() {
-                    agent.checkpoint_until = Some((until, as_primary));
-                    agent.jobs.checkpoint = Job::Running { since_ms: clock };
-                }
+                self.checkpoint(pod);
                 went(true, 1)
             }
             Action::LabelPod { pod: name, uid, resource_version, labels } => {

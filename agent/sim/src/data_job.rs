@@ -82,6 +82,18 @@ impl World {
         self.poke(pod);
     }
 
+    /// Begins one unless one runs.
+    pub fn checkpoint(&mut self, pod: usize) {
+        let (clock, until) = (self.clock(pod), self.now + self.pick(20, 400));
+        let at = &mut self.pods[pod];
+        let as_primary = matches!(&at.postgres, Postgres::Running(process) if process.primary);
+        let agent = &mut at.agent;
+        if agent.checkpoint_until.is_none() {
+            agent.checkpoint_until = Some((until, as_primary));
+            agent.jobs.checkpoint = Job::Running { since_ms: clock };
+        }
+    }
+
     /// Ends what has taken its time.
     pub fn finish_jobs(&mut self, pod: usize) {
         let now = self.now;
