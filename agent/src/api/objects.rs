@@ -179,10 +179,7 @@ pub fn system_identifier_of(object: &Value) -> Option<SystemIdentifier> {
 pub fn pod_of(pod: &Value, names: &Names) -> Option<(String, PodSeen)> {
     let name = name_of(pod)?.to_owned();
     let ordinal = names.ordinal(&name)?;
-    let container = pod
-        .pointer("/status/containerStatuses")
-        .and_then(Value::as_array)
-        .and_then(|list| list.iter().find(|status| status["name"] == CONTAINER_POSTGRES));
+    let container = postgres_in(pod, "/status/containerStatuses");
     let mut terminated = BTreeSet::new();
     let mut running = false;
     let mut crash_loop_by_signal = false;
@@ -212,19 +209,22 @@ pub fn pod_of(pod: &Value, names: &Names) -> Option<(String, PodSeen)> {
             labels: string_map(pod.pointer("/metadata/labels")),
             terminated,
             template_hash: annotation(pod, ANNOTATION_TEMPLATE_HASH).unwrap_or_default().to_owned(),
-            has_certificate: mounts(pod, TLS_DIR),
+            has_certificate: postgres_in(pod, "/spec/containers").is_some_and(|one| mounts(one, TLS_DIR)),
             crash_loop_by_signal,
         },
     ))
 }
 
-/// Whether postgres's container has something mounted there.
-fn mounts(pod: &Value, directory: &str) -> bool {
-    let all = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    all(pod.pointer("/spec/containers"))
-        .iter()
-        .flat_map(|container| all(container.get("volumeMounts")))
-        .any(|mount| text(&mount, "/mountPath") == Some(directory))
+/// The container that postgres runs in, out of one of the pod's lists of containers.
+fn postgres_in<'a>(pod: &'a Value, list: &str) -> Option<&'a Value> {
+    let containers = pod.pointer(list).and_then(Value::as_array)?;
+    containers.iter().find(|container| container["name"] == CONTAINER_POSTGRES)
+}
+
+/// Whether a container has something mounted there.
+fn mounts(container: &Value, directory: &str) -> bool {
+    let mounts = container["volumeMounts"].as_array();
+    mounts.is_some_and(|mounts| mounts.iter().any(|mount| mount["mountPath"] == directory))
 }
 
 /// A volume claim of this cluster.

@@ -261,11 +261,7 @@ impl Seen {
 
     /// The holder's pod has a certificate.
     pub fn holder_has_certificate(self) -> Self {
-        let mut seen = self.terminated(1);
-        for pod in seen.observation.pods.values_mut() {
-            (pod.has_certificate, pod.terminated) = (true, BTreeSet::new());
-        }
-        seen
+        self.pod(1, |pod| pod.has_certificate = true)
     }
 
     /// Its postgres reads WAL for so long, and has not said a word.
@@ -513,8 +509,12 @@ impl Seen {
         self
     }
 
-    pub fn terminated(mut self, number: u32) -> Self {
-        let pod = PodSeen {
+    pub fn terminated(self, number: u32) -> Self {
+        self.pod(number, |pod| pod.terminated = BTreeSet::from([ContainerNonce::new(format!("old{number}"))]))
+    }
+
+    fn pod(mut self, number: u32, edit: impl FnOnce(&mut PodSeen)) -> Self {
+        let mut pod = PodSeen {
             ordinal: number,
             uid: "u".into(),
             resource_version: "1".into(),
@@ -523,11 +523,12 @@ impl Seen {
             node: None,
             address: None,
             labels: BTreeMap::new(),
-            terminated: BTreeSet::from([ContainerNonce::new(format!("old{number}"))]),
+            terminated: BTreeSet::new(),
             template_hash: "t".into(),
             has_certificate: false,
             crash_loop_by_signal: false,
         };
+        edit(&mut pod);
         self.observation.pods.insert(format!("db-{number}"), pod);
         self
     }
