@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
 use pgha_acceptance_tests::cluster::Cluster;
-use pgha_acceptance_tests::poll::{Seen, throughout, until};
+use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::sandbox::{Cut, Target};
 use pgha_schema::desired::Desired;
 use pgha_schema::names::KEY_DESIRED;
@@ -17,11 +17,10 @@ use serde_json::json;
 use crate::cases;
 use crate::group::{Group, WHOLE, WRITES};
 use crate::runner::Case;
+use crate::scene::held_past_the_lease;
 
 /// What the command waits for by itself, and the way there and back.
 const COMMAND: Duration = Duration::from_secs(180);
-/// Longer than the lease: whoever may take over by waiting would have.
-const PAST_THE_LEASE: Duration = Duration::from_secs(15);
 
 pub fn cases() -> Vec<Case> {
     cases![
@@ -326,11 +325,7 @@ async fn give_up(cluster: &Cluster, primary: &str, third: &str) -> Result<()> {
         Ok(if code == 0 { Seen::Yes(text) } else { Seen::NotYet(text) })
     })
     .await?;
-    throughout("the record's holder", PAST_THE_LEASE, || async {
-        let holder = cluster.record().await?.holder.map(|holder| holder.pod);
-        Ok(Seen::when(holder.as_deref() == Some(primary), format!("{holder:?} holds it")))
-    })
-    .await?;
+    held_past_the_lease(cluster, primary).await?;
     let patch = advice.split(" -p '").nth(1).and_then(|rest| rest.split("'\n").next());
     let patch = patch.with_context(|| format!("no command in: {advice}"))?.replace("'\\''", "'");
     cluster.patch::<ConfigMap>(&cluster.names.desired(), serde_json::from_str(&patch)?).await?;

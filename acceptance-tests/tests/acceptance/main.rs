@@ -14,6 +14,7 @@ mod faults;
 mod group;
 mod handles;
 mod import;
+mod lag;
 mod members;
 mod modes;
 mod network;
@@ -68,7 +69,7 @@ fn main() {
     let mut right = vec![
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
-        plan("modes", modes::cases()),
+        plan("modes", [modes::cases(), lag::cases()].concat()),
         plan("create", create::cases()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),

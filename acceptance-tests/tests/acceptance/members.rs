@@ -1,6 +1,6 @@
 //! All members at once, members in a bad order, labels changed by hand, a node drained.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -9,24 +9,23 @@ use kube::Api;
 use kube::api::{EvictParams, Patch, PatchParams};
 use nix::sys::signal::Signal;
 use pgha_acceptance_tests::load::Load;
-use pgha_acceptance_tests::poll::{Seen, throughout, until};
+use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::sandbox::{Cut, Target};
-use pgha_schema::names::{LABEL_ROLE, ROLE_PRIMARY, ROLE_REPLICA};
+use pgha_schema::names::{LABEL_ROLE, PGDATA, ROLE_PRIMARY, ROLE_REPLICA, SOCKET_DIR};
 use serde_json::json;
 
 use crate::cases;
 use crate::group::{Group, WHOLE, WRITES};
 use crate::runner::Case;
-use crate::scene::{Scene, once};
-
-/// Longer than the lease: whoever may take over by waiting would have.
-const PAST_THE_LEASE: Duration = Duration::from_secs(15);
+use crate::scene::{Scene, members_of, once, until_data_is_new};
 
 pub fn cases() -> Vec<Case> {
     cases![
         => all_pods_deleted_by_force,
         => labels_changed_by_hand,
         exclusive => members_come_back_the_stale_one_first,
+        exclusive => alone_and_then_lost,
+        exclusive => forked_and_its_wal_is_gone,
         exclusive => primary_node_drained,
     ]
 }
@@ -41,6 +40,14 @@ async fn labels_changed_by_hand(group: &mut Group) -> Result<()> {
 
 async fn members_come_back_the_stale_one_first(group: &mut Group) -> Result<()> {
     once(group, "stale_one_first", |scene, load| Box::pin(come_back(scene, load))).await
+}
+
+async fn alone_and_then_lost(group: &mut Group) -> Result<()> {
+    once(group, "alone_then_lost", |scene, load| Box::pin(lose_all(scene, load))).await
+}
+
+async fn forked_and_its_wal_is_gone(group: &mut Group) -> Result<()> {
+    once(group, "wal_gone", |scene, load| Box::pin(lose_wal(scene, load))).await
 }
 
 async fn primary_node_drained(group: &mut Group) -> Result<()> {
@@ -93,24 +100,12 @@ async fn come_back(scene: &Scene, load: &Load) -> Result<()> {
     let [(_, stale), (_, newest), (_, last)] = nodes[..] else { return Err(anyhow::anyhow!("three nodes")) };
     let outcome = async {
         scene.sandbox.heal(stale)?;
-        let what = format!("{} to wait for {}", scene.other, scene.standby);
-        until(&what, WHOLE, || async {
-            let said = scene.sandbox.exec_in_pod(namespace, &scene.other, &["pgha-agent", "status"]).await?;
-            let said = String::from_utf8_lossy(&said.stdout).into_owned();
-            let waits = said.contains("it did not confirm commits")
-                && said.contains(&format!("may take over without loss: {}", scene.standby));
-            Ok(Seen::when(waits, said))
-        })
-        .await?;
-        throughout("the record's holder", PAST_THE_LEASE, || async {
-            let holder = scene.cluster.record().await?.holder.map(|holder| holder.pod);
-            Ok(Seen::when(holder.as_ref() == Some(&scene.primary), format!("{holder:?} holds it")))
-        })
-        .await?;
+        let names_it = format!("may take over without loss: {}", scene.standby);
+        scene.says(&scene.other, &["it did not confirm commits", &names_it]).await?;
+        scene.held_past_the_lease().await?;
         scene.sandbox.heal(newest)?;
         scene.taken_over(load).await?;
-        let leads = scene.cluster.record().await?.holder.map(|holder| holder.pod);
-        ensure!(leads.as_ref() == Some(&scene.standby), "expected {} to lead, {leads:?} does", scene.standby);
+        scene.leads(&scene.standby).await?;
         anyhow::Ok(())
     };
     let outcome = outcome.await;
@@ -118,6 +113,78 @@ async fn come_back(scene: &Scene, load: &Load) -> Result<()> {
         scene.sandbox.heal(node)?;
     }
     outcome
+}
+
+/// Both standbys are lost, so the primary goes on alone as `preferred` says; then it is lost too. The standbys come back and lead
+/// nothing, since they lack what it acknowledged alone: they wait for it, and say so.
+async fn lose_all(scene: &Scene, load: &Load) -> Result<()> {
+    let namespace = &scene.cluster.namespace;
+    let mut standbys = Vec::new();
+    for pod in [&scene.standby, &scene.other] {
+        standbys.push((pod, scene.sandbox.node_of(namespace, pod).await?));
+    }
+    let last = scene.sandbox.node_of(namespace, &scene.primary).await?;
+    for (_, node) in &standbys {
+        scene.sandbox.cut(*node, Cut::All)?;
+    }
+    let outcome = async {
+        until("the record to say that the primary goes on alone", WRITES, || async {
+            let record = scene.cluster.record().await?;
+            Ok(Seen::when(record.degraded && record.voters.is_empty(), format!("voters {:?}", record.voters)))
+        })
+        .await?;
+        load.until_more(100).await?;
+        scene.sandbox.cut(last, Cut::All)?;
+        scene.sandbox.kill_in_pod(namespace, &scene.primary, Target::Init)?;
+        for (pod, node) in &standbys {
+            scene.sandbox.heal(*node)?;
+            scene.says(pod, &["only the primary has every commit"]).await?;
+        }
+        scene.held_past_the_lease().await
+    };
+    let outcome = outcome.await;
+    for node in standbys.iter().map(|(_, node)| *node).chain([last]) {
+        scene.sandbox.heal(node)?;
+    }
+    outcome?;
+    load.until_acknowledged_after(Instant::now(), WRITES).await?;
+    scene.leads(&scene.primary).await
+}
+
+/// The old primary has written what no other has, and loses the WAL that a rewind would need: it is cloned anew, without a hand.
+async fn lose_wal(scene: &Scene, load: &Load) -> Result<()> {
+    let namespace = &scene.cluster.namespace;
+    let before = members_of(scene, &scene.primary).await?;
+    let postmaster = scene.postmaster(&scene.primary)?;
+    let node = scene.sandbox.node_of(namespace, &scene.primary).await?;
+    scene.sandbox.cut(node, Cut::All)?;
+    let outcome = async {
+        // Nobody is there to confirm it: it is on the old primary alone.
+        let fork = format!(
+            "psql -X -h {SOCKET_DIR} -U postgres -v ON_ERROR_STOP=1 \
+             -c 'SET synchronous_commit = local' -c 'CREATE TABLE forked AS SELECT 1'"
+        );
+        let fork = scene.sandbox.exec_in_pod(namespace, &scene.primary, &["sh", "-c", &fork]).await?;
+        ensure!(fork.status.success(), "expected the old primary to write on: {fork:?}");
+        scene.taken_over(load).await?;
+        until("the old primary to fence itself", WRITES, || async {
+            Ok(Seen::when(!postmaster.is_alive(), "its postgres runs"))
+        })
+        .await?;
+        let gone = format!("rm {PGDATA}/pg_wal/0*");
+        let gone = scene.sandbox.exec_in_pod(namespace, &scene.primary, &["sh", "-c", &gone]).await?;
+        ensure!(gone.status.success(), "expected the WAL to be removed: {gone:?}");
+        anyhow::Ok(())
+    };
+    let outcome = outcome.await;
+    scene.sandbox.heal(node)?;
+    outcome?;
+    until_data_is_new(scene, &scene.primary, &before).await?;
+    scene.cluster.until_whole(2, WHOLE).await?;
+    let forked =
+        scene.cluster.sql(&scene.primary, "postgres", "SELECT to_regclass('forked') IS NULL").await?;
+    ensure!(forked == "t", "{} still has what it wrote while it was cut off", scene.primary);
+    Ok(())
 }
 
 /// What `kubectl drain` does: no new pods there, and evictions, which the disruption budget allows one at a time.

@@ -1,7 +1,5 @@
 //! The primary's node cut off in part: in one direction, from the API server alone, from the other nodes alone.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, throughout, until};
@@ -10,10 +8,7 @@ use pgha_acceptance_tests::sandbox::Cut;
 use crate::cases;
 use crate::group::{Group, WRITES};
 use crate::runner::Case;
-use crate::scene::{Scene, once};
-
-/// Longer than the lease: whoever could take over by waiting would have.
-const PAST_THE_LEASE: Duration = Duration::from_secs(15);
+use crate::scene::{PAST_THE_LEASE, Scene, once};
 
 pub fn cases() -> Vec<Case> {
     cases![

@@ -13,6 +13,7 @@ use pgha_acceptance_tests::poll::{Seen, throughout, until};
 use pgha_acceptance_tests::sandbox::Target;
 
 use crate::cases;
+use crate::faults::goes_on_without_the_standby;
 use crate::group::{Group, WHOLE, WRITES};
 use crate::runner::Case;
 use crate::scene::{Scene, once, repeated, strike};
@@ -28,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         => agent_killed,
         => agent_suspended,
         => container_suspended_and_resumed,
+        => confirming_standby_suspended,
         => backend_out_of_memory,
         => processor_starved,
     ]
@@ -99,6 +101,20 @@ async fn container_suspended_and_resumed(group: &mut Group) -> Result<()> {
     let drop_table = format!("DROP TABLE {}", direct.table);
     site.cluster.sql(&site.cluster.primary().await?, "app", &drop_table).await?;
     Ok(())
+}
+
+async fn confirming_standby_suspended(group: &mut Group) -> Result<()> {
+    repeated(group, "standby_suspended", |scene, load| Box::pin(suspend_standby(scene, load))).await
+}
+
+/// Its connections live on and say nothing: another standby confirms, and the lead stays.
+async fn suspend_standby(scene: &Scene, load: &Load) -> Result<()> {
+    let reign = scene.reign().await?;
+    scene.signal(&scene.standby, Target::All, Signal::SIGSTOP)?;
+    let outcome = goes_on_without_the_standby(scene, load).await;
+    scene.signal(&scene.standby, Target::All, Signal::SIGCONT)?;
+    outcome?;
+    scene.led_on(load, &reign).await
 }
 
 async fn suspend(scene: &Scene, load: &Load) -> Result<()> {

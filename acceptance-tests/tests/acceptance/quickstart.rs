@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::leftovers;
 use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::sandbox::Target;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
 
 use crate::cases;
@@ -18,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         => apply_gives_a_cluster_that_serves,
         => destroy_keeps_the_volumes_and_nothing_else,
         => apply_over_kept_volumes_brings_every_row_back,
+        => destroy_in_the_middle_of_a_failover_keeps_every_row,
         => destroy_without_retain_leaves_nothing,
     ]
 }
@@ -74,18 +76,23 @@ async fn no_secret_in_the_state(site: &Site) -> Result<()> {
 
 async fn destroy_keeps_the_volumes_and_nothing_else(group: &mut Group) -> Result<()> {
     let site = with_rows(group).await?;
-    let claims: BTreeSet<String> = site
-        .cluster
-        .claims()
-        .await?
-        .into_keys()
-        .map(|name| format!("PersistentVolumeClaim/{name}"))
-        .collect();
-    ensure!(claims.len() == 3, "expected three volume claims before destroy, got {claims:?}");
+    let claims = claims(site).await?;
     site.tf.destroy().await?;
+    only_these_are_left(site, &claims).await
+}
+
+/// The volume claims, as leftovers are named.
+async fn claims(site: &Site) -> Result<BTreeSet<String>> {
+    let claims = site.cluster.claims().await?.into_keys();
+    let claims: BTreeSet<String> = claims.map(|name| format!("PersistentVolumeClaim/{name}")).collect();
+    ensure!(claims.len() == 3, "expected three volume claims before destroy, got {claims:?}");
+    Ok(claims)
+}
+
+async fn only_these_are_left(site: &Site, claims: &BTreeSet<String>) -> Result<()> {
     until("only the volume claims to be left", Duration::from_secs(90), || async {
         let left = leftovers::in_namespace(site.cluster.client(), &site.namespace).await?;
-        Ok(Seen::when(left == claims, format!("{left:?}, wanted {claims:?}")))
+        Ok(Seen::when(left == *claims, format!("{left:?}, wanted {claims:?}")))
     })
     .await
 }
@@ -107,6 +114,23 @@ async fn apply_over_kept_volumes_brings_every_row_back(group: &mut Group) -> Res
     load.until_more(20).await?;
     let outcome = load.finish().await?;
     site.nothing_lost(&outcome).await
+}
+
+/// The primary's container dies and the destroy begins at once: while nobody leads, or the next one is being promoted.
+async fn destroy_in_the_middle_of_a_failover_keeps_every_row(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
+    let site = with_rows(group).await?;
+    let before = everything(site).await?;
+    let claims = claims(site).await?;
+    let primary = site.cluster.primary().await?;
+    sandbox.kill_in_pod(&site.namespace, &primary, Target::Init)?;
+    site.tf.destroy().await?;
+    only_these_are_left(site, &claims).await?;
+    site.tf.apply(&[]).await?;
+    site.cluster.until_whole(2, WHOLE).await?;
+    let after = everything(site).await?;
+    ensure!(before == after, "expected the rows from before destroy ({before}), got {after}");
+    site.tf.plan_is_empty("apply over what a destroy in a failover left").await
 }
 
 async fn destroy_without_retain_leaves_nothing(group: &mut Group) -> Result<()> {

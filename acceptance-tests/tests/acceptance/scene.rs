@@ -1,14 +1,14 @@
 //! A fault on a whole cluster under load, and what must hold after it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::load::Load;
-use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::poll::{Seen, throughout, until};
 use pgha_acceptance_tests::process::ProcessId;
 use pgha_acceptance_tests::sandbox::{Sandbox, Target};
 
@@ -16,6 +16,9 @@ use crate::bed::Bed;
 use crate::group::{Group, Site, WHOLE, WRITES};
 use crate::runner::Running;
 use crate::workloads::Workloads;
+
+/// Longer than the lease: whoever may take over by waiting would have.
+pub const PAST_THE_LEASE: Duration = Duration::from_secs(15);
 
 /// What a fault needs: the machine, the cluster, the load that runs, and who was what when it began.
 pub struct Scene {
@@ -143,11 +146,47 @@ impl Scene {
         Ok(())
     }
 
+    /// Asserts who holds the record.
+    pub async fn leads(&self, pod: &str) -> Result<()> {
+        let holder = self.cluster.record().await?.holder.map(|holder| holder.pod);
+        ensure!(holder.as_deref() == Some(pod), "expected {pod} to lead, {holder:?} does");
+        Ok(())
+    }
+
+    /// The record stays the old primary's for longer than anybody would have to wait.
+    pub async fn held_past_the_lease(&self) -> Result<()> {
+        held_past_the_lease(&self.cluster, &self.primary).await
+    }
+
+    /// Waits until a pod's status says all of this. It is asked from inside: the API server may not reach it.
+    pub async fn says(&self, pod: &str, words: &[&str]) -> Result<()> {
+        says(&self.sandbox, &self.cluster, pod, words).await
+    }
+
     /// Who leads now, to compare with later.
     pub async fn reign(&self) -> Result<Reign> {
         let record = self.cluster.record().await?;
         Ok(Reign { era: record.era().0, postmaster: self.postmaster(&self.primary)? })
     }
+}
+
+/// The record stays this pod's for longer than anybody would have to wait.
+pub async fn held_past_the_lease(cluster: &Cluster, pod: &str) -> Result<()> {
+    throughout("the record's holder", PAST_THE_LEASE, || async {
+        let holder = cluster.record().await?.holder.map(|holder| holder.pod);
+        Ok(Seen::when(holder.as_deref() == Some(pod), format!("{holder:?} holds it")))
+    })
+    .await
+}
+
+/// Waits until a pod's status says all of this. It is asked from inside: the API server may not reach it.
+pub async fn says(sandbox: &Sandbox, cluster: &Cluster, pod: &str, words: &[&str]) -> Result<()> {
+    until(&format!("the status of {pod} to say {words:?}"), WHOLE, || async {
+        let said = sandbox.exec_in_pod(&cluster.namespace, pod, &["pgha-agent", "status"]).await?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        Ok(Seen::when(words.iter().all(|word| said.contains(word)), said))
+    })
+    .await
 }
 
 /// A leadership, and the postgres that it is exercised with.

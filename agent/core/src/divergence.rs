@@ -5,13 +5,17 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::{EraEntry, Record};
 use pgha_schema::status::{AgentReport, Role};
 
-use crate::observation::{DataSeen, Job, LeaseRead, LocalData, Observation, PostgresSeen, Upstream};
+use crate::observation::{
+    DataSeen, DiskSeen, Job, LeaseRead, LocalData, Observation, PostgresSeen, Upstream,
+};
 
 /// Rewinds that may fail before the member is cloned instead.
 const REWIND_TRIES: u32 = 2;
 /// A start that takes longer without following anybody does not come to its end: who was killed just as it began to stream on
 /// a new timeline has the beginning of that timeline's segment alone, reads no other, and waits for the rest for ever.
 const STUCK_MS: u64 = 60_000;
+/// Starts in a row that ended before postgres answered: after about twenty seconds of them they are given up.
+const HOPELESS_STARTS: u32 = 8;
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewindPermit {
@@ -176,8 +180,8 @@ fn local_end(seen: &Observation, data: &LocalData) -> Option<Lsn> {
     local_position(seen).or(data.shutdown_lsn.filter(|_| at_rest))
 }
 
-/// What to do with the local data while somebody else leads.
-pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
+/// What to do with the local data while somebody else leads. `failed_starts`: of a postgres that has not answered since.
+pub(crate) fn course(seen: &Observation, read: &LeaseRead, failed_starts: u32) -> Course {
     let record = &read.record;
     let Some(upstream) = upstream(seen, record) else { return Course::WaitForEra };
     let data = match &seen.data {
@@ -195,19 +199,22 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead) -> Course {
         return Course::Refuse;
     }
     let era = local_era(seen, record);
+    let broken = is_broken(seen, record, failed_starts);
     match place(record, era, local_end(seen, data)) {
         // What it can't read it can't tell of either: where the holder has everything, a clone is the way on.
-        Place::NeedsPosition if is_stuck(seen) => {
+        Place::NeedsPosition if is_stuck(seen) || broken => {
             replacement(seen, record, data, upstream).unwrap_or(Course::FindPosition)
         }
         Place::NeedsPosition => Course::FindPosition,
         Place::NeedsEra => Course::WaitForEra,
         // The tail of a record that replay has not come to yet may still turn out not to be whole.
-        Place::Forked if !is_settled(&seen.postgres) && place(record, era, None) != Place::Forked => {
+        Place::Forked
+            if !broken && !is_settled(&seen.postgres) && place(record, era, None) != Place::Forked =>
+        {
             Course::FindPosition
         }
         Place::Forked => leave_fork(seen, record, data, upstream),
-        Place::OnChain if lacks_wal(&seen.postgres) => {
+        Place::OnChain if lacks_wal(&seen.postgres) || broken => {
             replacement(seen, record, data, upstream.clone()).unwrap_or(Course::Follow(upstream))
         }
         Place::OnChain => Course::Follow(upstream),
@@ -299,6 +306,19 @@ fn lacks_wal(postgres: &PostgresSeen) -> bool {
 
 fn is_stuck(seen: &Observation) -> bool {
     matches!(&seen.postgres, PostgresSeen::Starting { since_ms } if seen.now_ms.saturating_sub(*since_ms) >= STUCK_MS)
+}
+
+/// Postgres ends at every start, and the holder's came up from the same template with the same settings: what is wrong is the
+/// data (a segment of WAL that is gone or can't be read), and no start mends that. Where a clone came to its end and does not
+/// start either, it is not the data.
+fn is_broken(seen: &Observation, record: &Record, failed_starts: u32) -> bool {
+    let comes_up =
+        |report: &AgentReport| !report.pending_restart && report.template_hash == seen.me.template_hash;
+    failed_starts >= HOPELESS_STARTS
+        && seen.postgres == PostgresSeen::Down
+        && seen.disk != DiskSeen::Full
+        && !matches!(seen.jobs.clone, Job::Done { .. })
+        && source(seen, record).is_some_and(comes_up)
 }
 
 fn is_settled(postgres: &PostgresSeen) -> bool {

@@ -125,7 +125,7 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
     if let Some(reason) = (!paused).then(|| reinit::follow(cycle, read)).flatten() {
         return reason;
     }
-    match divergence::course(seen, read) {
+    match divergence::course(seen, read, cycle.memory.failed_starts) {
         Course::Clone(..) | Course::Rewind(..) if paused => {
             upkeep(cycle);
             Reason::HeldByPause

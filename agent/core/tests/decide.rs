@@ -6,7 +6,9 @@ use builders::{NOW, check, events, passwords, seen};
 use pgha_agent_core::decision::{Reason, Settling};
 use pgha_agent_core::observation::{ControlState, Gate, Job};
 use pgha_schema::desired::{Credentials, Durability, RunState, SyncMode};
+use pgha_schema::ids::Era;
 use pgha_schema::request::{Asked, Request};
+use pgha_schema::status::{AgentReport, Role};
 
 #[test]
 fn an_empty_member_takes_the_pending_record_at_once() {
@@ -683,6 +685,43 @@ fn a_standby_that_starts_for_ever_is_cloned_unless_it_may_have_what_nobody_else_
     check(&starting(59_999).serving(1), ": FindingPosition");
     check(&starting(60_000), ": FindingPosition");
     check(&stuck.voters(&["m0"]), ": FindingPosition");
+}
+
+#[test]
+fn forked_data_is_replaced_only_where_the_holder_leads_and_it_is_no_voters() {
+    let forked = || seen().standby().held_by("db-1", "m1").second_era_from(900).voters(&["m2"]);
+    let led = |edit: fn(&mut AgentReport)| {
+        forked().serving_but(1, |report| {
+            report.rewind_source = true;
+            edit(report);
+        })
+    };
+    check(&led(|_| {}), "Rewind(db-1): Rewinding");
+    check(&led(|_| {}).voters(&["m0"]), ": WaitsForSource");
+    check(&led(|report| report.era = Some(Era(1))), ": WaitsForSource");
+    check(&led(|report| report.role = Role::Standby), ": WaitsForSource");
+    check(&forked(), ": WaitsForSource");
+}
+
+#[test]
+fn a_standby_whose_postgres_ends_at_every_start_is_cloned_where_the_primarys_comes_up_with_the_same() {
+    let tries = |count| {
+        let crashed = seen().down(ControlState::InProduction).held_by("db-1", "m1");
+        crashed.second_era_from(900).serving(1).failed_starts(count)
+    };
+    let again = "StartPostgres(standby of nobody, FIRST 1 (pgha_nobody)): FindingPosition";
+    check(&tries(8), "Clone(db-1): Cloning");
+    check(&tries(7), again);
+    check(&tries(8).voters(&["m0"]), again);
+    check(&tries(8).disk_full(), again);
+    // A setting or an image that the primary does not run with may be what ends it, and a clone that ended well was no help.
+    check(&tries(8).serving_but(1, |report| report.pending_restart = true), again);
+    check(&tries(8).serving_but(1, |report| report.template_hash = "other".into()), again);
+    check(&tries(8).cloned(), again);
+    // In the current era no position is asked for before it is started.
+    let current = seen().down(ControlState::InRecovery).held_by("db-1", "m1").serving(1).voters(&["m2"]);
+    check(&current.clone().failed_starts(8), "Clone(db-1): Cloning");
+    check(&current.failed_starts(7), "StartPostgres(standby of db-1, FIRST 1 (pgha_nobody)): Following");
 }
 
 #[test]

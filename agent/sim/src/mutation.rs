@@ -79,6 +79,12 @@ pub enum Mutation {
     IgnoresPause,
     /// A31: a broken glass allows its member to take in every era.
     BreakGlassAnyEra,
+    /// A1: a write of the record replaces whatever is there.
+    WritesBlindly,
+    /// A4: initdb runs although volumes and members tell of data.
+    InitdbBesideData,
+    /// A8: every agent is exchanged as soon as there is another one.
+    ExchangesAllAtOnce,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -111,6 +117,8 @@ impl Mutation {
             Self::IgnoresFullDisk => Some("disk-full"),
             Self::AcknowledgesEarly => Some("acknowledged-by-all"),
             Self::TakesStopped => Some("destroy-and-create"),
+            Self::InitdbBesideData => Some("pending-record-beside-data"),
+            Self::ExchangesAllAtOnce => Some("agent-upgrade"),
             _ => None,
         }
     }
@@ -137,6 +145,7 @@ impl Mutation {
             | Self::VouchesUnbound
             | Self::OneTiming
             | Self::DiesByStatus
+            | Self::WritesBlindly
             | Self::TakesAnyVersion => |violation| {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
             },
@@ -150,6 +159,7 @@ impl Mutation {
             | Self::TakesBehindPromises
             | Self::RecreatesUnheard
             | Self::VotersUnseen
+            | Self::InitdbBesideData
             | Self::BreakGlassAnyEra => |violation| {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
             },
@@ -178,7 +188,8 @@ impl Mutation {
             | Self::ForgetsAnswers
             | Self::IgnoresFullDisk
             | Self::AcknowledgesEarly
-            | Self::TakesStopped => return None,
+            | Self::TakesStopped
+            | Self::ExchangesAllAtOnce => return None,
         })
     }
 }

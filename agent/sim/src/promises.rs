@@ -175,13 +175,15 @@ impl World {
         }
     }
 
-    /// For the rule left out: the swap does not carry the version that was promised, but whatever is the newest.
+    /// For rules left out: a swap does not carry the version that was promised, or no write the one that was read, but
+    /// whatever is the newest.
     pub fn version_of_swap(&self, version: &LeaseVersion, record: &Record) -> LeaseVersion {
         match &self.api.lease {
             Some((newest, before))
-                if self.mutation == Some(Mutation::TakesAnyVersion)
-                    && before.holder.as_ref().map(|holder| &holder.member)
-                        != record.holder.as_ref().map(|holder| &holder.member) =>
+                if self.mutation == Some(Mutation::WritesBlindly)
+                    || self.mutation == Some(Mutation::TakesAnyVersion)
+                        && before.holder.as_ref().map(|holder| &holder.member)
+                            != record.holder.as_ref().map(|holder| &holder.member) =>
             {
                 newest.clone()
             }

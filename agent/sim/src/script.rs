@@ -11,6 +11,7 @@
 
 use pgha_schema::desired::{Durability, RunState, SyncMode};
 use pgha_schema::ids::Era;
+use pgha_schema::record::Record;
 use pgha_schema::request::Asked;
 
 use crate::faults::{Cut, Fault, Wish};
@@ -19,7 +20,7 @@ use crate::mutation::Mutation;
 use crate::network::End;
 use crate::postgres::Postgres;
 use crate::run::{settle, wish};
-use crate::world::{PODS, World};
+use crate::world::{ANCHOR, PODS, World};
 
 /// The world of every story: in this one db-1 is the standby that confirms, as the stories have it.
 const STORY_SEED: u64 = 2;
@@ -135,6 +136,11 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["resume"] => world.api.wish(|desired| desired.state = RunState::Running),
         ["destroy"] => destroy(world),
         ["create"] => create(world)?,
+        ["create", "anew"] => {
+            world.api.wish(|desired| desired.state = RunState::Running);
+            let record = Record::initial(ANCHOR, world.api.desired.sync_mode);
+            world.api.create(record);
+        }
         ["stick-replay", pod] => world.pods[index(pod)?].replay_stuck = true,
         ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
         ["make-room", pod] => world.pods[index(pod)?].disk_full = false,

@@ -271,6 +271,13 @@ impl Seen {
         self
     }
 
+    /// So many starts have ended before postgres answered, the last one long ago.
+    pub fn failed_starts(mut self, count: u32) -> Self {
+        self.memory.failed_starts = count;
+        self.memory.started_ms = Some(NOW - 60_000);
+        self
+    }
+
     /// Somebody has led in a second era, which began here.
     pub fn second_era_from(mut self, start: u64) -> Self {
         let timeline = Some(TimelineId(2));
@@ -317,11 +324,17 @@ impl Seen {
 
     /// The recorded holder, heard as the primary of the recorded era.
     pub fn serving(self, number: u32) -> Self {
+        self.serving_but(number, |_| {})
+    }
+
+    /// The same with something else in its report.
+    pub fn serving_but(self, number: u32, edit: impl FnOnce(&mut AgentReport)) -> Self {
         let era = self.observation.record().map(Record::era);
         self.told_by(number, |report| {
             report.role = Role::Primary;
             report.nonce = ContainerNonce::new(format!("old{number}"));
             report.era = era;
+            edit(report);
         })
     }
 
@@ -737,6 +750,12 @@ impl Seen {
         self.checkpoint(Job::Done { since_ms: NOW, at_ms: NOW })
     }
 
+    /// Its data was cloned, and that came to its end.
+    pub fn cloned(mut self) -> Self {
+        self.observation.jobs.clone = Job::Done { since_ms: NOW - 90_000, at_ms: NOW - 80_000 };
+        self
+    }
+
     pub fn checkpoint(mut self, job: Job) -> Self {
         self.observation.jobs.checkpoint = job;
         self
@@ -892,6 +911,7 @@ fn text(action: &Action) -> String {
         Action::ConfirmInForce { names, .. } => format!("ConfirmInForce({names})"),
         Action::Follow { upstream } => format!("Follow({})", upstream.pod),
         Action::Clone { from, .. } => format!("Clone({})", from.pod),
+        Action::Rewind { from, .. } => format!("Rewind({})", from.pod),
         Action::CreateLease { record } => format!("CreateLease({})", told(record)),
         Action::ExchangeAgent { sha256, within_ms, tries, .. } => {
             format!("ExchangeAgent({sha256} within {within_ms}, {tries} tries)")

@@ -7,7 +7,7 @@ use pgha_agent_core::{Action, Observation};
 use pgha_schema::desired::{Desired, Durability, RunState, SyncMode};
 use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::lsn::Lsn;
-use pgha_schema::record::Record;
+use pgha_schema::record::{Bootstrap, ExchangePermit, Record};
 use pgha_schema::status::Acknowledged;
 
 use super::Mutation;
@@ -109,6 +109,8 @@ impl Mutation {
             Self::IgnoresFullDisk => seen.disk = DiskSeen::Healthy,
             Self::DiesByStatus => bury_who_is_deleted(seen),
             Self::BreakGlassAnyEra => break_in_every_era(seen),
+            Self::InitdbBesideData => believe_that_nothing_is_anywhere(seen),
+            Self::ExchangesAllAtOnce => permit_own_exchange(seen),
             Self::AcknowledgesEarly => believe_that_all_have_applied(seen),
             _ => {}
         }
@@ -187,6 +189,26 @@ fn believe_that_all_have_applied(seen: &mut Observation) {
         if let Peer::Heard { report, .. } = peer {
             report.applied.clone_from(&wished);
         }
+    }
+}
+
+fn believe_that_nothing_is_anywhere(seen: &mut Observation) {
+    if !matches!(&seen.lease, LeaseSeen::Read(read) if read.record.bootstrap == Bootstrap::Pending) {
+        return;
+    }
+    seen.stateful_set_identifier = None;
+    seen.volumes.values_mut().for_each(|volume| volume.system_identifier = None);
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.member = None;
+        }
+    }
+}
+
+fn permit_own_exchange(seen: &mut Observation) {
+    let wished = seen.wish().and_then(|wish| wish.agent.as_ref()).map(|binary| binary.sha256.clone());
+    if let (LeaseSeen::Read(read), Some(sha256)) = (&mut seen.lease, wished) {
+        read.record.exchange = Some(ExchangePermit { pod: seen.me.pod.clone(), sha256 });
     }
 }
 
