@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pgha_agent_core::heartbeat::{Beat, PERIOD_MS, REFUSALS, REFUSED_FOR_MS};
 use pgha_agent_core::observation::{
     AckSeen, Acks, AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen,
@@ -25,7 +25,6 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::boottime::now_ms;
-use crate::rest::auth;
 use crate::rest::client::Lines;
 use crate::secrets::Secrets;
 use crate::world::World;
@@ -178,9 +177,8 @@ impl Sender {
     ) -> io::Result<(StatusCode, bytes::Bytes)> {
         let body = serde_json::to_vec(body)?;
         let key = self.secrets.agent_key()?;
-        let code = auth::sign(&key, jiff::Timestamp::now().as_second(), "POST", path, &body);
         let address = SocketAddr::new(address, self.port);
-        self.lines.request(address, Method::POST, path, &[(auth::HEADER, code)], body, deadline).await
+        self.lines.post_signed(address, &key, path, &[], &body, deadline).await
     }
 
     /// Sends one heartbeat; tells who acknowledges it.

@@ -75,7 +75,7 @@ impl World {
             .map(|_| Node {
                 boot: 1,
                 up_at: 0,
-                rate: rng.random_range(970..=1_030),
+                rate: rng.random_range(900..=1_100),
                 offset: rng.random_range(0..1_000_000),
             })
             .collect();

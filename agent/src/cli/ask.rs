@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pgha_schema::record::Record;
 use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::Role;
 
 use super::{get, own_address, own_pod, port, view};
-use crate::rest::auth;
 use crate::rest::client::Lines;
 use crate::rest::requests::{Wish, new_id};
 use crate::secrets::Secrets;
@@ -153,11 +152,8 @@ enum Sent {
 async fn send(key: &[u8], request: &Request) -> anyhow::Result<Sent> {
     let path = format!("/{}", request.asked.name());
     let body = serde_json::to_vec(&Wish::of(request))?;
-    let header = auth::sign(key, jiff::Timestamp::now().as_second(), "POST", &path, &body);
     let address = SocketAddr::new(own_address(), port());
-    let headers = [(auth::HEADER, header)];
-    let answer =
-        Lines::default().request(address, Method::POST, &path, &headers, body, REQUEST_DEADLINE).await;
+    let answer = Lines::default().post_signed(address, key, &path, &[], &body, REQUEST_DEADLINE).await;
     let (status, body) = match answer {
         Ok(answer) => answer,
         Err(error) => return Ok(Sent::Problem(format!("this pod's agent does not answer: {error}"))),

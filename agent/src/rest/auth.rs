@@ -5,8 +5,12 @@ use sha2::Sha256;
 
 /// The header: `<unix seconds>:<hexadecimal code>`.
 pub const HEADER: &str = "x-pgha-auth";
-/// A request older or newer than this is refused; clocks of nodes differ.
-const WINDOW_S: i64 = 60;
+/// The header of a refusal for its time: the time of whoever refuses, signed, so that the request can be made by it.
+pub const CLOCK_HEADER: &str = "x-pgha-clock";
+/// A request older or newer than this, by the clock of whoever is asked, is refused.
+const WINDOW_S: u64 = 60;
+/// What a told clock is signed as: no request has this method.
+const CLOCK: &str = "CLOCK";
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,10 +55,19 @@ pub fn verify(
     let (time, code) = header.and_then(|value| value.split_once(':')).ok_or(AuthError::Missing)?;
     let time: i64 = time.parse().map_err(|_| AuthError::Missing)?;
     let code = hex::decode(code).map_err(|_| AuthError::Missing)?;
-    if time.abs_diff(now) > WINDOW_S as u64 {
-        return Err(AuthError::Stale);
-    }
-    mac(key, time, method, path, body).verify_slice(&code).map_err(|_| AuthError::Wrong)
+    mac(key, time, method, path, body).verify_slice(&code).map_err(|_| AuthError::Wrong)?;
+    if time.abs_diff(now) > WINDOW_S { Err(AuthError::Stale) } else { Ok(()) }
+}
+
+/// What a refusal for its time tells whoever sent this header.
+pub fn tell_clock(key: &[u8], now: i64, path: &str, header: &str) -> String {
+    sign(key, now, CLOCK, path, header.as_bytes())
+}
+
+/// The time that a refusal of this header tells; `None`: it was not told by who has the key, or not as an answer to it.
+pub fn told_clock(key: &[u8], path: &str, header: &str, told: &str) -> Option<i64> {
+    let time = told.split_once(':')?.0.parse().ok()?;
+    verify(key, time, CLOCK, path, header.as_bytes(), Some(told)).is_ok().then_some(time)
 }
 
 #[cfg(test)]
@@ -76,6 +89,21 @@ mod tests {
         assert_eq!(check(1_000, "/other", b"{}", KEY), Err(AuthError::Wrong));
         assert_eq!(check(1_000, "/switchover", b"{}", b"another key"), Err(AuthError::Wrong));
         assert_eq!(check(1_061, "/switchover", b"{}", KEY), Err(AuthError::Stale));
+    }
+
+    #[test]
+    fn a_clock_is_told_for_one_request_by_who_has_the_key() {
+        let header = sign(KEY, 1_000, "POST", "/restart", b"{}");
+        let told = tell_clock(KEY, 90_000, "/restart", &header);
+        assert_eq!(told_clock(KEY, "/restart", &header, &told), Some(90_000));
+        assert_eq!(told_clock(b"another key", "/restart", &header, &told), None);
+        assert_eq!(told_clock(KEY, "/reinit", &header, &told), None);
+        assert_eq!(told_clock(KEY, "/restart", "1001:00", &told), None);
+        assert_eq!(told_clock(KEY, "/restart", &header, &told.replacen('9', "8", 1)), None);
+        assert_eq!(
+            verify(KEY, 90_000, "POST", "/restart", header.as_bytes(), Some(&told)),
+            Err(AuthError::Wrong)
+        );
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::signed::Clocks;
 
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// Idle connections to one agent: one for questions, one for heartbeats.
@@ -20,7 +22,17 @@ const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// Connections that are kept between requests: who asks the same agents again and again opens none for each question.
 #[derive(Clone, Debug)]
-pub struct Lines(Client<HttpConnector, Full<Bytes>>);
+pub struct Lines {
+    client: Client<HttpConnector, Full<Bytes>>,
+    pub(super) clocks: Clocks,
+}
+
+/// An answer, whole.
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
 
 impl Default for Lines {
     fn default() -> Self {
@@ -31,7 +43,7 @@ impl Default for Lines {
             .pool_idle_timeout(KEPT_FOR)
             .pool_max_idle_per_host(KEPT)
             .build(connector);
-        Self(client)
+        Self { client, clocks: Clocks::default() }
     }
 }
 
@@ -49,16 +61,29 @@ impl Lines {
         body: Vec<u8>,
         deadline: Duration,
     ) -> io::Result<(StatusCode, Bytes)> {
+        let reply = self.reply(address, method, path, headers, body, deadline).await?;
+        Ok((reply.status, reply.body))
+    }
+
+    pub(super) async fn reply(
+        &self,
+        address: SocketAddr,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> io::Result<Reply> {
         let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
         for (name, value) in headers {
             request = request.header(*name, value);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)?;
         let exchange = async {
-            let response = self.0.request(request).await.map_err(as_io)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-            Ok((status, body.collect().await.map_err(io::Error::other)?.to_bytes()))
+            let response = self.client.request(request).await.map_err(as_io)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
+            Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}")))

@@ -6,4 +6,5 @@ pub mod metrics;
 pub(crate) mod peers;
 pub mod requests;
 pub mod server;
+pub mod signed;
 pub mod view;

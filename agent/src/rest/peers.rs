@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use pgha_schema::ids::MemberId;
-use pgha_schema::peer::{
-    Heartbeat, HeartbeatAnswer, PATH_HEARTBEAT, PATH_PROMISE, PEER_FORMAT, PromiseRequest,
-};
+use pgha_schema::peer::{Heartbeat, HeartbeatAnswer, PEER_FORMAT, PromiseRequest};
 use serde::de::DeserializeOwned;
 
-use super::auth;
 use super::server::{Answer, Board, Shared, respond, text};
+use super::signed;
 use crate::boottime::now_ms;
 
 const MAX_BODY_BYTES: usize = 4 * 1024;
@@ -23,7 +20,7 @@ const PROMISE_WITHIN: Duration = Duration::from_millis(700);
 
 /// Takes a heartbeat.
 pub(super) async fn heartbeat(request: Request<Incoming>, shared: &Shared) -> Answer {
-    let heartbeat: Heartbeat = match signed(request, PATH_HEARTBEAT, shared).await {
+    let heartbeat: Heartbeat = match signed(request, shared).await {
         Ok(heartbeat) => heartbeat,
         Err(answer) => return answer,
     };
@@ -48,7 +45,7 @@ fn acknowledging(board: &Board, heartbeat: &Heartbeat) -> Option<MemberId> {
 
 /// Takes a request for a promise, and answers with this agent's report once the promise is in it.
 pub(super) async fn promise(request: Request<Incoming>, shared: &Shared) -> Answer {
-    let request: PromiseRequest = match signed(request, PATH_PROMISE, shared).await {
+    let request: PromiseRequest = match signed(request, shared).await {
         Ok(request) => request,
         Err(answer) => return answer,
     };
@@ -75,23 +72,8 @@ fn not_for_us(format: u32, anchor_uid: &str, shared: &Shared) -> Option<Answer> 
     (anchor_uid != shared.anchor_uid).then(|| text(StatusCode::MISDIRECTED_REQUEST, "another cluster\n"))
 }
 
-async fn signed<T: DeserializeOwned>(
-    request: Request<Incoming>,
-    path: &str,
-    shared: &Shared,
-) -> Result<T, Answer> {
-    let header = request.headers().get(auth::HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await else {
-        return Err(text(StatusCode::BAD_REQUEST, "the body can't be read\n"));
-    };
-    let body = body.to_bytes();
-    let key = shared
-        .secrets
-        .agent_key()
-        .map_err(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))?;
-    let now = jiff::Timestamp::now().as_second();
-    auth::verify(&key, now, "POST", path, &body, header.as_deref())
-        .map_err(|error| text(StatusCode::UNAUTHORIZED, format!("{error}\n")))?;
+async fn signed<T: DeserializeOwned>(request: Request<Incoming>, shared: &Shared) -> Result<T, Answer> {
+    let (body, _) = signed::body_of(request, &shared.secrets, MAX_BODY_BYTES).await?;
     serde_json::from_slice(&body).map_err(|error| text(StatusCode::BAD_REQUEST, format!("{error}\n")))
 }
 
@@ -220,6 +202,31 @@ pub(crate) mod tests {
             let last = shared.hearing.holder().last;
             assert_eq!(last.map(|last| last.era), heard, "{key}");
         }
+    }
+
+    #[tokio::test]
+    async fn clocks_that_differ_by_hours_are_no_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = LeaseVersion { uid: "l".into(), resource_version: "7".into() };
+        let beat = Beat { era: Era(3), version: version.clone(), until_ms: u64::MAX, asks: false };
+        let (shared, sender) = pair(dir.path(), "00ff").await;
+        let at = std::net::SocketAddr::new(HERE, sender.port);
+        for off_s in [-7_200, 7_200] {
+            sender.lines.clocks.believe(at, off_s);
+            sender.send_heartbeat(HERE, &beat).await;
+            assert_eq!(shared.hearing.holder().last.map(|last| last.era), Some(Era(3)));
+            assert!(sender.lines.clocks.ahead_s(at).abs() < 60, "it goes by the other's clock from now on");
+            sender.lines.clocks.believe(at, off_s);
+            assert_eq!(sender.ask_promise(HERE, "db-1", &version).await, None);
+            assert_eq!(shared.hearing.asked().map(|asked| asked.version), Some(version.clone()));
+        }
+        // Whoever has another key is told nothing.
+        let (shared, stranger) = pair(dir.path(), "00fe").await;
+        let at = std::net::SocketAddr::new(HERE, stranger.port);
+        stranger.lines.clocks.believe(at, 7_200);
+        stranger.send_heartbeat(HERE, &beat).await;
+        assert_eq!(shared.hearing.holder().last, None);
+        assert_eq!(stranger.lines.clocks.ahead_s(at), 7_200);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request as HttpRequest, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http::{Request as HttpRequest, StatusCode};
 use hyper::body::Incoming;
 use pgha_agent_core::observation::Received;
 use pgha_schema::record::{Holder, Record};
@@ -20,9 +19,9 @@ use pgha_schema::request::{Asked, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::auth;
 use super::client::Lines;
 use super::server::{Answer, Board, Shared, respond, text};
+use super::signed;
 use crate::boottime::now_ms;
 
 /// Says that another agent sent this on: nobody sends it on again.
@@ -95,19 +94,10 @@ pub(super) fn is_one(path: &str) -> bool {
 pub(super) async fn take(http: HttpRequest<Incoming>, shared: &Shared) -> Answer {
     let path = http.uri().path().to_owned();
     let forwarded = http.headers().contains_key(FORWARDED);
-    let header = http.headers().get(auth::HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let Ok(body) = Limited::new(http.into_body(), MAX_BODY_BYTES).collect().await else {
-        return text(StatusCode::BAD_REQUEST, "the body can't be read\n");
+    let (body, key) = match signed::body_of(http, &shared.secrets, MAX_BODY_BYTES).await {
+        Ok(signed) => signed,
+        Err(answer) => return answer,
     };
-    let body = body.to_bytes();
-    let key = match shared.secrets.agent_key() {
-        Ok(key) => key,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    };
-    let now = jiff::Timestamp::now().as_second();
-    if let Err(error) = auth::verify(&key, now, "POST", &path, &body, header.as_deref()) {
-        return text(StatusCode::UNAUTHORIZED, format!("{error}\n"));
-    }
     let Ok(wish) = serde_json::from_slice::<Wish>(&body) else {
         return text(StatusCode::BAD_REQUEST, "wanted: {}, {\"to\": \"POD\"} or {\"pod\": \"POD\"}\n");
     };
@@ -205,9 +195,8 @@ async fn lift_everywhere(shared: &Shared, board: &Board, request: &Request, key:
 async fn forward(address: SocketAddr, request: &Request, key: &[u8]) -> io::Result<(StatusCode, Bytes)> {
     let path = format!("/{}", request.asked.name());
     let body = serde_json::to_vec(&Wish::of(request))?;
-    let header = auth::sign(key, jiff::Timestamp::now().as_second(), "POST", &path, &body);
-    let headers = [(auth::HEADER, header), (FORWARDED, "1".to_owned())];
-    Lines::default().request(address, Method::POST, &path, &headers, body, FORWARD_DEADLINE).await
+    let headers = [(FORWARDED, "1".to_owned())];
+    Lines::default().post_signed(address, key, &path, &headers, &body, FORWARD_DEADLINE).await
 }
 
 /// What came of a request, as far as this agent's view of the record tells.
