@@ -10,7 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::StatusCode;
 use pgha_agent_core::heartbeat::{Beat, PERIOD_MS, REFUSALS, REFUSED_FOR_MS};
 use pgha_agent_core::observation::{
     AckSeen, Acks, AskedSeen, HeartbeatSeen, HolderHeard, LeaseVersion, RefusedSeen,
@@ -25,7 +24,7 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::boottime::now_ms;
-use crate::rest::client::Lines;
+use crate::rest::client::{Lines, Reply};
 use crate::secrets::Secrets;
 use crate::world::World;
 
@@ -174,7 +173,7 @@ impl Sender {
         path: &str,
         body: &T,
         deadline: Duration,
-    ) -> io::Result<(StatusCode, bytes::Bytes)> {
+    ) -> io::Result<Reply> {
         let body = serde_json::to_vec(body)?;
         let key = self.secrets.agent_key()?;
         let address = SocketAddr::new(address, self.port);
@@ -192,7 +191,7 @@ impl Sender {
             version: told(&beat.version),
             asks: beat.asks,
         };
-        let (status, body) = self
+        let Reply { status, body, .. } = self
             .post(address, PATH_HEARTBEAT, &heartbeat, DEADLINE)
             .await
             .inspect_err(|error| tracing::debug!(%address, %error, "heartbeat not delivered"))
@@ -217,7 +216,8 @@ impl Sender {
             pod: self.own_pod.clone(),
             version: told(version),
         };
-        let (status, body) = self.post(address, PATH_PROMISE, &request, PROMISE_DEADLINE).await.ok()?;
+        let Reply { status, body, .. } =
+            self.post(address, PATH_PROMISE, &request, PROMISE_DEADLINE).await.ok()?;
         let report: AgentReport =
             status.is_success().then(|| serde_json::from_slice(&body).ok()).flatten()?;
         (report.anchor_uid == self.anchor_uid && report.pod == pod).then_some(report)

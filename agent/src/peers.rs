@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::boottime::now_ms;
 use crate::heartbeats::{Hearing, Sender, is_refusal};
-use crate::rest::client::Lines;
+use crate::rest::client::{Lines, Reply};
 use crate::rest::server::{STATUS, STATUS_FRESH};
 use crate::world::World;
 
@@ -217,7 +217,8 @@ async fn is_dead(asker: &Asker, address: IpAddr) -> bool {
 }
 
 async fn ask(address: SocketAddr, path: &str, asker: &Asker, pod: &str) -> io::Result<Option<AgentReport>> {
-    let (status, body) = asker.lines.request(address, Method::GET, path, &[], Vec::new(), DEADLINE).await?;
+    let Reply { status, body, .. } =
+        asker.lines.request(address, Method::GET, path, &[], Vec::new(), DEADLINE).await?;
     if !status.is_success() {
         return Ok(None);
     }

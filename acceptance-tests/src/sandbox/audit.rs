@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 
 use super::layout::Layout;
 
-/// Requests of service accounts alone, and of those not the controllers'.
+/// Users whose requests are written down are in this group; it gives no rights.
+pub const AUDITED: &str = "pgha:audited";
+/// Requests of service accounts alone, and of those not the controllers', and of such users.
 const POLICY: &str = r#"apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -16,7 +18,7 @@ rules:
   - level: None
     userGroups: ["system:serviceaccounts:kube-system"]
   - level: Metadata
-    userGroups: ["system:serviceaccounts"]
+    userGroups: ["system:serviceaccounts", "pgha:audited"]
   - level: None
 "#;
 /// HTTP's word for a right that is missing.
@@ -56,14 +58,13 @@ pub fn arguments(layout: &Layout) -> Result<[String; 3]> {
     ])
 }
 
-/// What a service account has asked for, oldest first.
+/// What a user has asked for, oldest first.
 ///
 /// # Errors
 /// When there is no log.
-pub fn requests_of(layout: &Layout, namespace: &str, account: &str) -> Result<Vec<Request>> {
-    let user = format!("system:serviceaccount:{namespace}:{account}");
+pub fn requests_of(layout: &Layout, user: &str) -> Result<Vec<Request>> {
     let text = fs::read_to_string(log(layout)).context("read the audit log")?;
-    Ok(text.lines().filter_map(|line| request(line, &user)).collect())
+    Ok(text.lines().filter_map(|line| request(line, user)).collect())
 }
 
 /// `None` for another user's, and for a line that is being written.

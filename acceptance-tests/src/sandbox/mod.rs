@@ -237,7 +237,16 @@ impl Sandbox {
     /// # Errors
     /// When there is no log of it.
     pub fn requests_of(&self, namespace: &str, account: &str) -> Result<Vec<Request>> {
-        audit::requests_of(&self.layout, namespace, account)
+        audit::requests_of(&self.layout, &format!("system:serviceaccount:{namespace}:{account}"))
+    }
+
+    /// The same of the user of [`Sandbox::restricted_kubeconfig`].
+    ///
+    /// # Errors
+    /// When there is no log of it.
+    pub fn requests_with(&self, kubeconfig: &Path) -> Result<Vec<Request>> {
+        let user = kubeconfig.file_stem().context("a kubeconfig has a name")?;
+        audit::requests_of(&self.layout, &user.to_string_lossy())
     }
 
     /// A kubeconfig of a new user who has just these rights, in this namespace only.
@@ -256,7 +265,7 @@ impl Sandbox {
         }))?;
         let bindings: Api<RoleBinding> = Api::namespaced(self.client(), namespace);
         bindings.create(&PostParams::default(), &binding).await?;
-        self.kubeconfig_for(&user, &[])
+        self.kubeconfig_for(&user, &[audit::AUDITED])
     }
 
     /// A kubeconfig for a user of this name and groups, whatever rights these have.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota};
-use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Run;
@@ -22,7 +21,6 @@ pub fn cases() -> Vec<Case> {
         => storage_class_that_does_not_exist,
         => quota_that_forbids_pods,
         => namespace_with_restricted_pod_security,
-        => missing_rights_are_listed_and_the_role_of_the_examples_is_enough,
         => interrupted_create_then_applied_again,
         => killed_create_then_applied_again,
         => interrupted_update_then_applied_again,
@@ -96,55 +94,6 @@ async fn namespace_with_restricted_pod_security(group: &mut Group) -> Result<()>
     );
     let user = site.cluster.exec(&pod, &["id", "-u"]).await?;
     ensure!(user.stdout.trim() == "999", "expected PostgreSQL's own user, got {user:?}");
-    Ok(())
-}
-
-async fn missing_rights_are_listed_and_the_role_of_the_examples_is_enough(group: &mut Group) -> Result<()> {
-    let sandbox = group.bed.sandbox.clone();
-    let site = doomed(group).await?;
-    let writer: Role = serde_yaml_ng::from_str(include_str!("../../../examples/rbac/writer.yaml"))?;
-    let rules = writer.rules.context("a Role without rules")?;
-    let without = |resource: &str, verb: &str| {
-        let mut fewer = rules.clone();
-        for rule in &mut fewer {
-            if rule.resources.iter().flatten().any(|name| name == resource) {
-                rule.verbs.retain(|held| held != verb);
-            }
-        }
-        fewer
-    };
-
-    // One that the provider itself uses, and one that it only gives on to the agents.
-    for (resource, verb, group) in
-        [("statefulsets", "create", "apps"), ("leases", "watch", "coordination.k8s.io")]
-    {
-        let fewer = sandbox.restricted_kubeconfig(&site.namespace, &without(resource, verb)).await?;
-        let said = site.tf.with_kubeconfig(&fewer).try_apply(&[]).await?;
-        said.failed_saying(&[
-            "have not all rights to create",
-            &format!("{verb} on {resource} ({group})"),
-            "kind: Role",
-        ])?;
-        let anchor = site.cluster.api::<ConfigMap>().get_opt(&site.cluster.names.anchor()).await?;
-        ensure!(anchor.is_none(), "expected nothing to be made without {verb} on {resource}");
-    }
-
-    let writer = sandbox.restricted_kubeconfig(&site.namespace, &rules).await?;
-    let writer = site.tf.with_kubeconfig(&writer);
-    writer.apply(&[]).await?;
-    site.cluster.until_whole(0, WHOLE).await?;
-    site.write(site.config.clone().set("parameters", json!({ "work_mem": "8MB" })))?;
-    writer.apply(&[]).await?;
-    writer.plan_is_empty("a change with the rights of the examples").await?;
-
-    let fewer = sandbox.restricted_kubeconfig(&site.namespace, &without("statefulsets", "delete")).await?;
-    site.tf
-        .with_kubeconfig(&fewer)
-        .try_destroy()
-        .await?
-        .failed_saying(&["have not all rights to destroy", "delete on statefulsets (apps)"])?;
-    site.cluster.until_whole(0, WHOLE).await?;
-    writer.destroy().await?;
     Ok(())
 }
 
@@ -225,7 +174,7 @@ async fn api_server_stopped_during_refresh(group: &mut Group) -> Result<()> {
 }
 
 /// A new namespace with one instance declared.
-async fn doomed(group: &mut Group) -> Result<&mut Site> {
+pub async fn doomed(group: &mut Group) -> Result<&mut Site> {
     let site = group.fresh_site().await?;
     let timeout = format!("{}s", TIMEOUT.as_secs());
     let config = site.config.clone().set("replicas", 0).set("timeouts", json!({ "create": timeout }));

@@ -27,6 +27,7 @@ mod quickstart;
 mod reading;
 mod replicas;
 mod report;
+mod rights;
 mod runner;
 mod scene;
 mod standard;
@@ -70,7 +71,7 @@ fn main() {
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
         plan("modes", [modes::cases(), lag::cases()].concat()),
-        plan("create", create::cases()),
+        plan("create", [create::cases(), rights::cases()].concat()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),

@@ -5,6 +5,7 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::{EraEntry, Record};
 use pgha_schema::status::{AgentReport, Role};
 
+use crate::acknowledge;
 use crate::observation::{
     DataSeen, DiskSeen, Job, LeaseRead, LocalData, Observation, PostgresSeen, Upstream,
 };
@@ -308,17 +309,19 @@ fn is_stuck(seen: &Observation) -> bool {
     matches!(&seen.postgres, PostgresSeen::Starting { since_ms } if seen.now_ms.saturating_sub(*since_ms) >= STUCK_MS)
 }
 
-/// Postgres ends at every start, and the holder's came up from the same template with the same settings: what is wrong is the
-/// data (a segment of WAL that is gone or can't be read), and no start mends that. Where a clone came to its end and does not
-/// start either, it is not the data.
+/// Postgres ends at every start, and the holder's runs from the same template with all that is wished in force: what is wrong is
+/// the data (a segment of WAL that is gone or can't be read), and no start mends that. Where a clone came to its end and does
+/// not start either, it is not the data.
 fn is_broken(seen: &Observation, record: &Record, failed_starts: u32) -> bool {
-    let comes_up =
-        |report: &AgentReport| !report.pending_restart && report.template_hash == seen.me.template_hash;
+    let wished = seen.desired.as_ref().map(acknowledge::identity);
+    let runs_with_the_same = |report: &AgentReport| {
+        report.applied.is_some() && report.applied == wished && report.template_hash == seen.me.template_hash
+    };
     failed_starts >= HOPELESS_STARTS
         && seen.postgres == PostgresSeen::Down
         && seen.disk != DiskSeen::Full
         && !matches!(seen.jobs.clone, Job::Done { .. })
-        && source(seen, record).is_some_and(comes_up)
+        && source(seen, record).is_some_and(runs_with_the_same)
 }
 
 fn is_settled(postgres: &PostgresSeen) -> bool {

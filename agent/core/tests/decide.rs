@@ -715,7 +715,7 @@ fn a_standby_whose_postgres_ends_at_every_start_is_cloned_where_the_primarys_com
     check(&tries(8).voters(&["m0"]), again);
     check(&tries(8).disk_full(), again);
     // A setting or an image that the primary does not run with may be what ends it, and a clone that ended well was no help.
-    check(&tries(8).serving_but(1, |report| report.pending_restart = true), again);
+    check(&tries(8).serving_but(1, |report| report.applied = None), again);
     check(&tries(8).serving_but(1, |report| report.template_hash = "other".into()), again);
     check(&tries(8).cloned(), again);
     // In the current era no position is asked for before it is started.

@@ -12,7 +12,7 @@ use pgha_schema::request::{Answer, Asked, Outcome, Request};
 use pgha_schema::status::Role;
 
 use super::{get, own_address, own_pod, port, view};
-use crate::rest::client::Lines;
+use crate::rest::client::{Lines, Reply};
 use crate::rest::requests::{Wish, new_id};
 use crate::secrets::Secrets;
 use crate::settings::Layout;
@@ -154,7 +154,7 @@ async fn send(key: &[u8], request: &Request) -> anyhow::Result<Sent> {
     let body = serde_json::to_vec(&Wish::of(request))?;
     let address = SocketAddr::new(own_address(), port());
     let answer = Lines::default().post_signed(address, key, &path, &[], &body, REQUEST_DEADLINE).await;
-    let (status, body) = match answer {
+    let Reply { status, body, .. } = match answer {
         Ok(answer) => answer,
         Err(error) => return Ok(Sent::Problem(format!("this pod's agent does not answer: {error}"))),
     };

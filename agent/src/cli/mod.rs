@@ -15,7 +15,7 @@ use serde_json::json;
 pub use ask::{Finished, pause, reinit, restart, restart_all, resume, switchover};
 pub use break_glass::break_glass;
 
-use crate::rest::client::Lines;
+use crate::rest::client::{Lines, Reply};
 use crate::rest::view::View;
 
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -37,7 +37,7 @@ fn own_pod() -> anyhow::Result<String> {
 
 async fn get(address: IpAddr, path: &str) -> anyhow::Result<Vec<u8>> {
     let agent = SocketAddr::new(address, port());
-    let (status, body) = Lines::default()
+    let Reply { status, body, .. } = Lines::default()
         .request(agent, Method::GET, path, &[], Vec::new(), DEADLINE)
         .await
         .with_context(|| format!("the agent at {address} does not answer"))?;

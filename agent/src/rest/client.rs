@@ -28,9 +28,13 @@ pub struct Lines {
 }
 
 /// An answer, whole.
-pub(super) struct Reply {
+#[derive(Debug)]
+pub struct Reply {
+    /// How it went.
     pub status: StatusCode,
+    /// What stands above the body.
     pub headers: HeaderMap,
+    /// The body.
     pub body: Bytes,
 }
 
@@ -53,19 +57,6 @@ impl Lines {
     /// # Errors
     /// Of the kind that the system gave, as `ConnectionRefused`; `TimedOut` after `deadline`.
     pub async fn request(
-        &self,
-        address: SocketAddr,
-        method: Method,
-        path: &str,
-        headers: &[(&str, String)],
-        body: Vec<u8>,
-        deadline: Duration,
-    ) -> io::Result<(StatusCode, Bytes)> {
-        let reply = self.reply(address, method, path, headers, body, deadline).await?;
-        Ok((reply.status, reply.body))
-    }
-
-    pub(super) async fn reply(
         &self,
         address: SocketAddr,
         method: Method,
@@ -120,7 +111,7 @@ mod tests {
         (listener, address)
     }
 
-    async fn ask(lines: &Lines, address: SocketAddr, deadline: Duration) -> io::Result<(StatusCode, Bytes)> {
+    async fn ask(lines: &Lines, address: SocketAddr, deadline: Duration) -> io::Result<Reply> {
         lines.request(address, Method::GET, "/status", &[], Vec::new(), deadline).await
     }
 
@@ -144,8 +135,8 @@ mod tests {
         });
         let lines = Lines::default();
         for _ in 0..3 {
-            let (status, body) = ask(&lines, address, WITHIN).await.unwrap();
-            assert_eq!((status, &*body), (StatusCode::OK, b"ok".as_slice()));
+            let reply = ask(&lines, address, WITHIN).await.unwrap();
+            assert_eq!((reply.status, &*reply.body), (StatusCode::OK, b"ok".as_slice()));
         }
         server.await.unwrap();
     }

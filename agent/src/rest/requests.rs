@@ -10,7 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request as HttpRequest, StatusCode};
 use hyper::body::Incoming;
 use pgha_agent_core::observation::Received;
@@ -19,7 +18,7 @@ use pgha_schema::request::{Asked, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::client::Lines;
+use super::client::{Lines, Reply};
 use super::server::{Answer, Board, Shared, respond, text};
 use super::signed;
 use crate::boottime::now_ms;
@@ -163,7 +162,7 @@ async fn send_on(
         None => Err(io::Error::other("nobody leads")),
     };
     match result {
-        Ok((status, body)) => {
+        Ok(Reply { status, body, .. }) => {
             respond(status, "application/json", String::from_utf8_lossy(&body).into_owned())
         }
         Err(_) if request.asked == Asked::Resume => lift_everywhere(shared, board, request, key).await,
@@ -184,7 +183,7 @@ async fn lift_everywhere(shared: &Shared, board: &Board, request: &Request, key:
         Some(async move { (pod, forward(address, request, key).await) })
     });
     for (pod, answer) in futures::future::join_all(asked).await {
-        if answer.is_ok_and(|(status, _)| status == StatusCode::ACCEPTED) {
+        if answer.is_ok_and(|reply| reply.status == StatusCode::ACCEPTED) {
             told.push(pod);
         }
     }
@@ -192,7 +191,7 @@ async fn lift_everywhere(shared: &Shared, board: &Board, request: &Request, key:
     respond(StatusCode::ACCEPTED, "application/json", body.to_string())
 }
 
-async fn forward(address: SocketAddr, request: &Request, key: &[u8]) -> io::Result<(StatusCode, Bytes)> {
+async fn forward(address: SocketAddr, request: &Request, key: &[u8]) -> io::Result<Reply> {
     let path = format!("/{}", request.asked.name());
     let body = serde_json::to_vec(&Wish::of(request))?;
     let headers = [(FORWARDED, "1".to_owned())];

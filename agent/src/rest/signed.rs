@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::auth;
-use super::client::Lines;
+use super::client::{Lines, Reply};
 use super::server::{Answer, text};
 use crate::secrets::Secrets;
 
@@ -57,21 +57,21 @@ impl Lines {
         headers: &[(&str, String)],
         body: &[u8],
         deadline: Duration,
-    ) -> io::Result<(StatusCode, Bytes)> {
+    ) -> io::Result<Reply> {
         let mut once_more = true;
         loop {
             let time = wall_s().saturating_add(self.clocks.ahead_s(address));
             let code = auth::sign(key, time, "POST", path, body);
             let mut all = vec![(auth::HEADER, code.clone())];
             all.extend_from_slice(headers);
-            let reply = self.reply(address, Method::POST, path, &all, body.to_vec(), deadline).await?;
+            let reply = self.request(address, Method::POST, path, &all, body.to_vec(), deadline).await?;
             let told = reply.headers.get(auth::CLOCK_HEADER).and_then(|told| told.to_str().ok());
             match told.and_then(|told| auth::told_clock(key, path, &code, told)) {
                 Some(there) if once_more => {
                     self.clocks.believe(address, there.saturating_sub(wall_s()));
                     once_more = false;
                 }
-                _ => return Ok((reply.status, reply.body)),
+                _ => return Ok(reply),
             }
         }
     }

@@ -330,8 +330,13 @@ impl Seen {
     /// The same with something else in its report.
     pub fn serving_but(self, number: u32, edit: impl FnOnce(&mut AgentReport)) -> Self {
         let era = self.observation.record().map(Record::era);
+        let applied = self.observation.desired.as_ref().map(|desired| Acknowledged {
+            generation: desired.document.generation,
+            sha256: desired.sha256.clone(),
+        });
         self.told_by(number, |report| {
             report.role = Role::Primary;
+            report.applied = applied;
             report.nonce = ContainerNonce::new(format!("old{number}"));
             report.era = era;
             edit(report);
