@@ -1,11 +1,13 @@
 //! One snapshot of the world: what `decide` sees.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
-    ControlState, DataSeen, LeaseVersion, LocalData, Promises, Signals, Unfinished,
+    ControlState, DataSeen, LeaseVersion, LocalData, PostgresSeen, Promises, Signals, Unfinished,
 };
+use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
 
 use crate::agent::Agent;
@@ -16,6 +18,8 @@ use crate::volume::Volume;
 
 /// While postgres is down the volume is looked at this often.
 const LOOK_EVERY_MS: u64 = 2_000;
+/// And this often while a start takes longer than that.
+const LOOK_AT_START_MS: u64 = 10_000;
 
 /// What lies on the volume: read while postgres is down, and after every change of ours.
 #[derive(Debug, Default)]
@@ -42,6 +46,16 @@ impl DataCache {
             self.seen = None;
         }
         self.postmaster = postmaster;
+    }
+
+    /// A start that takes long may wait for WAL that is not there, or that comes in.
+    fn note_start(&mut self, postgres: &PostgresSeen) {
+        let now = now_ms();
+        let long =
+            |since_ms: u64| since_ms + LOOK_AT_START_MS <= now && self.looked_ms + LOOK_AT_START_MS <= now;
+        if matches!(postgres, PostgresSeen::Starting { since_ms } if long(*since_ms)) {
+            self.seen = None;
+        }
     }
 
     /// The kept record changed.
@@ -106,6 +120,7 @@ async fn read_data(volume: &Volume, tools: &Tools) -> Result<DataSeen, String> {
                         control: control.state,
                         shutdown_lsn: control.shutdown_lsn,
                         replay_bytes: replay_bytes(volume, &control),
+                        lacks_wal: lacks_wal(volume, &control),
                         postgres_major,
                     }),
                     (Err(_), Some(_)) => None,
@@ -145,6 +160,19 @@ fn replay_bytes(volume: &Volume, control: &ControlData) -> u64 {
     newest.map_or(0, |(_, end)| end.saturating_sub(control.redo_lsn.0))
 }
 
+/// Whether a WAL file that a start reads before the data is consistent is not there, on any timeline.
+fn lacks_wal(volume: &Volume, control: &ControlData) -> bool {
+    let Ok(entries) = std::fs::read_dir(volume.pgdata().join("pg_wal")) else { return false };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    has_gap(names, control.segment_bytes, control.redo_lsn, control.consistent_lsn)
+}
+
+fn has_gap(names: impl Iterator<Item = String>, segment_bytes: u64, from: Lsn, to: Lsn) -> bool {
+    let ends: BTreeSet<u64> = names.filter_map(|name| segment_end(&name, segment_bytes)).collect();
+    let bytes = segment_bytes.max(1);
+    !(from.0 / bytes..=to.0 / bytes).all(|number| ends.contains(&((number + 1) * bytes)))
+}
+
 /// Where a WAL file ends, by its name.
 fn segment_end(name: &str, segment_bytes: u64) -> Option<u64> {
     if name.len() != 24 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -171,6 +199,7 @@ impl Agent {
         let desired = self.world.lock().desired.clone();
         let wish = desired.as_ref().map(|seen| &seen.document);
         let postgres = self.postgres.look(&guard, &self.volume, wish).await;
+        self.data.note_start(&postgres);
         let peers = self.peers.seen();
         let asking = self.shared.asking().clone();
         let signals = Signals {
@@ -218,5 +247,22 @@ mod tests {
         assert_eq!(segment_end("0000000200000001000000FF", 16 << 20), Some((1 << 32) + (256 << 24)));
         assert_eq!(segment_end("00000002.history", 16 << 20), None);
         assert_eq!(segment_end("000000010000000000000001.partial", 16 << 20), None);
+    }
+
+    #[test]
+    fn every_file_from_redo_to_consistency_has_to_be_there_on_some_timeline() {
+        const SEGMENT: u64 = 16 << 20;
+        let gap = |names: &[&str], from: u64, to: u64| {
+            has_gap(names.iter().map(|name| (*name).to_owned()), SEGMENT, Lsn(from), Lsn(to))
+        };
+        let names =
+            ["000000010000000000000004", "000000020000000000000005", "00000002.history", "archive_status"];
+        assert!(!gap(&names, 4 * SEGMENT + 40, 5 * SEGMENT + 80));
+        assert!(!gap(&names, 5 * SEGMENT, 5 * SEGMENT));
+        assert!(gap(&names, 3 * SEGMENT + 40, 5 * SEGMENT));
+        assert!(gap(&names, 4 * SEGMENT, 6 * SEGMENT));
+        assert!(gap(&[], 4 * SEGMENT, 4 * SEGMENT));
+        let beyond_4_gib = ["000000010000000100000000"];
+        assert!(!gap(&beyond_4_gib, 1 << 32, 1 << 32));
     }
 }

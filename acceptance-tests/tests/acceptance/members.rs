@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::cases;
 use crate::group::{Group, WHOLE, WRITES};
 use crate::runner::Case;
-use crate::scene::{Scene, members_of, once, until_data_is_new};
+use crate::scene::{Scene, kill_guard, members_of, once, until_data_is_new};
 
 pub fn cases() -> Vec<Case> {
     cases![
@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
         => labels_changed_by_hand,
         exclusive => members_come_back_the_stale_one_first,
         exclusive => alone_and_then_lost,
+        => standby_wal_gone,
         exclusive => forked_and_its_wal_is_gone,
         exclusive => primary_node_drained,
     ]
@@ -44,6 +45,10 @@ async fn members_come_back_the_stale_one_first(group: &mut Group) -> Result<()> 
 
 async fn alone_and_then_lost(group: &mut Group) -> Result<()> {
     once(group, "alone_then_lost", |scene, load| Box::pin(lose_all(scene, load))).await
+}
+
+async fn standby_wal_gone(group: &mut Group) -> Result<()> {
+    once(group, "standby_wal_gone", |scene, load| Box::pin(lose_standbys_wal(scene, load))).await
 }
 
 async fn forked_and_its_wal_is_gone(group: &mut Group) -> Result<()> {
@@ -151,6 +156,25 @@ async fn lose_all(scene: &Scene, load: &Load) -> Result<()> {
     scene.leads(&scene.primary).await
 }
 
+/// What confirmed commits is started again and again, and has nothing to start from: it is cloned anew, without a hand, and
+/// nobody else leads.
+async fn lose_standbys_wal(scene: &Scene, load: &Load) -> Result<()> {
+    let reign = scene.reign().await?;
+    let before = members_of(scene, &scene.standby).await?;
+    scene.signal(&scene.standby, Target::All, Signal::SIGSTOP)?;
+    remove_wal(scene, &scene.standby).await?;
+    kill_guard(scene, &scene.standby).await?;
+    until_data_is_new(scene, &scene.standby, &before).await?;
+    scene.led_on(load, &reign).await
+}
+
+async fn remove_wal(scene: &Scene, pod: &str) -> Result<()> {
+    let gone = format!("rm {PGDATA}/pg_wal/0*");
+    let gone = scene.sandbox.exec_in_pod(&scene.cluster.namespace, pod, &["sh", "-c", &gone]).await?;
+    ensure!(gone.status.success(), "expected the WAL to be removed: {gone:?}");
+    Ok(())
+}
+
 /// The old primary has written what no other has, and loses the WAL that a rewind would need: it is cloned anew, without a hand.
 async fn lose_wal(scene: &Scene, load: &Load) -> Result<()> {
     let namespace = &scene.cluster.namespace;
@@ -171,10 +195,7 @@ async fn lose_wal(scene: &Scene, load: &Load) -> Result<()> {
             Ok(Seen::when(!postmaster.is_alive(), "its postgres runs"))
         })
         .await?;
-        let gone = format!("rm {PGDATA}/pg_wal/0*");
-        let gone = scene.sandbox.exec_in_pod(namespace, &scene.primary, &["sh", "-c", &gone]).await?;
-        ensure!(gone.status.success(), "expected the WAL to be removed: {gone:?}");
-        anyhow::Ok(())
+        remove_wal(scene, &scene.primary).await
     };
     let outcome = outcome.await;
     scene.sandbox.heal(node)?;

@@ -459,10 +459,19 @@ pub struct Memory {
     pub started_ms: Option<u64>,
     /// Starts in a row that never came to answer.
     pub failed_starts: u32,
+    /// When postgres last answered.
+    pub answered_ms: Option<u64>,
     /// The taking back of an agent at this time was told of by an event.
     pub told_taken_back_ms: Option<u64>,
     /// Standby slots were last advanced then.
     pub slots_set_ms: Option<u64>,
+}
+
+impl Memory {
+    /// Postgres answers: what was tried before did not fail.
+    pub(crate) fn answers(&mut self, now_ms: u64) {
+        (self.failed_starts, self.answered_ms) = (0, Some(now_ms));
+    }
 }
 
 /// Fewer standbys can confirm than were wished.

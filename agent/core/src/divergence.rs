@@ -6,6 +6,7 @@ use pgha_schema::record::{EraEntry, Record};
 use pgha_schema::status::{AgentReport, Role};
 
 use crate::acknowledge;
+use crate::decision::Memory;
 use crate::observation::{
     DataSeen, DiskSeen, Job, LeaseRead, LocalData, Observation, PostgresSeen, Upstream,
 };
@@ -15,8 +16,11 @@ const REWIND_TRIES: u32 = 2;
 /// A start that takes longer without following anybody does not come to its end: who was killed just as it began to stream on
 /// a new timeline has the beginning of that timeline's segment alone, reads no other, and waits for the rest for ever.
 const STUCK_MS: u64 = 60_000;
-/// Starts in a row that ended before postgres answered: after about twenty seconds of them they are given up.
+/// Starts in a row that ended before postgres answered. After so many, about twenty seconds, they are given up where the
+/// primary shows that settings and binaries are good; after so many more, about two minutes, wherever it leads: it may wait
+/// for this very member before it restarts with what is wished.
 const HOPELESS_STARTS: u32 = 8;
+const HOPELESS_STARTS_ANYWAY: u32 = 20;
 /// Proof that this data may be rewound: forked, not a voter, the holder alive. Only this module makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewindPermit {
@@ -181,8 +185,8 @@ fn local_end(seen: &Observation, data: &LocalData) -> Option<Lsn> {
     local_position(seen).or(data.shutdown_lsn.filter(|_| at_rest))
 }
 
-/// What to do with the local data while somebody else leads. `failed_starts`: of a postgres that has not answered since.
-pub(crate) fn course(seen: &Observation, read: &LeaseRead, failed_starts: u32) -> Course {
+/// What to do with the local data while somebody else leads.
+pub(crate) fn course(seen: &Observation, read: &LeaseRead, memory: &Memory) -> Course {
     let record = &read.record;
     let Some(upstream) = upstream(seen, record) else { return Course::WaitForEra };
     let data = match &seen.data {
@@ -200,7 +204,7 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead, failed_starts: u32) -
         return Course::Refuse;
     }
     let era = local_era(seen, record);
-    let broken = is_broken(seen, record, failed_starts);
+    let broken = is_broken(seen, record, memory);
     match place(record, era, local_end(seen, data)) {
         // What it can't read it can't tell of either: where the holder has everything, a clone is the way on.
         Place::NeedsPosition if is_stuck(seen) || broken => {
@@ -215,7 +219,8 @@ pub(crate) fn course(seen: &Observation, read: &LeaseRead, failed_starts: u32) -
             Course::FindPosition
         }
         Place::Forked => leave_fork(seen, record, data, upstream),
-        Place::OnChain if lacks_wal(&seen.postgres) || broken => {
+        // A start that streams what is missing writes it down; this one waits for what nobody has.
+        Place::OnChain if lacks_wal(&seen.postgres) || broken || data.lacks_wal && is_stuck(seen) => {
             replacement(seen, record, data, upstream.clone()).unwrap_or(Course::Follow(upstream))
         }
         Place::OnChain => Course::Follow(upstream),
@@ -310,18 +315,19 @@ fn is_stuck(seen: &Observation) -> bool {
 }
 
 /// Postgres ends at every start, and the holder's runs from the same template with all that is wished in force: what is wrong is
-/// the data (a segment of WAL that is gone or can't be read), and no start mends that. Where a clone came to its end and does
-/// not start either, it is not the data.
-fn is_broken(seen: &Observation, record: &Record, failed_starts: u32) -> bool {
+/// the data (a segment of WAL that is gone or can't be read), and no start mends that. Where a clone has come to its end since
+/// and does not start either, it is not the data.
+fn is_broken(seen: &Observation, record: &Record, memory: &Memory) -> bool {
     let wished = seen.desired.as_ref().map(acknowledge::identity);
     let runs_with_the_same = |report: &AgentReport| {
         report.applied.is_some() && report.applied == wished && report.template_hash == seen.me.template_hash
     };
-    failed_starts >= HOPELESS_STARTS
-        && seen.postgres == PostgresSeen::Down
+    let good = source(seen, record).is_some_and(runs_with_the_same);
+    let cloned_since = matches!(&seen.jobs.clone, Job::Done { at_ms, .. } if memory.answered_ms.is_none_or(|up_ms| up_ms < *at_ms));
+    seen.postgres == PostgresSeen::Down
         && seen.disk != DiskSeen::Full
-        && !matches!(seen.jobs.clone, Job::Done { .. })
-        && source(seen, record).is_some_and(runs_with_the_same)
+        && memory.failed_starts >= if good { HOPELESS_STARTS } else { HOPELESS_STARTS_ANYWAY }
+        && !cloned_since
 }
 
 fn is_settled(postgres: &PostgresSeen) -> bool {

@@ -111,7 +111,7 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
         return Reason::WrongMajor;
     }
     match &seen.postgres {
-        PostgresSeen::Standby(_) => cycle.memory.failed_starts = 0,
+        PostgresSeen::Standby(_) => cycle.memory.answers(seen.now_ms),
         PostgresSeen::Unresponsive { since_ms, .. } if cycle.elapsed_ms(*since_ms) >= HUNG_AFTER_MS => {
             cycle.push(Action::Fence);
             return Reason::Restarting;
@@ -125,7 +125,7 @@ fn put_in_place(cycle: &mut Cycle<'_>, read: &LeaseRead, leaderless: bool) -> Re
     if let Some(reason) = (!paused).then(|| reinit::follow(cycle, read)).flatten() {
         return reason;
     }
-    match divergence::course(seen, read, cycle.memory.failed_starts) {
+    match divergence::course(seen, read, &cycle.memory) {
         Course::Clone(..) | Course::Rewind(..) if paused => {
             upkeep(cycle);
             Reason::HeldByPause

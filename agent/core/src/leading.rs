@@ -197,7 +197,7 @@ fn somebody_fits(cycle: &Cycle<'_>, record: &Record) -> bool {
 
 /// This member took the record as a standby: promote it. The record has named holder, era and V before (A22).
 fn promote(cycle: &mut Cycle<'_>, record: &Record, data: &LocalData, standby: &StandbySeen) -> Reason {
-    cycle.memory.failed_starts = 0;
+    cycle.memory.answers(cycle.seen.now_ms);
     cycle.wake_in(50);
     if cycle.seen.signals.terminate_ms.is_some() {
         cycle.push(Action::StopPostgres { mode: StopMode::Fast });
@@ -243,7 +243,7 @@ fn serve(
 ) -> Reason {
     let seen = cycle.seen;
     let record = &read.record;
-    cycle.memory.failed_starts = 0;
+    cycle.memory.answers(cycle.seen.now_ms);
     cycle.memory.released_ms = None;
     if primary.names_shown.is_empty() {
         cycle.memory.names_never_empty = false;

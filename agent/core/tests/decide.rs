@@ -704,6 +704,15 @@ fn forked_data_is_replaced_only_where_the_holder_leads_and_it_is_no_voters() {
 }
 
 #[test]
+fn a_standby_that_waits_for_ever_for_wal_that_nobody_has_is_cloned() {
+    let starting = |ms| seen().starting_for(ms).held_by("db-1", "m1").serving(1).voters(&["m2"]);
+    check(&starting(60_000).wal_gone(), "Clone(db-1): Cloning");
+    check(&starting(59_999).wal_gone(), ": Following");
+    check(&starting(60_000), ": Following");
+    check(&starting(60_000).wal_gone().voters(&["m0"]), ": Following");
+}
+
+#[test]
 fn a_standby_whose_postgres_ends_at_every_start_is_cloned_where_the_primarys_comes_up_with_the_same() {
     let tries = |count| {
         let crashed = seen().down(ControlState::InProduction).held_by("db-1", "m1");
@@ -715,9 +724,14 @@ fn a_standby_whose_postgres_ends_at_every_start_is_cloned_where_the_primarys_com
     check(&tries(8).voters(&["m0"]), again);
     check(&tries(8).disk_full(), again);
     // A setting or an image that the primary does not run with may be what ends it, and a clone that ended well was no help.
-    check(&tries(8).serving_but(1, |report| report.applied = None), again);
+    let restarts = |count| tries(count).serving_but(1, |report| report.applied = None);
+    check(&restarts(8), again);
+    check(&restarts(20), "Clone(db-1): Cloning");
+    check(&tries(20).disk_full(), again);
     check(&tries(8).serving_but(1, |report| report.template_hash = "other".into()), again);
     check(&tries(8).cloned(), again);
+    check(&tries(8).answered_ago(85_000).cloned(), again);
+    check(&tries(8).answered_ago(75_000).cloned(), "Clone(db-1): Cloning");
     // In the current era no position is asked for before it is started.
     let current = seen().down(ControlState::InRecovery).held_by("db-1", "m1").serving(1).voters(&["m2"]);
     check(&current.clone().failed_starts(8), "Clone(db-1): Cloning");

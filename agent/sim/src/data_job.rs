@@ -15,7 +15,10 @@ use crate::world::{World, done, failed};
 impl World {
     /// Begins initdb, a clone or a rewind.
     pub fn start_job(&mut self, pod: usize, action: Action) -> Went {
-        if self.pods[pod].agent.data_job.is_some() {
+        let unreadable = self.pods[pod].volume.data.as_ref().is_some_and(|data| data.unreadable);
+        if self.pods[pod].agent.data_job.is_some()
+            || unreadable && self.mutation == Some(Mutation::StartsForEver)
+        {
             return went(true, 1);
         }
         let clock = self.clock(pod);
@@ -134,6 +137,12 @@ impl World {
             self.set_job(pod, what, true, "the source went away");
             return;
         }
+        if what == Unfinished::Rewind
+            && self.pods[pod].volume.data.as_ref().is_some_and(|data| data.unreadable)
+        {
+            self.set_job(pod, what, true, "WAL is missing");
+            return;
+        }
         self.make_data(pod, &job, what);
         self.set_job(pod, what, false, "");
     }
@@ -168,6 +177,7 @@ impl World {
                 era,
                 control: ControlState::InRecovery,
                 checkpoint: source.wal.len(),
+                unreadable: false,
                 ..source
             }),
             _ => Some(DataDir {
@@ -179,6 +189,7 @@ impl World {
                 highest_timeline: 1,
                 control: ControlState::ShutDown,
                 checkpoint: 1,
+                unreadable: false,
             }),
         };
         let at = &mut self.pods[pod];
@@ -190,10 +201,11 @@ impl World {
     }
 
     fn wipe_check(&mut self, pod: usize) {
-        let Some(old) = &self.pods[pod].volume.data else { return };
+        let Some(old) = self.pods[pod].volume.data.as_ref().filter(|old| !old.unreadable) else { return };
         let others = (0..self.pods.len())
             .filter(|other| *other != pod)
-            .filter_map(|other| self.pods[other].volume.counted().map(|data| data.wal.as_slice()));
+            .filter_map(|other| self.pods[other].volume.counted().filter(|data| !data.unreadable))
+            .map(|data| data.wal.as_slice());
         let wiped = last_copy_not_wiped::check(&self.oracle, &old.wal, others, &self.pods[pod].name);
         self.broken(wiped);
     }

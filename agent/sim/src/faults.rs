@@ -52,6 +52,8 @@ pub enum Fault {
     Disown(usize),
     /// The volume is lost with the pod.
     WipeVolume(usize),
+    /// The WAL on a volume is gone, and postgres crashes.
+    LoseWal(usize),
     /// A person asks for a switchover.
     Switchover(Option<usize>),
     /// The desired state asks for one.
@@ -143,7 +145,8 @@ pub fn choose(rng: &mut Chance, world: &World) -> Fault {
         79..84 => Fault::DeletePod(pod),
         84..86 => Fault::ForceDelete(pod),
         86 => Fault::Disown(pod),
-        87..89 => Fault::WipeVolume(pod),
+        87 => Fault::WipeVolume(pod),
+        88 => Fault::LoseWal(pod),
         89..94 => choose_request(rng, pod, long),
         94..98 => Fault::Wish(choose_wish(rng)),
         98 => Fault::LoseForGood,
@@ -213,6 +216,12 @@ impl World {
                 self.delete_pod(pod);
                 self.pods[pod].disowned = true;
                 self.pods[pod].deleting_until = Some(now + 2_000);
+            }
+            Fault::LoseWal(pod) => {
+                self.kill_postgres(pod);
+                if let Some(data) = &mut self.pods[pod].volume.data {
+                    data.unreadable = true;
+                }
             }
             Fault::WipeVolume(pod) => {
                 self.kill_container(pod, false);
@@ -363,12 +372,14 @@ impl World {
     /// A volume is lost only while its content is elsewhere: one at a time, and never the only copy that the record
     /// relies on. Everything else may happen at any time.
     fn may_happen(&self, fault: &Fault) -> bool {
-        let Fault::WipeVolume(pod) = *fault else {
+        let (Fault::WipeVolume(pod) | Fault::LoseWal(pod)) = *fault else {
             return match *fault {
                 // A Lease that is lost before a volume knows that there is data is for a person to make again: nobody was
                 // let in yet, but no member can tell (the reply to the write that ended the bootstrap may be lost).
                 Fault::DeleteLease => {
                     !self.people.have_lost_the_leader()
+                        // Who can't read its WAL can't tell how much it has: nobody could be the newest but by a person's word.
+                        && self.pods.iter().filter_map(|pod| pod.volume.data.as_ref()).all(|data| !data.unreadable)
                         && self.pods.iter().any(|pod| {
                             pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
                         })
@@ -383,6 +394,13 @@ impl World {
         }
         let Some((_, record)) = &self.api.lease else { return false };
         let Postgres::Running(_) = &self.pods[pod].postgres else { return false };
+        // One that has to confirm every commit, and can be replaced by nobody, stays what it is until a person takes its volume away.
+        if matches!(fault, Fault::LoseWal(_))
+            && self.api.desired.durability == Durability::Required
+            && self.api.desired.replicas <= self.api.desired.sync_replicas
+        {
+            return false;
+        }
         let holds = record.holder.as_ref().is_some_and(|holder| holder.pod == self.pods[pod].name);
         // A write that is still under way may say that nobody but the holder may lead.
         !holds || (record.mode != SyncMode::Async && !record.voters.is_empty() && self.api.late.is_empty())

@@ -85,6 +85,8 @@ pub enum Mutation {
     InitdbBesideData,
     /// A8: every agent is exchanged as soon as there is another one.
     ExchangesAllAtOnce,
+    /// A23: what ends at every start is started again, for ever.
+    StartsForEver,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -177,7 +179,7 @@ impl Mutation {
                 |violation| matches!(violation, Violation::HistoriesMixed { .. })
             }
             Self::IgnoresPause => |violation| matches!(violation, Violation::TakenInPause { .. }),
-            Self::NeverStarts | Self::NeverTakesAgain => {
+            Self::NeverStarts | Self::NeverTakesAgain | Self::StartsForEver => {
                 |violation| matches!(violation, Violation::NotHealed { .. })
             }
             Self::ComparesNobody

@@ -361,6 +361,7 @@ fn see_data(at: &crate::pod::Pod) -> DataSeen {
         control: data.control,
         shutdown_lsn: (data.control == pgha_agent_core::observation::ControlState::ShutDown)
             .then(|| lsn(data.wal.len())),
+        lacks_wal: false,
         replay_bytes: 0,
         postgres_major: MAJOR,
     });

@@ -35,6 +35,8 @@ pub struct DataDir {
     pub control: ControlState,
     /// Number of records up to the last restart point or checkpoint.
     pub checkpoint: usize,
+    /// WAL that a start reads is gone: it ends, again and again.
+    pub unreadable: bool,
 }
 
 impl DataDir {

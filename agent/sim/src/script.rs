@@ -236,6 +236,7 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["delete-pod", pod] => Fault::DeletePod(index(pod)?),
         ["force-delete", pod] => Fault::ForceDelete(index(pod)?),
         ["disown", pod] => Fault::Disown(index(pod)?),
+        ["lose-wal", pod] => Fault::LoseWal(index(pod)?),
         ["wipe-volume", pod] => Fault::WipeVolume(index(pod)?),
         ["reboot", pod, seconds] => Fault::Reboot(index(pod)?, number(seconds)? * 1_000),
         ["cut", pod, "wholly"] => Fault::Cut(index(pod)?, Cut::Wholly, 0),

@@ -22,7 +22,15 @@ impl World {
         }
         let now = self.now;
         let mut postgres = std::mem::replace(&mut self.pods[pod].postgres, Postgres::Down);
+        let unreadable = self.pods[pod].volume.data.as_ref().is_some_and(|data| data.unreadable);
         postgres = match postgres {
+            Postgres::Starting { until, .. } if now >= until && unreadable => {
+                self.pods[pod].guard_deadline = None;
+                self.poke(pod);
+                let text = format!("{} postgres ends at its start", self.pods[pod].name);
+                self.say(text);
+                Postgres::Down
+            }
             Postgres::Starting { until, process } if now >= until => {
                 if let Some(data) = &mut self.pods[pod].volume.data {
                     data.control = running_control(process.primary);

@@ -22,6 +22,8 @@ pub struct ControlData {
     pub timeline: TimelineId,
     /// Where recovery starts.
     pub redo_lsn: Lsn,
+    /// Up to where a start has to replay before the data is consistent; at least `redo_lsn`.
+    pub consistent_lsn: Lsn,
     /// End of the shutdown checkpoint's record, when the state says that there is one.
     pub shutdown_lsn: Option<Lsn>,
     /// Bytes of a WAL file.
@@ -67,6 +69,7 @@ impl ControlData {
         let recovery_timeline = number("Min recovery ending loc's timeline").unwrap_or(0);
         let segment_bytes = number("Bytes per WAL segment")?;
         let block_bytes = number("WAL block size")?;
+        let redo_lsn = lsn("Latest checkpoint's REDO location")?;
         let shutdown_lsn = if state == ControlState::ShutDown {
             let start = lsn("Latest checkpoint location")?;
             Some(end_of_record(start, CHECKPOINT_RECORD_BYTES, block_bytes, segment_bytes))
@@ -80,7 +83,8 @@ impl ControlData {
                 u32::try_from(checkpoint_timeline.max(recovery_timeline))
                     .map_err(|_| ControlDataError("Latest checkpoint's TimeLineID"))?,
             ),
-            redo_lsn: lsn("Latest checkpoint's REDO location")?,
+            redo_lsn,
+            consistent_lsn: lsn("Minimum recovery ending location")?.max(redo_lsn),
             shutdown_lsn,
             segment_bytes,
             settings: SETTINGS.iter().filter_map(|(line, name)| Some((*name, number(line).ok()?))).collect(),

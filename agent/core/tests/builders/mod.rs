@@ -141,6 +141,7 @@ impl Seen {
             timeline: TimelineId(1),
             control,
             shutdown_lsn: (control == ControlState::ShutDown).then_some(Lsn(1_000)),
+            lacks_wal: false,
             replay_bytes: 0,
             postgres_major: 18,
         });
@@ -275,6 +276,20 @@ impl Seen {
     pub fn failed_starts(mut self, count: u32) -> Self {
         self.memory.failed_starts = count;
         self.memory.started_ms = Some(NOW - 60_000);
+        self
+    }
+
+    /// A file of WAL that its data needs to be consistent is not there.
+    pub fn wal_gone(mut self) -> Self {
+        if let DataSeen::Present(data) = &mut self.observation.data {
+            data.lacks_wal = true;
+        }
+        self
+    }
+
+    /// Postgres answered last so long ago.
+    pub fn answered_ago(mut self, ms: u64) -> Self {
+        self.memory.answered_ms = Some(NOW - ms);
         self
     }
 
