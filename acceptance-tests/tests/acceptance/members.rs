@@ -156,16 +156,38 @@ async fn lose_all(scene: &Scene, load: &Load) -> Result<()> {
     scene.leads(&scene.primary).await
 }
 
-/// What confirmed commits is started again and again, and has nothing to start from: it is cloned anew, without a hand, and
-/// nobody else leads.
+/// What confirmed commits loses its WAL, and the primary has no more of what it would start from: it is cloned anew, without a
+/// hand, and nobody else leads.
 async fn lose_standbys_wal(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
     let before = members_of(scene, &scene.standby).await?;
+    until_start_is_nowhere_else(scene).await?;
     scene.signal(&scene.standby, Target::All, Signal::SIGSTOP)?;
     remove_wal(scene, &scene.standby).await?;
     kill_guard(scene, &scene.standby).await?;
     until_data_is_new(scene, &scene.standby, &before).await?;
     scene.led_on(load, &reign).await
+}
+
+/// Waits until the primary has removed the file of WAL that the standby's next start begins with: the standby is past it, and
+/// has no reason for a restartpoint yet.
+async fn until_start_is_nowhere_else(scene: &Scene) -> Result<()> {
+    let primary = async |sql: &str| scene.cluster.sql(&scene.primary, "postgres", sql).await;
+    primary("CHECKPOINT").await?;
+    scene.cluster.sql(&scene.standby, "postgres", "CHECKPOINT").await?;
+    until("the standby's start to be on no other volume", WHOLE, || async {
+        let redo = "SELECT redo_lsn FROM pg_control_checkpoint()";
+        let redo = scene.cluster.sql(&scene.standby, "postgres", redo).await?;
+        // A segment that holds nothing is not switched.
+        primary("SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()").await?;
+        primary("CHECKPOINT").await?;
+        let there = format!(
+            "SELECT count(*) FROM pg_ls_waldir() WHERE substr(name, 9) = substr(pg_walfile_name('{redo}'), 9)"
+        );
+        let there = primary(&there).await?;
+        Ok(Seen::when(there == "0", format!("the primary has the file of {redo}")))
+    })
+    .await
 }
 
 async fn remove_wal(scene: &Scene, pod: &str) -> Result<()> {
