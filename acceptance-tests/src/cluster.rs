@@ -192,6 +192,16 @@ impl Cluster {
         Ok(output.stdout.trim_end().to_owned())
     }
 
+    /// Leaves the rest of the current segment of WAL empty and begins the next.
+    ///
+    /// # Errors
+    /// As [`Cluster::sql`].
+    pub async fn begin_segment(&self, primary: &str) -> Result<()> {
+        // A segment that holds nothing is not switched.
+        let switch = "SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()";
+        self.sql(primary, "postgres", switch).await.map(drop)
+    }
+
     /// Runs SQL on the primary, in the database `postgres`.
     pub async fn sql_on_primary(&self, sql: &str) -> Result<String> {
         self.sql(&self.primary().await?, "postgres", sql).await

@@ -53,11 +53,10 @@ impl Lagging {
         for (_, node) in standbys {
             self.sandbox.cut(*node, Cut::PeersOnly)?;
         }
-        let sql = async |sql: &str| self.cluster.sql(&self.primary.0, "postgres", sql).await;
-        let from: Lsn = sql("SELECT pg_current_wal_lsn()").await?.parse()?;
+        let from = self.cluster.sql(&self.primary.0, "postgres", "SELECT pg_current_wal_lsn()").await?;
+        let from: Lsn = from.parse()?;
         until("the record to tell of a position that is too far", WHOLE, || async {
-            // A segment that holds nothing is not switched.
-            sql("SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()").await?;
+            self.cluster.begin_segment(&self.primary.0).await?;
             let position = self.cluster.record().await?.position;
             Ok(Seen::when(position.0 > from.0 + BEYOND_BYTES, format!("{position}, {from} before")))
         })

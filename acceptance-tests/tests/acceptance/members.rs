@@ -133,11 +133,7 @@ async fn lose_all(scene: &Scene, load: &Load) -> Result<()> {
         scene.sandbox.cut(*node, Cut::All)?;
     }
     let outcome = async {
-        until("the record to say that the primary goes on alone", WRITES, || async {
-            let record = scene.cluster.record().await?;
-            Ok(Seen::when(record.degraded && record.voters.is_empty(), format!("voters {:?}", record.voters)))
-        })
-        .await?;
+        scene.goes_on_alone().await?;
         load.until_more(100).await?;
         scene.sandbox.cut(last, Cut::All)?;
         scene.sandbox.kill_in_pod(namespace, &scene.primary, Target::Init)?;
@@ -178,8 +174,7 @@ async fn until_start_is_nowhere_else(scene: &Scene) -> Result<()> {
     until("the standby's start to be on no other volume", WHOLE, || async {
         let redo = "SELECT redo_lsn FROM pg_control_checkpoint()";
         let redo = scene.cluster.sql(&scene.standby, "postgres", redo).await?;
-        // A segment that holds nothing is not switched.
-        primary("SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()").await?;
+        scene.cluster.begin_segment(&scene.primary).await?;
         primary("CHECKPOINT").await?;
         let there = format!(
             "SELECT count(*) FROM pg_ls_waldir() WHERE substr(name, 9) = substr(pg_walfile_name('{redo}'), 9)"

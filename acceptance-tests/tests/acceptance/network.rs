@@ -72,11 +72,7 @@ async fn alone(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
     scene.sandbox.cut(node, Cut::PeersOnly)?;
     let outcome = async {
-        until("the record to say that the primary goes on alone", WRITES, || async {
-            let record = scene.cluster.record().await?;
-            Ok(Seen::when(record.degraded && record.voters.is_empty(), format!("voters {:?}", record.voters)))
-        })
-        .await?;
+        scene.goes_on_alone().await?;
         scene.led_on(load, &reign).await
     };
     let outcome = outcome.await;

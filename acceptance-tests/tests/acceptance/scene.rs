@@ -153,6 +153,15 @@ impl Scene {
         Ok(())
     }
 
+    /// Waits until the record says that the primary has nobody who confirms, and goes on without.
+    pub async fn goes_on_alone(&self) -> Result<()> {
+        until("the record to say that the primary goes on alone", WRITES, || async {
+            let record = self.cluster.record().await?;
+            Ok(Seen::when(record.degraded && record.voters.is_empty(), format!("voters {:?}", record.voters)))
+        })
+        .await
+    }
+
     /// The record stays the old primary's for longer than anybody would have to wait.
     pub async fn held_past_the_lease(&self) -> Result<()> {
         held_past_the_lease(&self.cluster, &self.primary).await

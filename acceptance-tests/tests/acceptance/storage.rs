@@ -91,10 +91,10 @@ async fn outrun_a_slot(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
     scene.signal(&scene.other, Target::All, Signal::SIGSTOP)?;
     let outcome = async {
-        begin_segment(scene).await?;
+        scene.cluster.begin_segment(&scene.primary).await?;
         let beyond = scene.cluster.sql(&scene.primary, "postgres", "SELECT pg_current_wal_lsn()").await?;
         for _ in 0..SEGMENTS {
-            begin_segment(scene).await?;
+            scene.cluster.begin_segment(&scene.primary).await?;
         }
         let slot = format!("pgha_{}", scene.cluster.names.ordinal(&scene.other).context("no ordinal")?);
         until("the standby's slot to be given up", WRITES, || async {
@@ -117,13 +117,6 @@ async fn outrun_a_slot(scene: &Scene, load: &Load) -> Result<()> {
     scene.led_on(load, &reign).await
 }
 
-/// Leaves the rest of the current segment of WAL empty and begins the next.
-async fn begin_segment(scene: &Scene) -> Result<()> {
-    // A segment that holds nothing is not switched.
-    let switch = "SELECT pg_logical_emit_message(false, 'load', 'more'); SELECT pg_switch_wal()";
-    scene.cluster.sql(&scene.primary, "postgres", switch).await.map(drop)
-}
-
 /// PostgreSQL stops itself when it can't write WAL. A standby that confirmed every commit, and has room, takes over; the old primary
 /// follows once there is room again.
 async fn fill_disk(scene: &Scene, load: &Load) -> Result<()> {
@@ -133,7 +126,7 @@ async fn fill_disk(scene: &Scene, load: &Load) -> Result<()> {
     let outcome = async {
         // Segments that it made before are used up first.
         until("postgres to stop for want of room", WRITES, || async {
-            let begun = begin_segment(scene).await;
+            let begun = scene.cluster.begin_segment(&scene.primary).await;
             Ok(Seen::when(!postmaster.is_alive(), format!("it runs; a new segment: {begun:?}")))
         })
         .await?;
@@ -164,7 +157,7 @@ async fn fill_standbys_disk(scene: &Scene, load: &Load) -> Result<()> {
     let filled = async {
         scene.cluster.sql(&scene.primary, "postgres", DIRT).await?;
         until("the standby to receive no more WAL", WRITES, || async {
-            begin_segment(scene).await?;
+            scene.cluster.begin_segment(&scene.primary).await?;
             scene.cluster.sql(&scene.primary, "postgres", "CHECKPOINT").await?;
             let seen = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
             let streams = scene.cluster.sql(&scene.standby, "postgres", seen).await?;
