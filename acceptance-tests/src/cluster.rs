@@ -13,6 +13,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
+use pgha_schema::desired::SyncMode;
 use pgha_schema::names::{
     ANNOTATION_RECORD, CONTAINER_POSTGRES, KEY_STATUS, LABEL_INSTANCE, LABEL_ROLE, Names, ROLE_PRIMARY,
     SOCKET_DIR,
@@ -323,7 +324,7 @@ impl Cluster {
     }
 
     /// Whether one primary serves, exactly `replicas` standbys stream from it and are ready behind ro, the primary alone is
-    /// behind rw, the record names it, and the status says the same. Gives the primary's name.
+    /// behind rw, the record names it, and the status says the same and that as many confirm as should. Gives the primary's name.
     pub async fn whole(&self, replicas: u32) -> Result<Seen<String>> {
         let pods: BTreeSet<String> = self.pods().await?.into_keys().collect();
         let wanted: BTreeSet<String> = (0..=replicas).map(|ordinal| self.names.pod(ordinal)).collect();
@@ -401,6 +402,13 @@ fn status_problem(status: &ClusterStatus, primary: &str, pods: &BTreeSet<String>
         if state != Some(wanted) {
             return Some(format!("the status says {pod} is {state:?}, wanted {wanted:?}"));
         }
+    }
+    let confirmed = pods.len() == 1 || status.mode == SyncMode::Async || !status.voters.is_empty();
+    if status.degraded && pods.len() > 1 || !confirmed {
+        return Some(format!(
+            "the status says degraded {}, mode {:?}, voters {:?}",
+            status.degraded, status.mode, status.voters
+        ));
     }
     None
 }

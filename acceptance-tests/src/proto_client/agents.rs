@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use pgha_schema::desired::{Desired, RunState, document_sha256};
+use pgha_schema::desired::{Desired, RunState, SyncMode, document_sha256};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::names::{ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, KEY_DESIRED, KEY_STATUS, Names};
 use pgha_schema::record::{Bootstrap, EraEntry, Holder, Record};
@@ -130,6 +130,10 @@ fn carry_out(
             if let Some(text) = acknowledged {
                 let ordinals = 1..=desired.replicas;
                 status.instances = ordinals.map(|ordinal| (names.pod(ordinal), streaming())).collect();
+                let confirm = if desired.sync_mode == SyncMode::Async { 0 } else { desired.sync_replicas };
+                let voters = status.instances.keys().take(confirm as usize);
+                status.voters = voters.cloned().collect();
+                status.degraded = false;
                 let sha256 = document_sha256(text);
                 status.acknowledged = Some(Acknowledged { generation: desired.generation, sha256 });
             }
@@ -163,7 +167,7 @@ fn first_status() -> ClusterStatus {
         primary: None,
         era: Era(1),
         timeline: None,
-        mode: pgha_schema::desired::SyncMode::Sync,
+        mode: SyncMode::Sync,
         synchronous_standby_names: String::new(),
         degraded: false,
         degraded_since: None,

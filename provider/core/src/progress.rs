@@ -2,8 +2,9 @@
 
 mod trouble;
 
+use pgha_schema::desired::SyncMode;
 use pgha_schema::quantity::Quantity;
-use pgha_schema::status::{ClusterStatus, InstanceState, Role};
+use pgha_schema::status::{ClusterStatus, InstanceState, InstanceStatus, Role};
 use serde_json::Value as Json;
 
 use crate::live::{LiveCluster, Seen};
@@ -58,10 +59,10 @@ fn told_by_status(wish: &Wish, status: &ClusterStatus) -> bool {
         Wish::Primary => status.accepts_writes && status.primary.is_some(),
         Wish::Acknowledged { generation, sha256 } => is_acknowledged(status, *generation, sha256),
         Wish::Streaming { standbys } => {
-            let streams = |one: &pgha_schema::status::InstanceStatus| {
-                one.role == Role::Standby && one.state == InstanceState::Streaming
-            };
-            status.instances.values().filter(|one| streams(one)).count() >= *standbys as usize
+            let streams =
+                |one: &&InstanceStatus| one.role == Role::Standby && one.state == InstanceState::Streaming;
+            status.instances.values().filter(streams).count() >= *standbys as usize
+                && is_as_safe_as_asked(status)
         }
         Wish::Stopped => status.stopped,
         Wish::Answered { .. }
@@ -70,6 +71,12 @@ fn told_by_status(wish: &Wish, status: &ClusterStatus) -> bool {
         | Wish::ClaimsGone { .. }
         | Wish::ObjectsGone { .. } => false,
     }
+}
+
+/// Standbys stream some moments before commits wait for them, and who reads `degraded` right after an apply asks for the end of
+/// these. `required` is never degraded: without voters its commits wait.
+fn is_as_safe_as_asked(status: &ClusterStatus) -> bool {
+    status.mode == SyncMode::Async || !(status.degraded || status.voters.is_empty())
 }
 
 /// Agents that refuse the wished one do not change their mind: waiting would be in vain (A8).

@@ -178,7 +178,7 @@ pub enum Wish {
         /// Its id.
         id: String,
     },
-    /// So many standbys stream.
+    /// So many standbys stream and, unless the mode is async, commits wait for as many as were asked for.
     Streaming {
         /// How many.
         standbys: u32,

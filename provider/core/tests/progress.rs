@@ -156,6 +156,29 @@ fn a_refused_agent_fails_the_wait_for_its_document_at_once_and_no_later_ones() {
 }
 
 #[test]
+fn standbys_that_stream_are_waited_for_until_commits_wait_for_them() {
+    let told = |mode: &str, degraded: bool, voters: &[&str]| {
+        let mut now = live(2, vec![]);
+        let standby =
+            json!({"role": "standby", "state": "streaming", "node": "n", "synchronous": !voters.is_empty()});
+        let status = json!({"format": 1, "accepts_writes": true, "primary": "orders-0", "era": 1, "mode": mode,
+            "degraded": degraded, "voters": voters, "instances": {"orders-1": standby}, "agent_version": "0.1.0"});
+        let status = json!({"data": {"status.json": status.to_string()}});
+        now.objects.insert(ObjectKey::new(Kind::ConfigMap, "orders-status"), Seen::Known(status));
+        progress(&Wish::Streaming { standbys: 1 }, &now.clone(), &now, 0)
+    };
+    assert_eq!(told("async", false, &[]), Progress::Done);
+    assert_eq!(told("sync", false, &["orders-1"]), Progress::Done);
+    for (what, progress) in [
+        ("the primary goes on alone", told("sync", true, &[])),
+        ("commits wait, and for nobody yet", told("sync", false, &[])),
+        ("fewer confirm than were asked for", told("quorum", true, &["orders-1"])),
+    ] {
+        assert!(matches!(progress, Progress::Working(_)), "{what}: {progress:?}");
+    }
+}
+
+#[test]
 fn a_pod_that_a_broken_agent_keeps_down_is_no_trouble_of_the_agent_that_comes_after_it() {
     let looping = json!({"phase": "Running", "containerStatuses": [{"name": "postgres", "restartCount": 5,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});

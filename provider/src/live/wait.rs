@@ -129,7 +129,9 @@ pub fn describe(wish: &Wish) -> String {
             format!("every instance has the desired state (generation {generation}) in force")
         }
         Wish::Answered { .. } => "the primary has answered".to_owned(),
-        Wish::Streaming { standbys } => format!("{standbys} standbys stream"),
+        Wish::Streaming { standbys } => {
+            format!("{standbys} standbys stream, and confirm commits unless sync_mode is async")
+        }
         Wish::Stopped => "the cluster has stopped cleanly".to_owned(),
         Wish::PodsGone { from_ordinal: 0 } => "every pod has ended".to_owned(),
         Wish::PodsGone { from_ordinal } => format!("the pods from ordinal {from_ordinal} on have ended"),

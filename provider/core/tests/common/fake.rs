@@ -219,6 +219,7 @@ impl Fake {
                 self.status(|status| {
                     for ordinal in 1..=*standbys {
                         status.instances.insert(names.pod(ordinal), streaming());
+                        status.voters.insert(names.pod(ordinal));
                     }
                 });
             }
