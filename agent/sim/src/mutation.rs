@@ -87,6 +87,20 @@ pub enum Mutation {
     ExchangesAllAtOnce,
     /// A23: what ends at every start is started again, for ever.
     StartsForEver,
+    /// A11: who may take does, though one that promised has received more.
+    LetsNobodyAheadFirst,
+    /// A13: a pod whose token counts no more stays when its postgres has stopped.
+    OutlivesItsToken,
+    /// A29: the primary's pod is rolled before the others.
+    RollsPrimaryFirst,
+    /// P15: ordinals beyond the wish count as those within it.
+    BeyondCounts,
+    /// A8: an agent that one pod has taken back goes on to the next.
+    SpreadsRefusedAgent,
+    /// A31: whoever is named in a switchover fits.
+    HandsOverToTheUnfit,
+    /// A31: a restart that was asked for ends whatever postmaster runs.
+    RestartsAgain,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -120,7 +134,13 @@ impl Mutation {
             Self::AcknowledgesEarly => Some("acknowledged-by-all"),
             Self::TakesStopped => Some("destroy-and-create"),
             Self::InitdbBesideData => Some("pending-record-beside-data"),
-            Self::ExchangesAllAtOnce => Some("agent-upgrade"),
+            Self::ExchangesAllAtOnce | Self::SpreadsRefusedAgent => Some("agent-upgrade"),
+            Self::LetsNobodyAheadFirst => Some("who-is-ahead-leads"),
+            Self::HandsOverToTheUnfit => Some("switchover-refused"),
+            Self::OutlivesItsToken => Some("forced-deletion"),
+            Self::RollsPrimaryFirst => Some("rolling"),
+            Self::BeyondCounts => Some("scale-down"),
+            Self::RestartsAgain => Some("restart-and-reinit"),
             _ => None,
         }
     }
@@ -191,7 +211,14 @@ impl Mutation {
             | Self::IgnoresFullDisk
             | Self::AcknowledgesEarly
             | Self::TakesStopped
-            | Self::ExchangesAllAtOnce => return None,
+            | Self::ExchangesAllAtOnce
+            | Self::SpreadsRefusedAgent
+            | Self::LetsNobodyAheadFirst
+            | Self::OutlivesItsToken
+            | Self::RollsPrimaryFirst
+            | Self::BeyondCounts
+            | Self::HandsOverToTheUnfit
+            | Self::RestartsAgain => return None,
         })
     }
 }

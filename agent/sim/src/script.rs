@@ -5,7 +5,7 @@
 //! run 20                     seconds
 //! until 30 TEXT              until the log says TEXT
 //! kill-container 0           a fault or something that people do
-//! expect primary 1           what has to hold now
+//! expect primary 1           what has to hold now (`starts 1 2`: db-1 has started postgres twice since the beginning)
 //! heals                      every fault ends; it has to heal
 //! ```
 
@@ -261,6 +261,11 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         ["primary", pod] => (serving == [index(pod)?]).then_some(()).ok_or(format!("{serving:?} serve")),
         ["a", "primary"] => (serving.len() == 1).then_some(()).ok_or(format!("{serving:?} serve")),
         ["nobody", "serves"] => serving.is_empty().then_some(()).ok_or(format!("{serving:?} serve")),
+        ["starts", pod, count] => {
+            let line = format!("{} starts postgres", name(world, pod)?);
+            let starts = world.log.iter().filter(|entry| entry.contains(&line)).count() as u64;
+            (starts == number(count)?).then_some(()).ok_or(format!("{starts}"))
+        }
         ["voter", pod] => {
             let member = world.pods[index(pod)?].volume.counted().map(|data| data.member.clone());
             let voters = record.map(|record| record.voters.clone()).unwrap_or_default();

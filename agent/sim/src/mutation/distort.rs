@@ -1,7 +1,7 @@
 //! How each rule is left out: what an agent is made to believe, and what becomes of what it does.
 
 use pgha_agent_core::observation::{
-    AckSeen, Acks, DataSeen, DiskSeen, InForce, LeaseRead, LeaseSeen, Peer, PostgresSeen,
+    AckSeen, Acks, DataSeen, DiskSeen, InForce, LeaseRead, LeaseSeen, Peer, PostgresSeen, Walsender,
 };
 use pgha_agent_core::{Action, Observation};
 use pgha_schema::desired::{Desired, Durability, RunState, SyncMode};
@@ -19,6 +19,7 @@ impl Mutation {
             nonce: seen.me.nonce.clone(),
             member: seen.member().cloned(),
             is_standby: seen.standby().is_some(),
+            postmaster: seen.postmaster,
             now_ms: seen.now_ms,
         };
         let leads = matches!(&seen.lease, LeaseSeen::Read(read) if own.holds(&read.record));
@@ -55,6 +56,15 @@ impl Mutation {
                 record.voters = others.cloned().collect();
                 record.quorum = record.voters.len() as u32;
             }
+            Self::RestartsAgain => {
+                let permit =
+                    record.restart.as_mut().filter(|permit| Some(&permit.member) == own.member.as_ref());
+                if let (Some(asked), Some(postmaster)) =
+                    (permit.and_then(|one| one.asked.as_mut()), own.postmaster)
+                {
+                    (asked.nonce, asked.postmaster) = (own.nonce.clone(), postmaster);
+                }
+            }
             Self::NeverTakesAgain if !own.holds(record) => {
                 if let Some(holder) = record.holder.as_mut().filter(|holder| holder.member == own.member) {
                     holder.member = Some(MemberId::new("somebody-else"));
@@ -68,6 +78,7 @@ impl Mutation {
         match self {
             Self::IgnoresMaxLag => wish.failover.max_lag_bytes = None,
             Self::RequiredDegrades => wish.durability = Durability::Preferred,
+            Self::BeyondCounts => wish.replicas = wish.replicas.max(2),
             Self::TakesStopped if !leads => wish.state = RunState::Running,
             _ => {}
         }
@@ -104,7 +115,10 @@ impl Mutation {
             Self::VouchesUnbound => seen.holder_heard.asks = None,
             Self::PreemptsHeard => (seen.holder_heard.last, seen.holder_heard.listening_ms) = (None, 0),
             Self::RecreatesUnheard => seen.volumes.clear(),
-            Self::TakesBehindPromises => believe_that_all_are_behind(seen),
+            Self::TakesBehindPromises | Self::LetsNobodyAheadFirst => believe_that_all_are_behind(seen),
+            Self::HandsOverToTheUnfit => believe_that_the_silent_stream(seen),
+            Self::SpreadsRefusedAgent => forget_refusals(seen),
+            Self::RollsPrimaryFirst => believe_that_others_are_rolled(seen),
             Self::ComparesNobody => seen.peers.clear(),
             Self::IgnoresFullDisk => seen.disk = DiskSeen::Healthy,
             Self::DiesByStatus => bury_who_is_deleted(seen),
@@ -144,6 +158,7 @@ impl Mutation {
     pub fn twist(self, action: Action) -> Option<Action> {
         match (self, action) {
             (Self::NoFence, Action::Fence) => None,
+            (Self::OutlivesItsToken, Action::Exit) => None,
             (Self::NoCheckpoint, Action::ConfirmInForce { names, .. }) => {
                 Some(Action::ConfirmInForce { names, checkpoint: false })
             }
@@ -166,6 +181,7 @@ struct Own {
     nonce: ContainerNonce,
     member: Option<MemberId>,
     is_standby: bool,
+    postmaster: Option<u64>,
     now_ms: u64,
 }
 
@@ -218,6 +234,41 @@ fn believe_that_all_are_behind(seen: &mut Observation) {
             && report.promise.is_some()
         {
             report.position = Some(Lsn::ZERO);
+        }
+    }
+}
+
+fn believe_that_the_silent_stream(seen: &mut Observation) {
+    let PostgresSeen::Primary(primary) = &mut seen.postgres else { return };
+    for peer in seen.peers.values_mut() {
+        let Peer::Silent { last: Some(report), .. } = peer else { continue };
+        primary.walsenders.push(Walsender {
+            pid: 0,
+            application_name: report.member.as_ref().map(ToString::to_string).unwrap_or_default(),
+            // Confirms nothing.
+            ours: false,
+            streaming: true,
+            sent_lsn: primary.current_lsn,
+            flushed_lsn: primary.current_lsn,
+            reply_age_ms: 0,
+        });
+        *peer = Peer::Heard { asked_ms: seen.now_ms, report: report.clone() };
+    }
+}
+
+fn forget_refusals(seen: &mut Observation) {
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.agent_refused = None;
+        }
+    }
+}
+
+fn believe_that_others_are_rolled(seen: &mut Observation) {
+    let wished = seen.wish().map(|wish| wish.template_hash.clone());
+    for (pod, at) in &mut seen.pods {
+        if let Some(hash) = wished.as_ref().filter(|_| *pod != seen.me.pod) {
+            at.template_hash.clone_from(hash);
         }
     }
 }
