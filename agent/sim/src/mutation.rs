@@ -97,6 +97,8 @@ pub enum Mutation {
     BeyondCounts,
     /// A8: an agent that one pod has taken back goes on to the next.
     SpreadsRefusedAgent,
+    /// A31: the only other copy of the data may be cloned anew too.
+    ReinitsTheOnlyCopy,
     /// A31: whoever is named in a switchover fits.
     HandsOverToTheUnfit,
     /// A31: a restart that was asked for ends whatever postmaster runs.
@@ -140,7 +142,7 @@ impl Mutation {
             Self::OutlivesItsToken => Some("forced-deletion"),
             Self::RollsPrimaryFirst => Some("rolling"),
             Self::BeyondCounts => Some("scale-down"),
-            Self::RestartsAgain => Some("restart-and-reinit"),
+            Self::RestartsAgain | Self::ReinitsTheOnlyCopy => Some("restart-and-reinit"),
             _ => None,
         }
     }
@@ -218,6 +220,7 @@ impl Mutation {
             | Self::RollsPrimaryFirst
             | Self::BeyondCounts
             | Self::HandsOverToTheUnfit
+            | Self::ReinitsTheOnlyCopy
             | Self::RestartsAgain => return None,
         })
     }

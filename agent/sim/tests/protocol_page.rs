@@ -57,6 +57,20 @@ fn every_row_names_a_property_that_exists_and_every_property_has_a_row() {
 }
 
 #[test]
+fn every_row_has_a_mutant_but_for_those_of_the_decision() {
+    const DECISION: &str = "decisions/0058-rules-that-no-mutant-shows.md";
+    let page = read("docs/ha-protocol.md");
+    let without: Vec<String> = rows(&page)
+        .into_iter()
+        .filter(|[_, _, shown, _]| !shown.contains("mutant `") && !shown.contains("mutants `"))
+        .map(|[rule, ..]| rule)
+        .collect();
+    let reasons = read(&format!("docs/{DECISION}")).lines().filter(|line| line.starts_with("| ")).count() - 1;
+    assert_eq!(without.len(), reasons, "{without:#?}");
+    assert_eq!(page.matches(DECISION).count(), reasons);
+}
+
+#[test]
 fn every_mutant_has_a_row_and_what_shows_a_rule_exists() {
     let mutants: BTreeSet<String> = Mutation::all()
         .iter()

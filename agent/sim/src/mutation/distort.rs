@@ -116,6 +116,7 @@ impl Mutation {
             Self::PreemptsHeard => (seen.holder_heard.last, seen.holder_heard.listening_ms) = (None, 0),
             Self::RecreatesUnheard => seen.volumes.clear(),
             Self::TakesBehindPromises | Self::LetsNobodyAheadFirst => believe_that_all_are_behind(seen),
+            Self::ReinitsTheOnlyCopy => believe_in_another_copy(seen),
             Self::HandsOverToTheUnfit => believe_that_the_silent_stream(seen),
             Self::SpreadsRefusedAgent => forget_refusals(seen),
             Self::RollsPrimaryFirst => believe_that_others_are_rolled(seen),
@@ -242,17 +243,28 @@ fn believe_that_the_silent_stream(seen: &mut Observation) {
     let PostgresSeen::Primary(primary) = &mut seen.postgres else { return };
     for peer in seen.peers.values_mut() {
         let Peer::Silent { last: Some(report), .. } = peer else { continue };
-        primary.walsenders.push(Walsender {
-            pid: 0,
-            application_name: report.member.as_ref().map(ToString::to_string).unwrap_or_default(),
-            // Confirms nothing.
-            ours: false,
-            streaming: true,
-            sent_lsn: primary.current_lsn,
-            flushed_lsn: primary.current_lsn,
-            reply_age_ms: 0,
-        });
+        primary.walsenders.push(made_up(report.member.as_ref(), primary.current_lsn));
         *peer = Peer::Heard { asked_ms: seen.now_ms, report: report.clone() };
+    }
+}
+
+fn believe_in_another_copy(seen: &mut Observation) {
+    let own = seen.member().cloned();
+    if let PostgresSeen::Primary(primary) = &mut seen.postgres {
+        primary.walsenders.push(made_up(own.as_ref(), primary.current_lsn));
+    }
+}
+
+/// A walsender that streams, and was silent for too long to confirm anything.
+fn made_up(member: Option<&MemberId>, at: Lsn) -> Walsender {
+    Walsender {
+        pid: 0,
+        application_name: member.map(ToString::to_string).unwrap_or_default(),
+        ours: true,
+        streaming: true,
+        sent_lsn: at,
+        flushed_lsn: at,
+        reply_age_ms: 3_600_000,
     }
 }
 
