@@ -9,6 +9,7 @@
 //! Nothing here is shipped. The harness may use `anyhow`; a failure names what was waited for and what was last seen.
 
 pub mod bench;
+pub mod cargo;
 pub mod chaos;
 pub mod checker;
 pub mod cluster;

@@ -24,8 +24,11 @@ struct Major {
     tags: &'static [&'static str],
 }
 
+/// The major version that Debian's package has.
+pub(super) const DEBIANS_MAJOR: &str = "15";
+
 const MAJORS: &[Major] = &[
-    Major { number: "15", wheel_folder: None, tags: &["15"] },
+    Major { number: DEBIANS_MAJOR, wheel_folder: None, tags: &["15"] },
     Major { number: "16", wheel_folder: Some("pginstall"), tags: &["16", "16.14"] },
     Major { number: "18", wheel_folder: Some("pginstall18"), tags: &["18", "18.4"] },
 ];
@@ -129,6 +132,13 @@ fn postgres_image(major: &Major, tags: Vec<String>, layers: Vec<FinishedLayer>, 
         command: vec!["postgres".to_owned()],
         labels: note.map(|note| BTreeMap::from([("note".to_owned(), note.to_owned())])).unwrap_or_default(),
     }
+}
+
+/// Another image of [`DEBIANS_MAJOR`].
+pub(super) fn debians_image(tag: &str, layers: Vec<FinishedLayer>) -> Image {
+    let note = Some("another content");
+    let major = Major { number: DEBIANS_MAJOR, wheel_folder: None, tags: &[] };
+    postgres_image(&major, vec![tag.to_owned()], layers, note)
 }
 
 fn pause_image(pause: &Path, file: &Path) -> Result<Image> {

@@ -7,6 +7,7 @@ mod agent_image;
 pub mod assets;
 mod audit;
 pub mod cgroups;
+mod clocks;
 pub mod control_plane;
 pub mod disks;
 pub mod down;

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
+
+use crate::cargo;
 
 /// The default registry hosts of Terraform and OpenTofu.
 const HOSTS: [&str; 2] = ["registry.terraform.io", "registry.opentofu.org"];
@@ -93,24 +94,7 @@ pub fn provider_binary() -> Result<PathBuf> {
 /// # Errors
 /// When the build fails.
 pub fn build_provider(args: &[&str], env: &[(&str, &str)]) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's directory")?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--locked", "-p", "terraform-provider-postgres"]);
-    cargo.args(args).envs(env.iter().copied());
-    cargo.args(["--message-format", "json-render-diagnostics"]);
-    let output = cargo.output().context("start cargo to build the provider")?;
-    ensure!(
-        output.status.success(),
-        "cargo build of the provider failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // Cargo itself says where it put the binary: no guess about target directories.
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "terraform-provider-postgres")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo did not say where the provider's binary is")
+    cargo::build("terraform-provider-postgres", args, env)
 }
 
 /// The processor in Go's words, as platforms are named after.

@@ -71,6 +71,15 @@ impl Bed {
         Ok(())
     }
 
+    /// An image of PostgreSQL 15 and the agent whose clocks can be wrong, where there can be one; see [`Sandbox::set_clock`].
+    pub fn image_with_clocks(&self) -> Result<Option<String>> {
+        let image = self.sandbox.image_with_clocks(&self.progress)?;
+        if image.is_none() {
+            self.say("clocks take no part: this machine's C library is newer than the image's");
+        }
+        Ok(image)
+    }
+
     /// A line for people.
     pub fn say(&self, text: impl AsRef<str>) {
         self.progress.say(text);

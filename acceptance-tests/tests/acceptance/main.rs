@@ -8,6 +8,7 @@ mod api_server;
 mod bed;
 mod bench;
 mod chaos;
+mod clocks;
 mod create;
 mod drift;
 mod faults;
@@ -77,6 +78,7 @@ fn main() {
         plan("upgrade", upgrade::cases()),
         plan("handles", handles::cases()),
         plan("actions", actions::cases()),
+        plan("clocks", clocks::cases()),
         plan("standard", standard::cases()),
         plan("postgres16", versions::cases_16()),
     ];
