@@ -4,12 +4,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, GetParams, PostParams, Request};
+use kube::{Api, Resource as _};
 use nix::sys::signal::Signal;
+use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, throughout, until};
 use pgha_acceptance_tests::sandbox::{ApiFault, Target, Who};
+use serde_json::json;
 
 use crate::cases;
 use crate::group::{Group, WRITES};
@@ -20,12 +25,16 @@ use crate::scene::{Reign, Scene, once};
 const AWAY: Duration = Duration::from_secs(35);
 /// Longer than the lease.
 const HALF_ALIVE: Duration = Duration::from_secs(12);
+/// How often it comes and goes, and for how long each time: shorter than the fence, longer than a renewal.
+const FLAPS: u32 = 5;
+const FLAP: Duration = Duration::from_secs(3);
 /// A request takes two of these, which is longer than a renewal may.
 const SLOW_MS: u64 = 700;
 
 pub fn cases() -> Vec<Case> {
     cases![
         => api_refuses_the_agents_writes,
+        => api_server_throttles,
         exclusive => api_server_restarted,
         exclusive => api_server_away,
         exclusive => api_server_away_and_the_voter_too,
@@ -92,9 +101,18 @@ async fn away_with_the_voter(scene: &Scene) -> Result<()> {
     fenced
 }
 
-/// Too slow, without answers, refusing, silent: one after the other.
+/// Too slow, without answers, refusing, silent: one after the other. Then it comes and goes.
 async fn half_alive(scene: &Scene, load: &Load) -> Result<()> {
     let reign = scene.reign().await?;
+    let flaps = async {
+        for _ in 0..FLAPS {
+            scene.sandbox.api_fault(Who::Nodes, ApiFault::Refuse).await?;
+            stays(&reign, load, FLAP).await?;
+            scene.sandbox.api_fault(Who::Nodes, ApiFault::None).await?;
+            stays(&reign, load, FLAP).await?;
+        }
+        scene.led_on(load, &reign).await
+    };
     let faults =
         [ApiFault::Delay { delay_ms: SLOW_MS }, ApiFault::LoseReplies, ApiFault::Refuse, ApiFault::Drop];
     for fault in faults {
@@ -104,7 +122,75 @@ async fn half_alive(scene: &Scene, load: &Load) -> Result<()> {
         lasted.with_context(|| format!("{fault:?}"))?;
         scene.led_on(load, &reign).await.with_context(|| format!("after {fault:?}"))?;
     }
-    Ok(())
+    let flapped = flaps.await;
+    scene.sandbox.api_fault(Who::Nodes, ApiFault::None).await?;
+    flapped.context("it came and went")
+}
+
+async fn api_server_throttles(group: &mut Group) -> Result<()> {
+    once(group, "api_throttles", |scene, load| Box::pin(throttle(scene, load))).await
+}
+
+/// Each request of the agents is answered with 429: the API server's own flow control has no seat for them.
+async fn throttle(scene: &Scene, load: &Load) -> Result<()> {
+    let reign = scene.reign().await?;
+    let (client, name) = (scene.cluster.client(), &scene.cluster.namespace);
+    let levels = Api::<PriorityLevelConfiguration>::all(client.clone());
+    let schemas = Api::<FlowSchema>::all(client.clone());
+    let level = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "spec": { "type": "Limited", "limited": {
+            "nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0,
+            "limitResponse": { "type": "Reject" },
+        }},
+    }))?;
+    let agents = json!({ "namespace": name, "name": scene.cluster.names.cluster() });
+    let schema = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "spec": {
+            "priorityLevelConfiguration": { "name": name },
+            "matchingPrecedence": 1,
+            "rules": [{
+                "subjects": [{ "kind": "ServiceAccount", "serviceAccount": agents }],
+                "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"] }],
+            }],
+        },
+    }))?;
+    levels.create(&PostParams::default(), &level).await?;
+    let lasted = async {
+        schemas.create(&PostParams::default(), &schema).await?;
+        let answered = || answer_to_agents(&scene.cluster);
+        until("the agents to be throttled", WRITES, || async {
+            let code = answered().await?;
+            Ok(Seen::when(code == Some(429), format!("a read is answered with {code:?}")))
+        })
+        .await?;
+        stays(&reign, load, HALF_ALIVE).await?;
+        let code = answered().await?;
+        ensure!(
+            code == Some(429),
+            "expected them to be throttled at the end too, a read was answered with {code:?}"
+        );
+        Ok(())
+    };
+    let lasted = lasted.await;
+    schemas.delete(name, &DeleteParams::default()).await?;
+    levels.delete(name, &DeleteParams::default()).await?;
+    lasted?;
+    scene.led_on(load, &reign).await
+}
+
+/// The code with which the API server refuses a read that the agents might make; none when it gives it.
+async fn answer_to_agents(cluster: &Cluster) -> Result<Option<u16>> {
+    let url = Lease::url_path(&(), Some(&cluster.namespace));
+    let mut request = Request::new(url).get(cluster.names.cluster(), &GetParams::default())?;
+    let who = format!("system:serviceaccount:{}:{}", cluster.namespace, cluster.names.cluster());
+    request.headers_mut().insert("Impersonate-User", who.parse()?);
+    match cluster.client().request::<Lease>(request).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) => Ok(Some(status.code)),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// Reads are answered and writes of the Lease refused: the agents' rights are taken away and given back.

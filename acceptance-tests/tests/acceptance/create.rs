@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Run;
@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         => image_that_does_not_exist,
         => storage_class_that_does_not_exist,
         => quota_that_forbids_pods,
+        => service_of_others_is_not_taken_over,
         => namespace_with_restricted_pod_security,
         => interrupted_create_then_applied_again,
         => killed_create_then_applied_again,
@@ -65,6 +66,25 @@ async fn quota_that_forbids_pods(group: &mut Group) -> Result<()> {
     site.tf.try_plan(&[]).await?.says(&["Kubernetes would refuse parts of this plan now", "quota"])?;
     fails_early(site, &["quota"]).await?;
     quotas.delete("none", &DeleteParams::default()).await?;
+    let config = site.config.clone();
+    goes_through(site, config).await
+}
+
+/// Somebody's Service has the name of ours: nothing is made, and it is neither changed nor deleted.
+async fn service_of_others_is_not_taken_over(group: &mut Group) -> Result<()> {
+    let site = doomed(group).await?;
+    let (services, name) = (site.cluster.api::<Service>(), site.cluster.names.service_rw());
+    let theirs = serde_json::from_value(json!({
+        "metadata": { "name": name, "labels": { "team": "shop" } },
+        "spec": { "selector": { "app": "shop" }, "ports": [{ "port": 80 }] },
+    }))?;
+    let theirs = services.create(&PostParams::default(), &theirs).await?;
+    let said = [name.as_str(), "exists already", "somebody else's"];
+    site.tf.try_apply(&[]).await?.failed_saying(&said)?;
+    site.tf.try_destroy().await?.succeeded()?;
+    ensure!(services.get(&name).await? == theirs, "expected the Service of others to be as it was");
+    ensure!(site.cluster.pods().await?.is_empty(), "expected no pod");
+    services.delete(&name, &DeleteParams::default()).await?;
     let config = site.config.clone();
     goes_through(site, config).await
 }

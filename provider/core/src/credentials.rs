@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pgha_schema::credentials::{Credentials, CredentialsRole, schema};
-use pgha_schema::names::{APP_NAME, LABEL_INSTANCE, LABEL_NAME, Names, POSTGRES_PORT, secret_key};
+use pgha_schema::names::{Names, POSTGRES_PORT, secret_key};
 use serde_json::Value as Json;
 
 use crate::connection::{Connection, LIBPQ_SETTINGS};
@@ -36,8 +36,7 @@ pub fn secret_name(names: &Names, role: CredentialsRole) -> String {
 /// When it is another's, or lacks what it must hold.
 pub fn read(config: &Value, names: &Names, secret: &Json) -> Result<Value, Diagnostic> {
     let role = role(config);
-    let label = |key: &str| secret.pointer("/metadata/labels").and_then(|labels| labels.get(key)?.as_str());
-    if label(LABEL_NAME) != Some(APP_NAME) || label(LABEL_INSTANCE) != Some(names.cluster()) {
+    if !object::is_of(secret, names.cluster()) {
         return Err(Diagnostic::error(
             format!("Secret {} is not of cluster {}", object::name(secret), names.cluster()),
             "It does not carry the cluster's labels. Is the name right, or did somebody make a Secret of that name by hand?",
@@ -103,6 +102,7 @@ fn text(secret: &Json, key: &str) -> Result<String, Diagnostic> {
 
 #[cfg(test)]
 mod tests {
+    use pgha_schema::names::{APP_NAME, LABEL_INSTANCE, LABEL_NAME};
     use serde_json::json;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pgha_schema::names::{APP_NAME, LABEL_INSTANCE, LABEL_NAME};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -158,6 +159,12 @@ pub fn name(object: &Json) -> &str {
 /// An annotation of an object.
 pub fn annotation<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
+}
+
+/// Whether an object carries the labels of this cluster.
+pub fn is_of(object: &Json, cluster: &str) -> bool {
+    let label = |key: &str| object.get("metadata")?.get("labels")?.get(key)?.as_str();
+    label(LABEL_NAME) == Some(APP_NAME) && label(LABEL_INSTANCE) == Some(cluster)
 }
 
 /// A pod in which nothing runs: it has not come so far, or a container of it ends again and again.

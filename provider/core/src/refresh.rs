@@ -40,9 +40,10 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
         return Refreshed::Refused(diagnostic);
     }
     let mut diagnostics = Diagnostics::new();
+    let ignore = ignore.and(prior.get("ignore").texts());
     let drift = match anchor {
         Seen::Known(object) => match Anchor::parse(object) {
-            Ok(anchor) => drift::drift(&anchor, live, &ignore.and(prior.get("ignore").texts())),
+            Ok(anchor) => drift::drift(&anchor, live, &ignore),
             Err(error @ AnchorError::Newer(_)) => {
                 return Refreshed::Refused(Diagnostic::error("Made by a newer provider", error.to_string()));
             }
@@ -51,7 +52,7 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
         Seen::Missing => without_anchor(live, "(missing)"),
         Seen::Forbidden(why) => Drift {
             unreadable: vec![format!("ConfigMap {}: {why}", live.names.anchor())],
-            ..drift::drift(&Anchor::new(Json::Null), live, ignore)
+            ..drift::drift(&Anchor::new(Json::Null), live, &ignore)
         },
     };
     if !drift.unreadable.is_empty() {

@@ -21,6 +21,7 @@ use pgha_provider_core::outcome;
 use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::progress::progress;
 use pgha_provider_core::refresh::{Refreshed, refresh};
+use pgha_provider_core::render::{Component, labels};
 use pgha_provider_core::rights::{Operation, needs};
 use pgha_provider_core::step::{self, Step};
 use pgha_provider_core::steps::{self, Job, Leaving, Steps};
@@ -646,6 +647,54 @@ fn a_taken_name_is_refused_and_names_import() {
     let mut without_anchor = world.fake.live.clone();
     without_anchor.objects.insert(ObjectKey::new(Kind::ConfigMap, "orders-anchor"), Seen::Missing);
     assert!(steps::create_anchor(&job, &without_anchor).unwrap_err().summary.contains("exists already"));
+}
+
+/// Objects of others would be changed by the cluster, and deleted with it.
+#[test]
+fn objects_of_others_are_not_taken_over() {
+    let agent = agent();
+    let (config, facts) = (steps::config_for_anchor(&config(&common::minimal())), Facts::default());
+    let ignore = Ignore::default();
+    let first_step = |json: Json, live: &LiveCluster| {
+        let spec = spec(json);
+        let job = Job {
+            spec: &spec,
+            prior: &Value::Null,
+            config: &config,
+            facts: &facts,
+            ignore: &ignore,
+            agent: &agent,
+            gzipped: &[1],
+            superuser_password: None,
+        };
+        steps::create_anchor(&job, live).map(drop)
+    };
+    let empty = Fake::new("orders").live;
+    first_step(common::minimal(), &empty).expect("nothing is there");
+    let with = |key: &ObjectKey, labels: Json| {
+        let mut live = empty.clone();
+        let object = json!({"kind": key.kind.name(), "metadata": {"name": key.name, "labels": labels}});
+        live.objects.insert(key.clone(), Seen::Known(object));
+        live
+    };
+    let own = labels("orders", Component::Network);
+    for key in LiveCluster::keys(&empty.names) {
+        let always = [Kind::StatefulSet, Kind::Lease].contains(&key.kind);
+        if key.name == empty.names.anchor() || always {
+            continue;
+        }
+        let policy = key.kind == Kind::NetworkPolicy;
+        let mut json = common::minimal();
+        if policy {
+            first_step(json.clone(), &with(&key, json!({}))).expect("the cluster is to have none");
+            json["network_policy"] = json!({});
+        }
+        for labels in [json!({}), labels("payments", Component::Network)] {
+            let refused = first_step(json.clone(), &with(&key, labels)).unwrap_err();
+            assert!(refused.summary.contains(&key.to_string()), "{key}: {}", refused.summary);
+        }
+        first_step(json, &with(&key, own.clone())).expect("what a half-made one left is gone on with");
+    }
 }
 
 #[test]

@@ -109,27 +109,30 @@ fn last_change_says_what_happens_to_the_database() {
         (|json| json["labels"] = json!({"team": "shop"}), "online, no restart: labels"),
         (
             |json| json["tls"] = json!({"secret": "orders-certificate"}),
-            "rolling restart, standbys one by one, a switchover, the old primary last: tls",
+            "rolling restart (all 3 instances: standbys one by one, a switchover, the old primary last; writes pause for about a \
+             second): tls",
         ),
         (|json| json["replicas"] = json!(4), "scale up: 2 standbys are cloned"),
         (
             |json| json["replicas"] = json!(1),
-            "scale down: orders-2 go, their volumes are kept; should one of them be the primary, a switchover comes first",
+            "scale down: orders-2 go, their volumes are kept; should one of them be the primary, a switchover comes first \
+             (writes pause for about a second)",
         ),
         (|json| json["parameters"] = json!({"work_mem": "8MB"}), "reload: parameters.work_mem"),
         (
             |json| json["parameters"] = json!({"shared_buffers": "1GB", "work_mem": "8MB"}),
-            "reload: parameters.work_mem; restart of PostgreSQL, standbys one by one, the primary last: \
-             parameters.shared_buffers",
+            "reload: parameters.work_mem; restart of PostgreSQL in all 3 instances, standbys one by one, the primary last \
+             (writes pause for about a second): parameters.shared_buffers",
         ),
         (
             |json| json["parameters"] = json!({"max_connections": "50"}),
-            "restart of PostgreSQL, the primary first, then standbys one by one (a standby must never have less): \
-             parameters.max_connections",
+            "restart of PostgreSQL in all 3 instances, the primary first, since a standby must never have less, then standbys \
+             one by one (writes pause for about a second): parameters.max_connections",
         ),
         (
             |json| json["postgres_version"] = json!("18.1"),
-            "rolling restart, standbys one by one, a switchover, the old primary last: image, postgres_version",
+            "rolling restart (all 3 instances: standbys one by one, a switchover, the old primary last; writes pause for about a \
+             second): image, postgres_version",
         ),
         (|json| json["storage"]["size"] = json!("20Gi"), "growth: the volumes from 10Gi to 20Gi, in place"),
         (|json| json["pg_hba"] = json!(["host all all 10.0.0.0/8 scram-sha-256"]), "reload: pg_hba"),
@@ -139,6 +142,22 @@ fn last_change_says_what_happens_to_the_database() {
         assert_eq!(last_change(&plan), expected);
         assert!(plan.requires_replace.is_empty() && errors(&plan.diagnostics).is_empty());
         assert_eq!(plan.planned.get("ready"), &Value::Bool(true));
+    }
+}
+
+#[test]
+fn the_only_instance_has_nobody_to_take_over() {
+    let mut json = common::minimal();
+    json["replicas"] = json!(0);
+    let before = state(&json);
+    for (name, value) in
+        [("postgres_version", json!("18.1")), ("parameters", json!({"shared_buffers": "1GB"}))]
+    {
+        let mut changed = json.clone();
+        changed[name] = value;
+        let told = last_change(&made(&common::config(&changed), &before)).to_owned();
+        assert!(told.contains("the only instance: no reads or writes until it is back"), "{told}");
+        assert!(!told.contains("standbys"), "{told}");
     }
 }
 

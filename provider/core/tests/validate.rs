@@ -159,6 +159,16 @@ fn a_password_and_its_number_come_together() {
 fn what_is_risky_but_legal_is_a_warning() {
     check(json!({"replicas": 0}), "warning: replicas: A cluster of one instance", "Raise replicas");
     check(json!({"sync_mode": "async"}), "warning: sync_mode", "failover.max_lag");
+    check(
+        json!({"sync_mode": "async", "replicas": 1, "failover": {"max_lag": "1Mi"}}),
+        "warning: replicas: One standby, which may lag",
+        "replicas to 2",
+    );
+    check(
+        json!({"replicas": 1, "durability": "required"}),
+        "warning: durability: One lost standby stops every write",
+        "Raise replicas",
+    );
     check(json!({"failover": {"max_lag": "1Mi"}}), "warning: failover.max_lag", "no effect");
     check(
         json!({"parameters": {"synchronous_commit": "off"}}),

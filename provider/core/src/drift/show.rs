@@ -46,16 +46,27 @@ fn looks_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// Lines of JSON whose key or value speaks of a secret lose their value.
+/// Lines of JSON that speak of a secret lose their value; those that are no member of an object are lost whole.
 fn masked(text: &str) -> String {
-    let lines = text.lines().map(|line| match line.split_once(':') {
-        Some((key, value)) if looks_secret(line) && !value.trim().ends_with(['{', '[']) => {
-            let comma = if value.trim_end().ends_with(',') { "," } else { "" };
-            format!("{key}: \"(masked)\"{comma}\n")
+    let lines = text.lines().map(|line| {
+        let end = line.trim_end();
+        if !looks_secret(line) || end.ends_with(['{', '[']) {
+            return format!("{line}\n");
         }
-        _ => format!("{line}\n"),
+        let comma = if end.ends_with(',') { "," } else { "" };
+        let key = line.split_once("\": ").map(|(key, _)| key).filter(|key| is_key(key));
+        let kept = key.map_or_else(
+            || line[..line.len() - line.trim_start().len()].to_owned(),
+            |key| format!("{key}\": "),
+        );
+        format!("{kept}\"(masked)\"{comma}\n")
     });
     lines.collect()
+}
+
+/// The beginning of a member of an object, not of a text in which a colon stands.
+fn is_key(text: &str) -> bool {
+    text.trim_start().strip_prefix('"').is_some_and(|key| !key.contains(['"', '\\']))
 }
 
 #[cfg(test)]
@@ -82,5 +93,22 @@ mod tests {
         );
         assert!(!shown.contains("one") && !shown.contains("two"), "{shown}");
         assert!(shown.contains("a masked value differs"), "{shown}");
+    }
+
+    #[test]
+    fn a_value_that_speaks_of_a_secret_is_masked_wherever_it_stands() {
+        for (was, is) in [
+            (json!("password=one"), json!("password=two")),
+            (json!(["--user=a", "--password=one"]), json!(["--user=a", "--password=two"])),
+            (json!(["--token=one:1"]), json!(["--token=two:2"])),
+            (json!({"args": "host=a password=one"}), json!({"args": "host=a password=two"})),
+            (json!("a: token=one"), json!("a: token=two")),
+        ] {
+            let shown = shown(was, is);
+            assert!(!shown.contains("one") && !shown.contains("two"), "{shown}");
+            assert!(shown.contains("a masked value differs"), "{shown}");
+        }
+        let names_only = shown(json!({"secretName": "x", "tls": 1}), json!({"secretName": "x", "tls": 2}));
+        assert!(names_only.contains("\"tls\": 2"), "{names_only}");
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn tell(
             disruption: None,
         });
     }
-    let mut sentences = Sentences::default();
+    let mut sentences = Sentences::of(planned);
     sentences.replicas(prior, planned, changes);
     sentences.online(changes);
     sentences.parameters(prior, planned, changes);
@@ -68,13 +68,32 @@ fn count(number: i64, one: &str, many: &str) -> String {
     }
 }
 
+/// What the project's own benchmark sees, rounded up.
+const STANDBYS_FIRST: &str = "standbys one by one, the primary last";
+const PAUSE: &str = "writes pause for about a second";
+const PAUSE_OF_THE_ONLY_ONE: &str = "the only instance: no reads or writes until it is back";
+
 #[derive(Default)]
 struct Sentences {
     all: Vec<String>,
     disruptive: Vec<String>,
+    /// How many instances there are, once this change is through.
+    instances: i64,
 }
 
 impl Sentences {
+    fn of(planned: &Value) -> Self {
+        Self { instances: planned.get("replicas").as_i64().unwrap_or_default() + 1, ..Self::default() }
+    }
+
+    /// In which instances PostgreSQL is restarted, in this order, and what that costs.
+    fn restart(&self, order: &str) -> String {
+        match self.instances {
+            1 => format!("restart of PostgreSQL ({PAUSE_OF_THE_ONLY_ONE})"),
+            all => format!("restart of PostgreSQL in all {all} instances, {order} ({PAUSE})"),
+        }
+    }
+
     fn disruptive(&mut self, sentence: String) {
         self.disruptive.push(sentence.clone());
         self.all.push(sentence);
@@ -94,7 +113,7 @@ impl Sentences {
         };
         let pods: Vec<String> = (becomes + 1..=was).map(|ordinal| format!("{name}-{ordinal}")).collect();
         self.disruptive(format!(
-            "scale down: {} go, {volumes}; should one of them be the primary, a switchover comes first",
+            "scale down: {} go, {volumes}; should one of them be the primary, a switchover comes first ({PAUSE})",
             pods.join(", ")
         ));
     }
@@ -131,16 +150,13 @@ impl Sentences {
             self.all.push(format!("reload: {}", reload.join(", ")));
         }
         if !standbys_first.is_empty() {
-            self.disruptive(format!(
-                "restart of PostgreSQL, standbys one by one, the primary last: {}",
-                standbys_first.join(", ")
-            ));
+            let restart = self.restart(STANDBYS_FIRST);
+            self.disruptive(format!("{restart}: {}", standbys_first.join(", ")));
         }
         if !primary_first.is_empty() {
-            self.disruptive(format!(
-                "restart of PostgreSQL, the primary first, then standbys one by one (a standby must never have less): {}",
-                primary_first.join(", ")
-            ));
+            let restart = self
+                .restart("the primary first, since a standby must never have less, then standbys one by one");
+            self.disruptive(format!("{restart}: {}", primary_first.join(", ")));
         }
     }
 
@@ -155,10 +171,13 @@ impl Sentences {
         let rolls = |one: &&Changed| matches!(one.change, Change::Rolling | Change::RollingMinor);
         let names: Vec<String> = changes.iter().filter(rolls).map(|one| one.path.to_string()).collect();
         if !names.is_empty() {
-            self.disruptive(format!(
-                "rolling restart, standbys one by one, a switchover, the old primary last: {}",
-                names.join(", ")
-            ));
+            let how = match self.instances {
+                1 => PAUSE_OF_THE_ONLY_ONE.to_owned(),
+                all => format!(
+                    "all {all} instances: standbys one by one, a switchover, the old primary last; {PAUSE}"
+                ),
+            };
+            self.disruptive(format!("rolling restart ({how}): {}", names.join(", ")));
         }
     }
 
@@ -176,8 +195,8 @@ impl Sentences {
             altered_settings(prior).into_iter().filter(|name| needs_restart(name, major)).collect();
         if !restarted.is_empty() {
             self.disruptive(format!(
-                "restart of PostgreSQL where they are in force, standbys one by one, the primary last, to take back what ALTER \
-                 SYSTEM gave: {}",
+                "restart of PostgreSQL where they are in force, {STANDBYS_FIRST}, to take back what ALTER SYSTEM gave ({PAUSE} if \
+                 the primary is one of them): {}",
                 restarted.join(", ")
             ));
         }

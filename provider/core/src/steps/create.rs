@@ -9,7 +9,7 @@ use super::volumes::{self, Found};
 use super::{Job, Steps, apply, chunks, new_anchor, readable, wait};
 use crate::diagnostic::Diagnostic;
 use crate::live::LiveCluster;
-use crate::object;
+use crate::object::{self, Kind, ObjectKey};
 use crate::render::{self, Inputs};
 use crate::step::{Forced, Step, Taken, Wish};
 
@@ -22,6 +22,9 @@ pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnost
             if let Some(object) = seen.known() {
                 return Err(leftover(object));
             }
+        }
+        if let Some((key, _)) = foreign(job, live).next() {
+            return Err(anothers(key, job.spec.name.as_str()));
         }
         volumes::judge(live, job.spec.replicas)?;
     }
@@ -37,6 +40,27 @@ pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnost
             ),
         },
     })
+}
+
+/// Objects of others that have the names of ours: they would be taken over, and deleted with the cluster. What a half-made cluster of
+/// this name has left carries its labels, and is gone on with.
+fn foreign<'a>(job: &Job<'_>, live: &'a LiveCluster) -> impl Iterator<Item = (&'a ObjectKey, &'a Json)> {
+    let cluster = job.spec.name.clone();
+    let wanted = job.has_network_policy();
+    let there = live.objects.iter().filter_map(|(key, seen)| Some((key, seen.known()?)));
+    there
+        .filter(move |(key, _)| wanted || key.kind != Kind::NetworkPolicy)
+        .filter(move |(_, object)| !object::is_of(object, &cluster))
+}
+
+fn anothers(key: &ObjectKey, cluster: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("{key} exists already"),
+        format!(
+            "It does not carry the labels of cluster {cluster}, so it is somebody else's; the cluster would change it, and a destroy \
+             would delete it. Nothing was changed. Choose another name for the cluster; or, if it may go, delete it first."
+        ),
+    )
 }
 
 fn leftover(object: &Json) -> Diagnostic {

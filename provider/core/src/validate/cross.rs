@@ -114,6 +114,14 @@ fn durability(config: &Config<'_>, found: &mut Diagnostics) {
              replicas to 1 or more for failover.",
         );
     }
+    if mode.as_deref() == Some("async") && replicas == Some(1) {
+        found.warning(
+            Path::of("replicas"),
+            "One standby, which may lag",
+            "In async mode with replicas = 1 a failover can only go to the one standby, however much it lacks, and while it is away \
+             every commit is on one volume only. Raise replicas to 2 or more, or choose sync_mode = \"sync\".",
+        );
+    }
     if mode.as_deref() == Some("async") && config.0.get("failover.max_lag").is_null() {
         found.warning(
             Path::of("sync_mode"),
