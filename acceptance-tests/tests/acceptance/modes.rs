@@ -125,6 +125,7 @@ const CHANGES: &str = "SELECT count(*) FROM pg_logical_slot_{how}_binary_changes
 
 /// A slot made with `failover` is on every standby, and a consumer goes on from it at the new primary.
 async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
     let site = group.cluster_with(2).await?;
     let config = site.config.clone().set("sync_mode", "sync").set("parameters.wal_level", "logical");
     site.apply(config).await?;
@@ -154,12 +155,15 @@ async fn a_logical_slot_outlives_a_failover(group: &mut Group) -> Result<()> {
     let slots = cluster.sql(&primary, "app", "SHOW synchronized_standby_slots").await?;
     ensure!(slots == format!("pgha_{ordinal}"), "expected the slot of pg-{ordinal}, got `{slots}`");
     cluster.sql(&primary, "app", "INSERT INTO told VALUES (42)").await?;
-    cluster.delete_pod(&primary, true).await?;
+    // It stands still: whatever else happens to a primary, it may be back before anybody has taken over.
+    sandbox.signal_in_pod(&cluster.namespace, &primary, Target::All, Signal::SIGSTOP)?;
     let now = until("another primary", WRITES, || async {
         let now = cluster.primary().await.unwrap_or_default();
         Ok(if !now.is_empty() && now != primary { Seen::Yes(now) } else { Seen::NotYet(now) })
     })
-    .await?;
+    .await;
+    sandbox.signal_in_pod(&cluster.namespace, &primary, Target::All, Signal::SIGCONT)?;
+    let now = now?;
     until("the change to be told by the new primary", WRITES, || async {
         let count = cluster.sql(&now, "app", &CHANGES.replace("{how}", "peek")).await?;
         Ok(Seen::when(count != "0", count))
