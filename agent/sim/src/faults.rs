@@ -38,6 +38,8 @@ pub enum Fault {
     FreezePostgres(usize, u64),
     /// The whole container is suspended, guard and all.
     FreezeContainer(usize, u64),
+    /// The container gets hardly any processor: all in it stand still for most of each tenth of a second.
+    Starve(usize, u64),
     /// The disk hangs.
     HangDisk(usize, u64),
     /// The disk has no room for more WAL: whoever writes some stops.
@@ -137,8 +139,9 @@ pub fn choose(rng: &mut Chance, world: &World) -> Fault {
         59..64 => Fault::FreezeAgent(pod, some),
         64..68 => Fault::FreezePostgres(pod, some),
         // In async nothing but time fences a primary whose guard sleeps too: documented, not promised.
-        68..74 if sync => Fault::FreezeContainer(pod, some),
-        68..74 => Fault::FreezeAgent(pod, some),
+        68..72 if sync => Fault::FreezeContainer(pod, some),
+        68..72 => Fault::FreezeAgent(pod, some),
+        72..74 => Fault::Starve(pod, long),
         74 => Fault::HangDisk(pod, some),
         75 => Fault::FillDisk(pod, some),
         76..79 => Fault::StickWatch(pod, some),
@@ -204,6 +207,7 @@ impl World {
             Fault::FreezeAgent(pod, length) => self.pods[pod].agent.frozen_until = now + length,
             Fault::FreezePostgres(pod, length) => self.pods[pod].postgres_frozen_until = now + length,
             Fault::FreezeContainer(pod, length) => self.pods[pod].frozen_until = now + length,
+            Fault::Starve(pod, length) => self.pods[pod].starved_until = now + length,
             Fault::FillDisk(pod, _) => self.fill_disk(pod, true),
             Fault::HangDisk(pod, length) => self.pods[pod].disk_hung_until = now + length,
             Fault::StickWatch(pod, length) => self.pods[pod].agent.watch_at = now + length,
@@ -293,6 +297,7 @@ impl World {
         let now = self.now;
         for at in &mut self.pods {
             at.frozen_until = at.frozen_until.min(now);
+            at.starved_until = at.starved_until.min(now);
             at.postgres_frozen_until = at.postgres_frozen_until.min(now);
             at.disk_hung_until = at.disk_hung_until.min(now);
             (at.disk_full, at.stops_when_full, at.replay_stuck) = (false, false, false);
@@ -369,6 +374,10 @@ impl World {
         known && crate::invariants::heals::check(self).is_none() && self.somebody_would_be_left()
     }
 
+    fn all_can_be_read(&self) -> bool {
+        self.pods.iter().filter_map(|pod| pod.volume.data.as_ref()).all(|data| !data.unreadable)
+    }
+
     /// A volume is lost only while its content is elsewhere: one at a time, and never the only copy that the record
     /// relies on. Everything else may happen at any time.
     fn may_happen(&self, fault: &Fault) -> bool {
@@ -379,11 +388,15 @@ impl World {
                 Fault::DeleteLease => {
                     !self.people.have_lost_the_leader()
                         // Who can't read its WAL can't tell how much it has: nobody could be the newest but by a person's word.
-                        && self.pods.iter().filter_map(|pod| pod.volume.data.as_ref()).all(|data| !data.unreadable)
+                        && self.all_can_be_read()
                         && self.pods.iter().any(|pod| {
                             pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
                         })
                 }
+                // As below: it may become the one that has to confirm every commit.
+                Fault::Wish(
+                    Wish::Durability(Durability::Required) | Wish::Replicas(_) | Wish::SyncReplicas(_),
+                ) => self.all_can_be_read(),
                 Fault::DeletePod(pod) | Fault::ForceDelete(pod) | Fault::Disown(pod) => self.pods[pod].exists,
                 Fault::LoseForGood => self.may_be_lost(),
                 _ => true,

@@ -70,6 +70,8 @@ pub struct Pod {
     pub nonce: ContainerNonce,
     /// Everything in it is suspended until then.
     pub frozen_until: u64,
+    /// It gets hardly any processor until then.
+    pub starved_until: u64,
     /// Postgres alone is suspended until then.
     pub postgres_frozen_until: u64,
     /// The probe of the disk hangs until then, and postgres with it.
@@ -114,6 +116,7 @@ impl Pod {
             start_at: exists.then_some(100 + ordinal as u64 * 70),
             nonce: ContainerNonce::new("none"),
             frozen_until: 0,
+            starved_until: 0,
             postgres_frozen_until: 0,
             disk_hung_until: 0,
             disk_full: false,

@@ -23,6 +23,9 @@ use crate::postgres::{Postgres, Process};
 
 /// Milliseconds of one step.
 pub const TICK_MS: u64 = 10;
+/// Who is starved of processor runs for so long of each turn.
+const STARVED_RUNS_MS: u64 = 10;
+const TURN_MS: u64 = 100;
 /// Pods that can ever exist.
 pub const PODS: usize = 4;
 /// Uid of the anchor.
@@ -133,13 +136,15 @@ impl World {
 
     /// Whether everything in the container is suspended.
     pub fn is_frozen(&self, pod: usize) -> bool {
-        self.now < self.pods[pod].frozen_until
+        let at = &self.pods[pod];
+        let waits = self.now % TURN_MS >= STARVED_RUNS_MS;
+        self.now < at.frozen_until || (waits && self.now < at.starved_until)
     }
 
     /// Whether postgres makes no step.
     pub fn is_postgres_frozen(&self, pod: usize) -> bool {
         let at = &self.pods[pod];
-        self.now < at.frozen_until || self.now < at.postgres_frozen_until || self.now < at.disk_hung_until
+        self.is_frozen(pod) || self.now < at.postgres_frozen_until || self.now < at.disk_hung_until
     }
 
     /// Whether a client finds an open gate here.
@@ -308,6 +313,7 @@ impl World {
             at.nonce = nonce;
             at.guard_deadline = None;
             at.frozen_until = 0;
+            at.starved_until = 0;
             at.postgres_frozen_until = 0;
             at.agent = Agent::new(now + 50);
             let text = format!("{} starts as {}", at.name, at.nonce);
