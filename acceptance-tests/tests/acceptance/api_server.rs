@@ -4,17 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::{DeleteParams, GetParams, PostParams, Request};
-use kube::{Api, Resource as _};
+use kube::api::PostParams;
 use nix::sys::signal::Signal;
-use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, throughout, until};
 use pgha_acceptance_tests::sandbox::{ApiFault, Target, Who};
-use serde_json::json;
 
 use crate::cases;
 use crate::group::{Group, WRITES};
@@ -34,7 +29,6 @@ const SLOW_MS: u64 = 700;
 pub fn cases() -> Vec<Case> {
     cases![
         => api_refuses_the_agents_writes,
-        => api_server_throttles,
         exclusive => api_server_restarted,
         exclusive => api_server_away,
         exclusive => api_server_away_and_the_voter_too,
@@ -125,72 +119,6 @@ async fn half_alive(scene: &Scene, load: &Load) -> Result<()> {
     let flapped = flaps.await;
     scene.sandbox.api_fault(Who::Nodes, ApiFault::None).await?;
     flapped.context("it came and went")
-}
-
-async fn api_server_throttles(group: &mut Group) -> Result<()> {
-    once(group, "api_throttles", |scene, load| Box::pin(throttle(scene, load))).await
-}
-
-/// Each request of the agents is answered with 429: the API server's own flow control has no seat for them.
-async fn throttle(scene: &Scene, load: &Load) -> Result<()> {
-    let reign = scene.reign().await?;
-    let (client, name) = (scene.cluster.client(), &scene.cluster.namespace);
-    let levels = Api::<PriorityLevelConfiguration>::all(client.clone());
-    let schemas = Api::<FlowSchema>::all(client.clone());
-    let level = serde_json::from_value(json!({
-        "metadata": { "name": name },
-        "spec": { "type": "Limited", "limited": {
-            "nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0,
-            "limitResponse": { "type": "Reject" },
-        }},
-    }))?;
-    let agents = json!({ "namespace": name, "name": scene.cluster.names.cluster() });
-    let schema = serde_json::from_value(json!({
-        "metadata": { "name": name },
-        "spec": {
-            "priorityLevelConfiguration": { "name": name },
-            "matchingPrecedence": 1,
-            "rules": [{
-                "subjects": [{ "kind": "ServiceAccount", "serviceAccount": agents }],
-                "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"] }],
-            }],
-        },
-    }))?;
-    levels.create(&PostParams::default(), &level).await?;
-    let lasted = async {
-        schemas.create(&PostParams::default(), &schema).await?;
-        let answered = || answer_to_agents(&scene.cluster);
-        until("the agents to be throttled", WRITES, || async {
-            let code = answered().await?;
-            Ok(Seen::when(code == Some(429), format!("a read is answered with {code:?}")))
-        })
-        .await?;
-        stays(&reign, load, HALF_ALIVE).await?;
-        let code = answered().await?;
-        ensure!(
-            code == Some(429),
-            "expected them to be throttled at the end too, a read was answered with {code:?}"
-        );
-        Ok(())
-    };
-    let lasted = lasted.await;
-    schemas.delete(name, &DeleteParams::default()).await?;
-    levels.delete(name, &DeleteParams::default()).await?;
-    lasted?;
-    scene.led_on(load, &reign).await
-}
-
-/// The code with which the API server refuses a read that the agents might make; none when it gives it.
-async fn answer_to_agents(cluster: &Cluster) -> Result<Option<u16>> {
-    let url = Lease::url_path(&(), Some(&cluster.namespace));
-    let mut request = Request::new(url).get(cluster.names.cluster(), &GetParams::default())?;
-    let who = format!("system:serviceaccount:{}:{}", cluster.namespace, cluster.names.cluster());
-    request.headers_mut().insert("Impersonate-User", who.parse()?);
-    match cluster.client().request::<Lease>(request).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) => Ok(Some(status.code)),
-        Err(other) => Err(other.into()),
-    }
 }
 
 /// Reads are answered and writes of the Lease refused: the agents' rights are taken away and given back.
