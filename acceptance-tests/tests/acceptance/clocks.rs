@@ -14,7 +14,7 @@ use crate::bed::Bed;
 use crate::cases;
 use crate::group::{Group, Site, WHOLE, WRITES};
 use crate::runner::Case;
-use crate::scene::{PAST_THE_LEASE, Scene, strike};
+use crate::scene::{PAST_THE_LEASE, Scene, postmaster, strike};
 
 const HOUR_S: i64 = 3_600;
 /// Together 1.35 times: a fence after 6 s of the slow clock, a lease of 10 s of the fast ones, a second in between.
@@ -112,9 +112,7 @@ async fn run_apart(scene: &Scene, load: &Load) -> Result<()> {
 /// The node of the slow one is cut off: its postgres has ended before any fast one has taken the record.
 async fn fenced_in_time(bed: &Bed, site: &Site, primary: &str) -> Result<()> {
     let cluster = &site.cluster;
-    let processes = bed.sandbox.processes_in_pod(&site.namespace, primary)?;
-    let postmaster = processes.iter().find(|one| one.name == "postgres" && one.parent_name != "postgres");
-    let postmaster = postmaster.context("the primary has no postgres")?.id;
+    let postmaster = postmaster(&bed.sandbox, cluster, primary)?;
     bed.sandbox.cut(bed.sandbox.node_of(&site.namespace, primary).await?, Cut::All)?;
     let (taker, wrote) = until("another instance to take over", WRITES, || async {
         let holder = cluster.record().await?.holder.map(|holder| holder.pod).unwrap_or_default();

@@ -105,9 +105,7 @@ impl Scene {
 
     /// The postmaster of a pod.
     pub fn postmaster(&self, pod: &str) -> Result<ProcessId> {
-        let all = self.sandbox.processes_in_pod(&self.cluster.namespace, pod)?;
-        let found = all.iter().find(|one| one.name == "postgres" && one.parent_name != "postgres");
-        found.map(|one| one.id).with_context(|| format!("no postgres runs in {pod}"))
+        postmaster(&self.sandbox, &self.cluster, pod)
     }
 
     /// The agent of a pod: the guard's child of the same name.
@@ -177,6 +175,13 @@ impl Scene {
         let record = self.cluster.record().await?;
         Ok(Reign { era: record.era().0, postmaster: self.postmaster(&self.primary)? })
     }
+}
+
+/// The postmaster of a pod.
+pub fn postmaster(sandbox: &Sandbox, cluster: &Cluster, pod: &str) -> Result<ProcessId> {
+    let all = sandbox.processes_in_pod(&cluster.namespace, pod)?;
+    let found = all.iter().find(|one| one.name == "postgres" && one.parent_name != "postgres");
+    found.map(|one| one.id).with_context(|| format!("no postgres runs in {pod}"))
 }
 
 /// The record stays this pod's for longer than anybody would have to wait.

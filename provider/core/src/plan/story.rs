@@ -68,8 +68,8 @@ fn count(number: i64, one: &str, many: &str) -> String {
     }
 }
 
-/// What the project's own benchmark sees, rounded up.
 const STANDBYS_FIRST: &str = "standbys one by one, the primary last";
+/// What the project's own benchmark sees, rounded up.
 const PAUSE: &str = "writes pause for about a second";
 const PAUSE_OF_THE_ONLY_ONE: &str = "the only instance: no reads or writes until it is back";
 

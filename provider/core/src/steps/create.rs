@@ -23,8 +23,8 @@ pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnost
                 return Err(leftover(object));
             }
         }
-        if let Some((key, _)) = foreign(job, live).next() {
-            return Err(anothers(key, job.spec.name.as_str()));
+        if let Some(key) = foreign(job, live) {
+            return Err(anothers(key, &job.spec.name));
         }
         volumes::judge(live, job.spec.replicas)?;
     }
@@ -42,15 +42,13 @@ pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnost
     })
 }
 
-/// Objects of others that have the names of ours: they would be taken over, and deleted with the cluster. What a half-made cluster of
+/// An object of others that has the name of one of ours: it would be taken over, and deleted with the cluster. What a half-made cluster of
 /// this name has left carries its labels, and is gone on with.
-fn foreign<'a>(job: &Job<'_>, live: &'a LiveCluster) -> impl Iterator<Item = (&'a ObjectKey, &'a Json)> {
-    let cluster = job.spec.name.clone();
-    let wanted = job.has_network_policy();
+fn foreign<'a>(job: &Job<'_>, live: &'a LiveCluster) -> Option<&'a ObjectKey> {
+    let may_stay = |key: &ObjectKey| key.kind == Kind::NetworkPolicy && !job.has_network_policy();
     let there = live.objects.iter().filter_map(|(key, seen)| Some((key, seen.known()?)));
-    there
-        .filter(move |(key, _)| wanted || key.kind != Kind::NetworkPolicy)
-        .filter(move |(_, object)| !object::is_of(object, &cluster))
+    let mut others = there.filter(|(key, object)| !may_stay(key) && !object::is_of(object, &job.spec.name));
+    others.next().map(|(key, _)| key)
 }
 
 fn anothers(key: &ObjectKey, cluster: &str) -> Diagnostic {
