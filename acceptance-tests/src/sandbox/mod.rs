@@ -48,7 +48,7 @@ pub use self::disks::{SMALL_DISK_CLASS, SmallDisk};
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
 pub use self::growing::{GROWING_DISK_BYTES, GROWING_DISK_CLASS, GrowingDisks};
-pub use self::layout::{Layout, Node};
+pub use self::layout::{CLIENT_ADDRESS, Layout, Node};
 pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
 pub use self::patroni_image::PATRONI;

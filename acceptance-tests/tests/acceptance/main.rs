@@ -33,6 +33,7 @@ mod runner;
 mod scene;
 mod standard;
 mod storage;
+mod throttle;
 mod tls;
 mod upgrade;
 mod versions;
@@ -51,6 +52,7 @@ fn matrix() -> Vec<Case> {
         members::cases(),
         network::cases(),
         api_server::cases(),
+        throttle::cases(),
         bench::cases(),
     ]
     .concat()

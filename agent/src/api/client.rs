@@ -1,10 +1,11 @@
-//! Requests over connections of our own: each has a deadline, none is repeated here (A6).
+//! Requests over connections of our own: each has a deadline, none is repeated here (A6). After one that failed, the next waits a
+//! moment: a server that refuses at once is not asked as often as it can answer.
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::pace::Pace;
 use crate::settings::ApiSettings;
 
 /// No answer of the API that the agent asks for is larger.
@@ -104,13 +106,20 @@ pub struct Api {
     settings: ApiSettings,
     tls: Mutex<Option<Arc<ClientConfig>>>,
     idle: Mutex<Vec<Sender>>,
+    pace: Mutex<Pace>,
     errors: AtomicU64,
 }
 
 impl Api {
     /// A client that has no connection yet.
     pub fn new(settings: ApiSettings) -> Self {
-        Self { settings, tls: Mutex::new(None), idle: Mutex::new(Vec::new()), errors: AtomicU64::new(0) }
+        Self {
+            settings,
+            tls: Mutex::new(None),
+            idle: Mutex::new(Vec::new()),
+            pace: Mutex::new(Pace::default()),
+            errors: AtomicU64::new(0),
+        }
     }
 
     /// Requests that failed, but for conflicts and what was not found: those are answers.
@@ -151,10 +160,18 @@ impl Api {
         body: Option<(Body, &Value)>,
         deadline: Duration,
     ) -> Result<Value, ApiError> {
-        let result = tokio::time::timeout(deadline, self.exchange(method, path, body))
-            .await
-            .unwrap_or(Err(ApiError::Timeout(deadline)));
-        if result.as_ref().is_err_and(|error| !error.is_conflict() && !error.is_not_found()) {
+        let paced = async {
+            let pause = lock(&self.pace).pause(Instant::now());
+            tokio::time::sleep(pause).await;
+            let began = Instant::now();
+            (began, self.exchange(method, path, body).await)
+        };
+        let asked = Instant::now();
+        let (began, result) =
+            tokio::time::timeout(deadline, paced).await.unwrap_or((asked, Err(ApiError::Timeout(deadline))));
+        let failed = result.as_ref().is_err_and(|error| !error.is_conflict() && !error.is_not_found());
+        lock(&self.pace).note(began, failed);
+        if failed {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
         if matches!(&result, Err(error) if error.code().is_none()) {

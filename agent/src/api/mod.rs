@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod objects;
+mod pace;
 pub mod watch;
 
 pub use client::{Api, ApiError};
