@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::terraform::Run;
@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         => storage_class_that_does_not_exist,
         => quota_that_forbids_pods,
         => service_of_others_is_not_taken_over,
+        => secret_of_others_is_not_taken_over,
         => namespace_with_restricted_pod_security,
         => interrupted_create_then_applied_again,
         => killed_create_then_applied_again,
@@ -85,6 +86,23 @@ async fn service_of_others_is_not_taken_over(group: &mut Group) -> Result<()> {
     ensure!(services.get(&name).await? == theirs, "expected the Service of others to be as it was");
     ensure!(site.cluster.pods().await?.is_empty(), "expected no pod");
     services.delete(&name, &DeleteParams::default()).await?;
+    let config = site.config.clone();
+    goes_through(site, config).await
+}
+
+/// Somebody's Secret has the name of the application's: nothing is made, and it keeps its password.
+async fn secret_of_others_is_not_taken_over(group: &mut Group) -> Result<()> {
+    let site = doomed(group).await?;
+    let (secrets, name) = (site.cluster.api::<Secret>(), site.cluster.names.secret_app());
+    let theirs = serde_json::from_value(
+        json!({ "metadata": { "name": name }, "stringData": { "password": "theirs" } }),
+    )?;
+    let theirs = secrets.create(&PostParams::default(), &theirs).await?;
+    site.tf.try_apply(&[]).await?.failed_saying(&[name.as_str(), "exists already", "somebody else's"])?;
+    site.tf.try_destroy().await?.succeeded()?;
+    ensure!(secrets.get(&name).await? == theirs, "expected the Secret of others to be as it was");
+    ensure!(site.cluster.pods().await?.is_empty(), "expected no pod");
+    secrets.delete(&name, &DeleteParams::default()).await?;
     let config = site.config.clone();
     goes_through(site, config).await
 }
@@ -202,7 +220,8 @@ pub async fn doomed(group: &mut Group) -> Result<&mut Site> {
     Ok(site)
 }
 
-async fn fails_early(site: &Site, saying: &[&str]) -> Result<Run> {
+/// The apply fails, long before its timeout, and says why.
+pub async fn fails_early(site: &Site, saying: &[&str]) -> Result<Run> {
     let run = site.tf.try_apply(&[]).await?.failed_saying(saying)?;
     ensure!(
         run.took < EARLY,
@@ -213,7 +232,11 @@ async fn fails_early(site: &Site, saying: &[&str]) -> Result<Run> {
     Ok(run)
 }
 
-async fn goes_through(site: &mut Site, config: pgha_acceptance_tests::terraform::hcl::Config) -> Result<()> {
+/// With this configuration the apply goes through, and the cluster serves.
+pub async fn goes_through(
+    site: &mut Site,
+    config: pgha_acceptance_tests::terraform::hcl::Config,
+) -> Result<()> {
     site.apply(config).await?;
     site.cluster.until_whole(0, WHOLE).await?;
     site.tf.plan_is_empty("the mend").await?;

@@ -37,6 +37,7 @@ mod throttle;
 mod tls;
 mod upgrade;
 mod versions;
+mod waiting;
 mod workloads;
 
 use libtest_mimic::Arguments;
@@ -74,7 +75,7 @@ fn main() {
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
         plan("modes", [modes::cases(), lag::cases()].concat()),
-        plan("create", [create::cases(), rights::cases()].concat()),
+        plan("create", [create::cases(), waiting::cases(), rights::cases()].concat()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),

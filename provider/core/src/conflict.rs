@@ -20,15 +20,18 @@ pub fn judge(key: &ObjectKey, forced: &Forced, conflicts: &[Conflict]) -> Result
     if unshown.is_empty() {
         return Ok(());
     }
-    let named: Vec<_> =
-        unshown.iter().map(|one| format!("{} (by {})", trim(&one.field), one.manager)).collect();
+    let lines: Vec<_> = unshown
+        .iter()
+        .map(|one| format!("\n  {}: managed by \"{}\"", trim(&one.field), one.manager))
+        .collect();
     Err(Diagnostic::error(
         format!("{key} has fields that another manager owns"),
         format!(
-            "Somebody else set {} after the plan was made, so the plan did not show it. Nothing of this object was \
-             changed. Run plan again: it shows the difference, and apply then takes the field back; or let the other \
-             manager give it up.",
-            named.join(", ")
+            "They have other values than this change gives, and the plan shows no difference there, so they are not taken over, and \
+             nothing of this object is changed:{}\nIf they were set after the plan was made, run plan again: it shows the \
+             difference, and apply then takes the fields back. Else let the other manager give them up, or leave them to that \
+             one: take them out of the configuration, or name them in `ignore`.",
+            lines.concat()
         ),
     ))
 }
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn what_it_did_not_show_is_an_error_with_field_and_manager() {
         let error = judged(&["spec.replicas"], ".spec.replicasMore").unwrap_err();
-        assert!(error.detail.contains("spec.replicasMore (by kubectl-edit)"), "{error}");
+        assert!(error.detail.contains("\n  spec.replicasMore: managed by \"kubectl-edit\""), "{error}");
         assert!(judged(&[], ".spec.replicas").is_err());
     }
 }

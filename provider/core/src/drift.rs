@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 
 use pgha_schema::desired::{Desired, Durability, SyncMode};
 use pgha_schema::names::{DATABASE_INSIDE, KEY_DESIRED, MANAGER, ROLE_INSIDE};
-use pgha_schema::status::InstanceStatus;
+use pgha_schema::quantity::Quantity;
+use pgha_schema::status::{InstanceState, InstanceStatus};
 use serde_json::Value as Json;
 
 use crate::anchor::Anchor;
 use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{Kind, ObjectKey};
-use crate::owned::{self, Difference};
+use crate::owned::{self, Difference, FieldPath};
 use crate::value::Value;
 
 /// One difference.
@@ -128,12 +129,82 @@ fn altered(live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
 
 /// The settings inside PostgreSQL that a state's `drift` shows.
 pub fn altered_settings(state: &Value) -> BTreeSet<String> {
+    entries_inside(state).filter_map(|(_, entry)| entry.get("field").as_str().map(str::to_owned)).collect()
+}
+
+/// Entries of a state's `drift` about settings inside PostgreSQL, with their pods.
+fn entries_inside(state: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let entries = state.get("drift").as_items().unwrap_or_default();
-    let inside = entries.iter().filter(|entry| {
-        let object = entry.get("object").as_str().and_then(|object| object.split_once('/'));
-        object.is_some_and(|(kind, _)| kind == POSTGRESQL)
+    entries.iter().filter_map(|entry| {
+        let (kind, pod) = entry.get("object").as_str()?.split_once('/')?;
+        (kind == POSTGRESQL).then_some((pod, entry))
+    })
+}
+
+/// What was known of settings in instances that can't be asked now: a PostgreSQL that is down has not forgotten what ALTER SYSTEM
+/// gave it (P1).
+pub(crate) fn unasked<'a>(prior: &'a Value, live: &LiveCluster, ignore: &Ignore) -> Vec<&'a Value> {
+    let status = live.status();
+    let asked = |pod: &str| {
+        let instance = status.as_ref().and_then(|status| status.instances.get(pod));
+        instance.is_some_and(|instance| was_asked(instance.state))
+    };
+    let wanted = |pod: &str| {
+        let ordinal = live.names.ordinal(pod);
+        ordinal.is_some_and(|ordinal| live.wanted_pods().is_none_or(|pods| u64::from(ordinal) < pods))
+    };
+    let known = entries_inside(prior).filter(|(pod, entry)| {
+        let left = entry.get("field").as_str().is_none_or(|name| ignore.parameter(name));
+        wanted(pod) && !asked(pod) && !left
     });
-    inside.filter_map(|entry| entry.get("field").as_str().map(str::to_owned)).collect()
+    known.map(|(_, entry)| entry).collect()
+}
+
+/// Whether what an instance says of its settings is what its PostgreSQL answered.
+fn was_asked(state: InstanceState) -> bool {
+    match state {
+        InstanceState::Serving | InstanceState::Streaming | InstanceState::Behind => true,
+        InstanceState::Building | InstanceState::Down | InstanceState::Silent => false,
+    }
+}
+
+/// Volumes that ask for less than `size`: an apply lets them grow. Larger ones can't be made smaller, and are left so.
+pub(crate) fn small_claims(live: &LiveCluster, size: Option<Quantity>) -> Vec<Entry> {
+    let Some(size) = size else { return Vec::new() };
+    let pods = live.wanted_pods().unwrap_or_default();
+    let wanted = live.claims_by_ordinal().into_iter().filter(|(ordinal, _)| u64::from(*ordinal) < pods);
+    let small = wanted.filter_map(|(_, claim)| {
+        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str)?;
+        let smaller = asked.parse::<Quantity>().is_ok_and(|asked| asked < size);
+        let key = ObjectKey::new(Kind::PersistentVolumeClaim, crate::object::name(claim));
+        smaller.then(|| {
+            let path = FieldPath::of_fields(&["spec", "resources", "requests", "storage"]);
+            entry(&key, claim, &Difference { path, was: Some(size.as_str().into()), is: Some(asked.into()) })
+        })
+    });
+    small.collect()
+}
+
+/// Who changed the typed attributes in the cluster, by their names: those whose value is another than in `prior`, and was not written
+/// by us.
+pub(crate) fn who_changed(prior: &Value, state: &Value, live: &LiveCluster) -> Vec<String> {
+    let desired = live.desired().map(|desired| i64::from(desired.replicas));
+    let of_document = (ObjectKey::new(Kind::ConfigMap, live.names.desired()), ["data", KEY_DESIRED]);
+    let of_set = (ObjectKey::new(Kind::StatefulSet, live.names.cluster()), ["spec", "replicas"]);
+    let changed =
+        ["replicas", "sync_mode", "sync_replicas", "durability"].into_iter().filter_map(|attribute| {
+            let (was, is) = (prior.get(attribute), state.get(attribute));
+            if was == is || was.is_null() {
+                return None;
+            }
+            let scaled = attribute == "replicas" && is.as_i64() != desired;
+            let (key, path) = if scaled { &of_set } else { &of_document };
+            let object = live.objects.get(key)?.known()?;
+            let (who, when) = owned::owner(object, &FieldPath::of_fields(path), MANAGER)?;
+            let (was, is) = (was.to_json()?, is.to_json()?);
+            Some(format!("{attribute} is {is} and was {was}: by \"{who}\" at {when}, in {key}"))
+        });
+    changed.collect()
 }
 
 fn is_replicas(key: &ObjectKey, field: &str) -> bool {

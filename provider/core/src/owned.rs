@@ -21,6 +21,11 @@ pub enum Segment {
 pub struct FieldPath(pub Vec<Segment>);
 
 impl FieldPath {
+    /// The field that these names lead to, through no list.
+    pub fn of_fields(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| Segment::Field((*name).to_owned())).collect())
+    }
+
     fn then(&self, segment: Segment) -> Self {
         let mut segments = self.0.clone();
         segments.push(segment);

@@ -7,6 +7,7 @@
 //! The host plans again during apply and compares, so nothing here looks at the cluster.
 
 mod changes;
+mod latency;
 mod outputs;
 mod protection;
 mod refusals;
@@ -21,6 +22,7 @@ use crate::path::Path;
 use crate::value::Value;
 
 pub use changes::{Changed, changes};
+pub use latency::short_lease;
 pub use protection::{holds_data, is_protected};
 
 /// What a plan is made from.
@@ -75,9 +77,9 @@ pub fn plan(request: &Request<'_>) -> Plan {
     } else if is_protected(request.prior) {
         diagnostics.push(protection::replacement(request.prior, &changes));
     }
-    let summary = outputs::fill(&mut planned, request, &changes);
-    if let Some(disruption) = summary.filter(|_| requires_replace.is_empty()) {
-        diagnostics.push(Diagnostic::warning("This change interrupts connections", disruption));
+    let story = outputs::fill(&mut planned, request, &changes);
+    if let Some(story) = story.filter(|_| requires_replace.is_empty()) {
+        diagnostics.push(Diagnostic::warning(story.summary(), story.text));
     }
     let facts = Facts {
         protected: is_protected(request.prior),

@@ -9,7 +9,7 @@ use crate::drift::{self, Drift, Entry};
 use crate::facts::Facts;
 use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
-use crate::object::{Kind, ObjectKey};
+use crate::object::{self, Kind, ObjectKey};
 use crate::progress::is_acknowledged;
 use crate::value::Value;
 
@@ -58,7 +58,45 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
     if !drift.unreadable.is_empty() {
         diagnostics.push(unreadable(&drift.unreadable));
     }
-    Refreshed::Present { state: state(prior, live, drift), diagnostics }
+    diagnostics.extend(leaving_claims(live));
+    let state = state(prior, live, drift, &ignore);
+    let changed = drift::who_changed(prior, &state, live);
+    if !changed.is_empty() {
+        diagnostics.push(changed_by_others(live, &changed));
+    }
+    Refreshed::Present { state, diagnostics }
+}
+
+/// What stands in attributes of its own has no place for who did it, so it is said.
+fn changed_by_others(live: &LiveCluster, changed: &[String]) -> Diagnostic {
+    Diagnostic::warning(
+        format!("Cluster {} was changed outside of Terraform", live.names.cluster()),
+        format!("{}.", changed.join("; ")),
+    )
+}
+
+/// Claims that somebody has deleted go with their pods, and their data with them: nobody can take a deletion back.
+fn leaving_claims(live: &LiveCluster) -> Option<Diagnostic> {
+    let pods = live.wanted_pods().unwrap_or_default();
+    let leaving: Vec<&str> = live
+        .claims_by_ordinal()
+        .into_iter()
+        .filter(|(ordinal, claim)| {
+            u64::from(*ordinal) < pods && claim.pointer("/metadata/deletionTimestamp").is_some()
+        })
+        .map(|(_, claim)| object::name(claim))
+        .collect();
+    (!leaving.is_empty()).then(|| {
+        Diagnostic::warning(
+            format!("Volumes of cluster {} are being deleted", live.names.cluster()),
+            format!(
+                "Somebody deleted PersistentVolumeClaim {}. Kubernetes keeps each until its pod ends, and a deletion can't be taken back: \
+                 then the instance gets a new volume and is cloned from the primary. Do it one by one, a standby at a time, \
+                 while the others are healthy; hand over before the primary's goes.",
+                leaving.join(", ")
+            ),
+        )
+    })
 }
 
 /// Three objects answer 404, and it is the same Kubernetes cluster (P15).
@@ -134,7 +172,7 @@ fn unreadable(what: &[String]) -> Diagnostic {
     )
 }
 
-fn state(prior: &Value, live: &LiveCluster, drift: Drift) -> Value {
+fn state(prior: &Value, live: &LiveCluster, drift: Drift, ignore: &Ignore) -> Value {
     let mut state = prior.clone();
     if let Some(typed) = &drift.typed {
         state.set_at("replicas", Value::int(typed.replicas));
@@ -153,8 +191,19 @@ fn state(prior: &Value, live: &LiveCluster, drift: Drift) -> Value {
             state.set_at(&format!("{service}_host"), host.into());
         }
     }
-    state.set_at("drift", Value::List(drift.entries.into_iter().map(entry).collect()));
+    state.set_at("drift", Value::List(entries(prior, live, drift, ignore)));
     state
+}
+
+/// What was found, and what was known before of those that can't be asked, in the order of object and field.
+fn entries(prior: &Value, live: &LiveCluster, drift: Drift, ignore: &Ignore) -> Vec<Value> {
+    let size = prior.get("storage.size").as_str().and_then(|size| size.parse().ok());
+    let found = drift.entries.into_iter().chain(drift::small_claims(live, size)).map(entry);
+    let unasked = drift::unasked(prior, live, ignore).into_iter().cloned();
+    let mut all: Vec<Value> = found.chain(unasked).collect();
+    let place = |entry: &Value| ["object", "field"].map(|part| entry.get(part).as_str().map(str::to_owned));
+    all.sort_by_key(place);
+    all
 }
 
 fn word(choice: impl serde::Serialize) -> Value {

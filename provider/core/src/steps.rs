@@ -12,6 +12,7 @@
 pub mod chunks;
 mod create;
 mod delete;
+mod trial;
 mod update;
 pub mod volumes;
 
@@ -30,8 +31,9 @@ use crate::render::{self, Agent, Component, Inputs};
 use crate::step::{Forced, Sensitive, Step, Wait, Wish};
 use crate::value::Value;
 
-pub use create::{build, create_anchor};
+pub use create::{build, create_anchor, secret_of_others, secret_probes};
 pub use delete::{Leaving, copy_record, remove, stop};
+pub use trial::{Trial, of_change, of_create};
 pub(crate) use update::next_generation;
 pub use update::{change, remake_anchor};
 

@@ -5,7 +5,7 @@ mod common;
 #[path = "common/fake.rs"]
 mod fake;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{agent, config, spec};
 use fake::{Fake, SYSTEM, holder};
@@ -24,7 +24,7 @@ use pgha_provider_core::refresh::{Refreshed, refresh};
 use pgha_provider_core::render::{Component, labels};
 use pgha_provider_core::rights::{Operation, needs};
 use pgha_provider_core::step::{self, Step};
-use pgha_provider_core::steps::{self, Job, Leaving, Steps};
+use pgha_provider_core::steps::{self, Job, Leaving, Steps, Trial};
 use pgha_provider_core::value::Value;
 use pgha_schema::credentials::CredentialsRole;
 use pgha_schema::desired::SyncMode;
@@ -33,6 +33,7 @@ use pgha_schema::names::{ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTA
 use pgha_schema::record::{Bootstrap, EraEntry, MemberEntry, Record};
 use pgha_schema::request::{Answer, Asked, Outcome, Request as AgentRequest};
 use pgha_schema::resource::{ClusterSpec, schema};
+use pgha_schema::status::InstanceState;
 use serde_json::{Value as Json, json};
 
 /// A cluster and the state that Terraform holds of it.
@@ -110,25 +111,29 @@ impl World {
         }
     }
 
-    /// Refresh, plan, apply, refresh: the plan after it is empty. Gives the state that the plan was made from.
     /// The steps of a change that nobody carries out.
     fn change(&self, json: &Json) -> Result<Steps, Diagnostic> {
+        self.with_job(json, &self.state, |job| steps::change(job, &self.fake.live, false))
+    }
+
+    /// What is made of the plan from `prior` to this configuration.
+    fn with_job<T>(&self, json: &Json, prior: &Value, make: impl FnOnce(&Job<'_>) -> T) -> T {
         let config = config(json);
-        let plan = planned(&config, &self.state, &self.facts);
+        let plan = planned(&config, prior, &self.facts);
         let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-        let job = Job {
+        make(&Job {
             spec: &spec,
-            prior: &self.state,
+            prior,
             config: &anchor,
             facts: &self.facts,
             ignore: &self.ignore,
             agent: &agent,
             gzipped: &[1],
             superuser_password: None,
-        };
-        steps::change(&job, &self.fake.live, false)
+        })
     }
 
+    /// Refresh, plan, apply, refresh: the plan after it is empty. Gives the state that the plan was made from.
     fn apply(&mut self, json: &Json) -> Value {
         self.refresh();
         let before = self.state.clone();
@@ -171,6 +176,17 @@ impl World {
         self.fake.run(steps::copy_record(&leaving, &self.fake.live)?.steps);
         self.fake.run(steps::remove(&leaving, &self.fake.live)?.steps);
         Ok(())
+    }
+
+    /// A refresh that has something to say.
+    fn told(&mut self) -> String {
+        match refresh(&self.state, &self.facts, &self.fake.live, &self.ignore) {
+            Refreshed::Present { state, diagnostics } => {
+                self.state = state;
+                diagnostics.to_string()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     fn drift(&self) -> Vec<(String, String)> {
@@ -405,6 +421,130 @@ fn what_alter_system_gave_is_drift_that_an_apply_takes_back() {
     world.apply(&json);
     assert_eq!(taken_back(&world), [""; 0]);
     assert_eq!(desired(&world).ruled().into_iter().collect::<Vec<_>>(), ["work_mem"]);
+}
+
+/// P1: what was known of an instance is not taken for gone while nobody can ask it, and goes with the instance.
+#[test]
+fn an_instance_that_can_not_be_asked_keeps_its_entries() {
+    let mut world = World::create(&common::minimal());
+    world.fake.alter_system(1, "work_mem", "64MB");
+    world.fake.alter_system(2, "wal_keep_size", "1GB");
+    world.refresh();
+    let known = world.state.clone();
+    assert_eq!(world.drift().len(), 2);
+    for state in [InstanceState::Silent, InstanceState::Down, InstanceState::Building] {
+        world.fake.instance(1, |instance| (instance.state, instance.altered) = (state, BTreeMap::new()));
+        world.refresh();
+        assert_eq!(world.state, known, "{state:?}");
+    }
+    let said = world.fake.get(Kind::ConfigMap, "orders-status")["data"].clone();
+    world.fake.edit(Kind::ConfigMap, "orders-status", "/data", Json::Null);
+    world.refresh();
+    assert_eq!(world.state.get("drift"), known.get("drift"), "without any status");
+    world.fake.edit(Kind::ConfigMap, "orders-status", "/data", said);
+
+    world.fake.instance(1, |instance| instance.state = InstanceState::Streaming);
+    world.refresh();
+    let of_two = ("PostgreSQL/orders-2".to_owned(), "wal_keep_size".to_owned());
+    assert_eq!(world.drift(), [of_two], "it was asked, and has none");
+    world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(2));
+    world.fake.instance(2, |instance| {
+        (instance.state, instance.altered) = (InstanceState::Silent, BTreeMap::new())
+    });
+    world.refresh();
+    assert_eq!(world.drift(), [], "nobody wants it any more");
+}
+
+#[test]
+fn a_volume_that_is_too_small_is_drift_that_an_apply_lets_grow() {
+    let mut world = World::create(&common::minimal());
+    let claim = |world: &mut World, at: usize, pointer: &str, value: Json| {
+        let Seen::Known(claims) = &mut world.fake.live.claims else { panic!("claims") };
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        claims[at].pointer_mut(parent).expect("a parent")[field] = value;
+    };
+    let size = "/spec/resources/requests/storage";
+    claim(&mut world, 0, size, json!("20Gi"));
+    world.refresh();
+    assert_eq!(world.drift(), [], "larger ones can't be made smaller");
+    claim(&mut world, 1, size, json!("5Gi"));
+    world.refresh();
+    let name = object::name(&world.fake.live.claims.known().expect("claims")[1]).to_owned();
+    let field = "spec.resources.requests.storage".to_owned();
+    assert_eq!(world.drift(), [(format!("PersistentVolumeClaim/{name}"), field)]);
+    let steps = world.change(&common::minimal()).expect("may be changed").steps;
+    let key = ObjectKey::new(Kind::PersistentVolumeClaim, name);
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::Patch { key: grown, .. } if *grown == key)),
+        "{steps:?}"
+    );
+    claim(&mut world, 1, size, json!("10Gi"));
+
+    claim(&mut world, 2, "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+    let told = world.told();
+    assert!(told.contains("being deleted") && told.contains("-2"), "{told}");
+}
+
+#[test]
+fn whoever_changed_a_typed_attribute_is_named() {
+    let mut world = World::create(&common::minimal());
+    let managed = |field: Json| json!([{"manager": "kubectl-scale", "operation": "Update", "time": "2026-02-03T04:05:06Z", "fieldsV1": field}]);
+    world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(4));
+    let scaled = managed(json!({"f:spec": {"f:replicas": {}}}));
+    world.fake.edit(Kind::StatefulSet, "orders", "/metadata/managedFields", scaled);
+    let told = world.told();
+    assert!(
+        told.contains(
+            "replicas is 3 and was 2: by \"kubectl-scale\" at 2026-02-03T04:05:06Z, in StatefulSet orders"
+        ),
+        "{told}"
+    );
+    assert_eq!(world.told(), "", "said once: the state has it now");
+
+    let mut desired = world.fake.live.desired().expect("a document");
+    desired.sync_mode = SyncMode::Async;
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(desired.to_text()));
+    let edited = managed(json!({"f:data": {"f:desired.json": {}}}));
+    world.fake.edit(Kind::ConfigMap, "orders-desired", "/metadata/managedFields", edited);
+    let told = world.told();
+    assert!(told.contains("sync_mode is \"async\" and was \"sync\": by \"kubectl-scale\""), "{told}");
+}
+
+/// A plan tries what an apply would write, and not what the cluster began with (P10).
+#[test]
+fn what_a_plan_tries_is_what_an_apply_would_write() {
+    let mut world = World::create(&common::minimal());
+    let mut json = common::minimal();
+    json["storage"]["size"] = json!("20Gi");
+    let tried = |world: &World, json: &Json| {
+        world
+            .with_job(json, &world.state, |job| steps::of_change(job, &world.fake.live))
+            .expect("may be changed")
+    };
+    let trials = tried(&world, &json);
+    let grown: Vec<_> = trials.iter().filter(|trial| matches!(trial, Trial::Patch { .. })).collect();
+    assert_eq!(grown.len(), 3, "each volume is asked to grow");
+    let set = trials.iter().find_map(|trial| match trial {
+        Trial::Apply { object, .. } if object["kind"] == "StatefulSet" => Some(object),
+        _ => None,
+    });
+    let size = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+    assert_eq!(set.and_then(|set| set.pointer(size)), Some(&json!("10Gi")), "a template can't be changed");
+
+    let of_create = |world: &World, replaces: bool| {
+        let make = |job: &Job<'_>| steps::of_create(job, &world.fake.live, replaces);
+        world.with_job(&common::minimal(), &Value::Null, make)
+    };
+    let refused = of_create(&world, false).unwrap_err();
+    assert!(refused.summary.contains("exists already"), "{refused}");
+    assert!(!of_create(&world, true).expect("it goes first").is_empty());
+    let key = ObjectKey::new(Kind::Service, "orders-rw");
+    world.fake.live = LiveCluster::nothing("orders");
+    world.fake.live.objects.insert(key.clone(), Seen::Known(json!({"metadata": {"name": "orders-rw"}})));
+    let refused = of_create(&world, false).unwrap_err();
+    assert!(refused.detail.contains("somebody else's"), "{refused}");
+    world.fake.live.objects.insert(key, Seen::Forbidden("no rights".to_owned()));
+    assert_eq!(of_create(&world, false), Ok(Vec::new()), "nothing can be told");
 }
 
 /// What an autoscaler did is drift of `replicas`; whoever ignores changes of the attribute goes on with the number that is there.

@@ -162,11 +162,21 @@ fn the_only_instance_has_nobody_to_take_over() {
 }
 
 #[test]
-fn what_interrupts_is_a_warning_too() {
-    assert!(edited(|json| json["sync_mode"] = json!("async")).diagnostics.is_empty());
+fn what_a_change_does_is_a_warning_too() {
+    let warned = |plan: &Plan| {
+        let told: Vec<_> = plan.diagnostics.iter().collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(!told[0].is_error() && told[0].detail == last_change(plan), "{told:?}");
+        told[0].summary.clone()
+    };
+    let runs = "This change is made while the database runs";
+    assert_eq!(warned(&edited(|json| json["sync_mode"] = json!("async"))), runs);
+    assert_eq!(warned(&edited(|json| json["parameters"] = json!({"work_mem": "8MB"}))), runs);
+    assert_eq!(warned(&edited(|json| json["storage"]["size"] = json!("20Gi"))), runs);
+    assert_eq!(warned(&edited(|json| json["replicas"] = json!(3))), runs);
     let plan = edited(|json| json["postgres_version"] = json!("18.1"));
-    assert_eq!(plan.diagnostics.len(), 1);
-    assert!(plan.diagnostics.iter().all(|one| one.detail.starts_with("rolling restart")));
+    assert_eq!(warned(&plan), "This change interrupts connections");
+    assert!(last_change(&plan).starts_with("rolling restart"));
 }
 
 #[test]
@@ -217,7 +227,7 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     };
     let plan = inside("work_mem");
     assert_eq!(last_change(&plan), "repair of drift: PostgreSQL/orders-0 work_mem");
-    assert!(plan.diagnostics.is_empty(), "{}", plan.diagnostics);
+    assert!(!plan.diagnostics.to_string().contains("interrupts connections"), "{}", plan.diagnostics);
     let plan = inside("shared_buffers");
     assert!(
         last_change(&plan).contains("restart of PostgreSQL where they are in force"),
@@ -239,7 +249,7 @@ fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
         last_change(&plan),
         "agent 0.2.0 under the running PostgreSQL, standbys one by one, the primary last: no restart, no switchover"
     );
-    assert!(plan.diagnostics.is_empty(), "nothing is interrupted: {:?}", plan.diagnostics);
+    assert!(!plan.diagnostics.to_string().contains("interrupts"), "{}", plan.diagnostics);
     let older = made_with(&config, &state, &Facts::default(), "0.0.9");
     assert_eq!(older.planned, state, "an older provider leaves a newer agent alone");
     let mut json = common::minimal();

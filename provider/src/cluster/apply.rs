@@ -14,11 +14,12 @@ use pgha_provider_core::rights::Operation;
 use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{
     self, Job, Leaving, Steps, anchor_metadata, build, change, config_for_anchor, copy_record, create_anchor,
-    password_to_write, remake_anchor, remove,
+    password_to_write, remake_anchor, remove, secret_probes,
 };
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, Timeouts, schema};
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::carried::{carried, facts, private};
 use super::failure::describe;
@@ -97,6 +98,9 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     work.may(Operation::Create, plan.spec.network_policy.is_some()).await?;
     let start = work.troubles().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
+    if start.anchor_uid().is_none() {
+        work.secrets_are_free(&secret_probes(&plan.job(connector))).await?;
+    }
     let mut anchor = Anchor::new(plan.config.clone());
     let mut runner = work.runner(&start, &mut anchor, None, anchor_metadata(&plan.spec));
     if let Err(failure) = runner.run(vec![first]).await {
@@ -116,8 +120,9 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         }
         Err(problem) => Err(Failure::Refused(problem)),
     };
-    let problem = finished(ended, &runner, &work, "create").await;
-    let live = work.last().await.unwrap_or_else(|| LiveCluster::nothing(&plan.spec.name));
+    let until = work.last_moment();
+    let problem = finished(ended, &runner, &work, "create", until).await;
+    let live = work.last(until).await.unwrap_or_else(|| LiveCluster::nothing(&plan.spec.name));
     Ok(answer(outcome::created(&request.planned, &live, problem), &plan.facts, diagnostics))
 }
 
@@ -151,8 +156,9 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     if plan.facts.cluster_id.is_none() {
         plan.facts.cluster_id.clone_from(&start.cluster_id);
     }
-    let problem = finished(ended, &runner, &work, "update").await;
-    let live = work.last().await.unwrap_or_else(|| live.clone());
+    let until = work.last_moment();
+    let problem = finished(ended, &runner, &work, "update", until).await;
+    let live = work.last(until).await.unwrap_or_else(|| live.clone());
     let outcome = outcome::updated(&request.planned, &request.prior, &live, problem);
     Ok(answer(outcome, &plan.facts, diagnostics))
 }
@@ -203,10 +209,15 @@ async fn finished(
     runner: &Runner<'_>,
     work: &Work,
     operation: &str,
+    until: Instant,
 ) -> Option<Diagnostic> {
     let failure = ended.err()?;
-    if let Err(error) = runner.save_anchor().await {
-        tracing::warn!(%error, causes = causes(&error), "the anchor is not up to date");
+    match tokio::time::timeout_at(until, runner.save_anchor()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, causes = causes(&error), "the anchor is not up to date");
+        }
+        Err(_) => tracing::warn!("the anchor is not up to date: the API server did not answer in time"),
     }
     Some(describe(failure, work, operation))
 }

@@ -1,19 +1,22 @@
 //! Planning: the pure plan, and a dry run that can only warn.
 
-use pgha_provider_core::diagnostic::Diagnostic;
+use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
+use pgha_provider_core::facts::Facts;
 use pgha_provider_core::plan as core;
-use pgha_provider_core::render::{Agent, Inputs, objects};
+use pgha_provider_core::render::Agent;
+use pgha_provider_core::steps::{Job, Trial, config_for_anchor, of_change, of_create, secret_probes};
 use pgha_provider_core::value::Value;
+use pgha_schema::names::Names;
 use pgha_schema::resource::{ClusterSpec, schema};
 
 use super::carried::{carried, facts, private};
+use super::work::taken_secret;
 use crate::engine::{Plan, Planned};
 use crate::live::api::Api;
-use crate::live::config::Connector;
-use crate::live::dry_run::{Extent, refusals};
-
-/// Stands in for the anchor's uid, which only apply can tell.
-const NO_UID: &str = "00000000-0000-0000-0000-000000000000";
+use crate::live::collect::{Depth, snapshot};
+use crate::live::config::{Connection, Connector};
+use crate::live::dry_run::{Extent, LIMIT, tried};
+use crate::live::errors::causes;
 
 pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planned {
     let agent_version = &carried().agent.version;
@@ -24,29 +27,92 @@ pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planne
         agent_version,
     });
     let writes = !planned.is_null() && planned != request.prior && requires_replace.is_empty();
-    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors()) {
-        let extent = if request.prior.is_null() { Extent::Create } else { Extent::Update };
-        let uid = facts.anchor_uid.as_deref().unwrap_or(NO_UID);
-        diagnostics.extend(dry_run(connector, &planned, uid, extent).await);
+    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors())
+        && let Ok(found) = tokio::time::timeout(LIMIT, dry_run(connector, &request, &planned)).await
+    {
+        diagnostics.extend(found);
     }
     Planned { state: planned, requires_replace, private: private(&facts), diagnostics }
 }
 
-/// What the API server would refuse now. Nothing when it can't be asked, or when not every input is known.
-async fn dry_run(connector: &Connector, planned: &Value, uid: &str, extent: Extent) -> Option<Diagnostic> {
-    let spec = spec(planned)?;
+/// What stands against an apply now. Nothing when the API server can't be asked, or when not every input is known.
+async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diagnostics {
+    let Some(spec) = spec(planned) else { return Diagnostics::new() };
     let connection = match connector.connection().await {
         Ok(connection) => connection,
         Err(problem) => {
             tracing::info!(%problem, "no dry run at plan time");
-            return None;
+            return Diagnostics::new();
         }
     };
-    // An immutable field would be refused whatever its generation, so any number does.
     let (agent, _) = Agent::of(&spec, &carried().agent, &[]);
-    let inputs = Inputs::new(&spec, uid, &agent, 1);
-    let api = Api::new(connection, &spec.namespace);
-    refusals(&api, &objects(&inputs), extent).await
+    let anchor = config_for_anchor(&request.config);
+    // In the second plan of a replacement that of the first: then the old cluster is there still.
+    let carried_facts = facts(&request.prior_private);
+    let job = Job {
+        spec: &spec,
+        prior: &request.prior,
+        config: &anchor,
+        facts: &Facts { protected: false, ..carried_facts.clone() },
+        ignore: connector.ignore(),
+        agent: &agent,
+        gzipped: &[],
+        superuser_password: None,
+    };
+    let trial = Tryout { job: &job, connection, replaces: carried_facts.anchor_uid.is_some() };
+    trial.run().await
+}
+
+/// One plan that is tried.
+struct Tryout<'a> {
+    job: &'a Job<'a>,
+    connection: &'a Connection,
+    replaces: bool,
+}
+
+impl Tryout<'_> {
+    async fn run(&self) -> Diagnostics {
+        let api = Api::new(self.connection, &self.job.spec.namespace);
+        let trials = match self.trials(&api).await {
+            Ok(trials) => trials,
+            Err(problem) => return would_not_begin(problem).into(),
+        };
+        let found = tried(&api, trials, self.extent()).await;
+        let mut diagnostics: Diagnostics = found.refused.into_iter().collect();
+        diagnostics
+            .extend(found.fastest.and_then(|fastest| core::short_lease(&self.job.spec.failover, fastest)));
+        diagnostics
+    }
+
+    /// `Err`: why an apply would not begin.
+    async fn trials(&self, api: &Api) -> Result<Vec<Trial>, Diagnostic> {
+        let live = match snapshot(api, &Names::new(&self.job.spec.name), Depth::Objects).await {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::info!(%error, causes = causes(&error), "no dry run at plan time");
+                return Ok(Vec::new());
+            }
+        };
+        if !self.job.prior.is_null() {
+            return of_change(self.job, &live);
+        }
+        let trials = of_create(self.job, &live, self.replaces)?;
+        let taken = if self.replaces { None } else { taken_secret(api, &secret_probes(self.job)).await };
+        taken.map_or(Ok(trials), Err)
+    }
+
+    fn extent(&self) -> Extent {
+        let before = self.job.prior.get("replicas").as_i64();
+        let more = before.is_none_or(|before| before < i64::from(self.job.spec.replicas));
+        if more { Extent::MorePods } else { Extent::SamePods }
+    }
+}
+
+/// A refusal that comes before the first write. A destroy plans too, and what a plan replaces is still there: so it only warns.
+fn would_not_begin(problem: Diagnostic) -> Diagnostic {
+    let detail =
+        format!("Unless this plan destroys what is there first, apply will refuse. {}", problem.detail);
+    Diagnostic { path: problem.path, ..Diagnostic::warning(problem.summary, detail) }
 }
 
 /// The specification, when every input is known.

@@ -5,13 +5,15 @@ use std::time::Duration;
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
+use pgha_provider_core::object::ObjectKey;
 use pgha_provider_core::rights::{self, Operation};
+use pgha_provider_core::steps::secret_of_others;
 use pgha_schema::names::Names;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::live::api::Api;
+use crate::live::api::{Api, Mode};
 use crate::live::collect::{Depth, snapshot};
 use crate::live::config::Connector;
 use crate::live::execute::Runner;
@@ -59,6 +61,11 @@ impl Work {
         Err(rights::refusal(operation, self.names.cluster(), self.api.namespace(), &missing))
     }
 
+    /// Refuses to go on where others have Secrets under these names.
+    pub(super) async fn secrets_are_free(&self, probes: &[Json]) -> Result<(), Diagnostic> {
+        self.within(taken_secret(&self.api, probes)).await?.map_or(Ok(()), Err)
+    }
+
     /// A snapshot of the objects.
     pub(super) async fn objects(&self) -> Result<LiveCluster, Diagnostic> {
         self.look(Depth::Objects).await
@@ -88,10 +95,16 @@ impl Work {
         }
     }
 
-    /// A snapshot of what the operation leaves behind, for the state; nothing when the API server does not tell in time.
-    pub(super) async fn last(&self) -> Option<LiveCluster> {
+    /// By when an operation that has ended has to have said its last words: a user who stopped it does not wait for a slow API server.
+    pub(super) fn last_moment(&self) -> Instant {
         let limit = if self.frame.stop.is_cancelled() { LAST_LOOK } else { PATIENT_LAST_LOOK };
-        match tokio::time::timeout(limit, Box::pin(snapshot(&self.api, &self.names, Depth::Objects))).await {
+        Instant::now() + limit
+    }
+
+    /// A snapshot of what the operation leaves behind, for the state; nothing when the API server does not tell in time.
+    pub(super) async fn last(&self, until: Instant) -> Option<LiveCluster> {
+        let look = Box::pin(snapshot(&self.api, &self.names, Depth::Objects));
+        match tokio::time::timeout_at(until, look).await {
             Ok(Ok(live)) => Some(live),
             Ok(Err(error)) => {
                 tracing::warn!(%error, causes = crate::live::errors::causes(&error), "no last look");
@@ -119,6 +132,18 @@ impl Work {
             anchor_uid: anchor_uid.map(str::to_owned),
         }
     }
+}
+
+/// Why nothing is made when one of these Secrets is there. Any other answer to the try is the real request's to tell.
+pub(super) async fn taken_secret(api: &Api, probes: &[Json]) -> Option<Diagnostic> {
+    for probe in probes {
+        let Some(key) = ObjectKey::of(probe) else { continue };
+        let tried = api.create(&key, probe, Mode::DryRun).await;
+        if tried.is_err_and(|error| error.is_already_exists()) {
+            return Some(secret_of_others(&key));
+        }
+    }
+    None
 }
 
 fn stopped() -> Diagnostic {

@@ -3,52 +3,108 @@
 
 use std::time::Duration;
 
+use futures::future::{join, join_all};
+use pgha_provider_core::conflict::{self, Conflict};
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
+use pgha_provider_core::steps::Trial;
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use super::api::{Api, Mode};
 use super::errors::LiveError;
 
 /// The answers that come within this time count; a plan does not wait for a slow API server.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
-/// What a plan would write.
+/// What Kubernetes itself would make of the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// A new cluster: one of its pods and volume claims too, since quotas and Pod Security act on them.
-    Create,
-    /// An existing one: the objects only, since its own pods already count in the quota.
-    Update,
+    /// More pods: a pod and its volume claim are tried, since quotas and Pod Security act on them.
+    MorePods,
+    /// As many pods as there are: what a quota says of a further one does not matter.
+    SamePods,
 }
 
-/// Tries the objects on the API server without storing them; gives what it refuses, as one warning.
-pub async fn refusals(api: &Api, objects: &[Json], extent: Extent) -> Option<Diagnostic> {
-    let mut attempts = objects.to_vec();
-    let mut made = Vec::new();
-    if extent == Extent::Create {
-        made = objects
-            .iter()
-            .filter(|object| object["kind"] == Kind::StatefulSet.name())
-            .flat_map(made_by)
-            .collect();
-    }
-    let applied = attempts.drain(..).filter_map(|object| {
-        let key = ObjectKey::of(&object)?;
-        Some(async move { api.apply_once(&key, &object, true, Mode::DryRun).await })
+/// What the dry run found.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// What would be refused, as warnings.
+    pub refused: Vec<Diagnostic>,
+    /// How long the fastest of the writes took; `None` when there was none.
+    pub fastest: Option<Duration>,
+}
+
+/// Why one write would not go through.
+enum Refusal {
+    /// The API server's answer.
+    Answer(LiveError),
+    /// Others own fields.
+    Conflict(Diagnostic),
+}
+
+/// Tries the writes on the API server without storing them.
+pub async fn tried(api: &Api, trials: Vec<Trial>, extent: Extent) -> Tried {
+    let sets = trials.iter().filter_map(|trial| match trial {
+        Trial::Apply { object, .. } => (object["kind"] == Kind::StatefulSet.name()).then_some(object),
+        Trial::Patch { .. } => None,
     });
+    let made: Vec<Json> = sets.flat_map(made_by).filter(|made| is_tried(made, extent)).collect();
+    let written = trials.into_iter().map(|trial| timed(write(api, trial)));
     let created = made.into_iter().filter_map(|object| {
         let key = ObjectKey::of(&object)?;
-        Some(async move { api.create(&key, &object, Mode::DryRun).await })
+        Some(async move { api.create(&key, &object, Mode::DryRun).await.err() })
     });
-    let both = futures::future::join(futures::future::join_all(applied), futures::future::join_all(created));
-    let Ok((applied, created)) = tokio::time::timeout(LIMIT, both).await else {
-        tracing::info!("the dry run at plan time took too long and is left out");
-        return None;
+    let (written, created) = join(join_all(written), join_all(created)).await;
+    let fastest = written.iter().map(|(took, _)| *took).min();
+    let created =
+        created.into_iter().flatten().filter(|error| extent == Extent::MorePods || !is_of_quota(error));
+    let refusals = written.into_iter().filter_map(|(_, refusal)| refusal).chain(created.map(Refusal::Answer));
+    let (mut answers, mut refused) = (Vec::new(), Vec::new());
+    for refusal in refusals {
+        match refusal {
+            Refusal::Answer(error) if is_telling(&error) => answers.push(error),
+            Refusal::Answer(_) => {}
+            Refusal::Conflict(problem) => refused.push(Diagnostic::warning(problem.summary, problem.detail)),
+        }
+    }
+    refused.extend(warning(&answers));
+    Tried { refused, fastest }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
+    let began = Instant::now();
+    let done = work.await;
+    (began.elapsed(), done)
+}
+
+/// As an apply does it: with force only where the plan shows the difference (P17).
+async fn write(api: &Api, trial: Trial) -> Option<Refusal> {
+    let (object, forced) = match trial {
+        Trial::Patch { key, body } => {
+            return api.merge(&key, &body, Mode::DryRun).await.err().map(Refusal::Answer);
+        }
+        Trial::Apply { object, forced } => (object, forced),
     };
-    let refused: Vec<_> =
-        applied.into_iter().chain(created).filter_map(Result::err).filter(is_telling).collect();
-    warning(&refused)
+    let key = ObjectKey::of(&object)?;
+    let error = api.apply_once(&key, &object, false, Mode::DryRun).await.err()?;
+    let conflicts: Vec<Conflict> = error.conflicts();
+    if conflicts.is_empty() {
+        return Some(Refusal::Answer(error));
+    }
+    match conflict::judge(&key, &forced, &conflicts) {
+        Err(problem) => Some(Refusal::Conflict(problem)),
+        Ok(()) => api.apply_once(&key, &object, true, Mode::DryRun).await.err().map(Refusal::Answer),
+    }
+}
+
+/// A claim more is made for a pod more only.
+fn is_tried(made: &Json, extent: Extent) -> bool {
+    extent == Extent::MorePods || made["kind"] == Kind::Pod.name()
+}
+
+fn is_of_quota(error: &LiveError) -> bool {
+    error.status().is_some_and(|status| status.message.contains("exceeded quota"))
 }
 
 /// A pod and a claim as the controllers would make them.

@@ -2,8 +2,10 @@
 //! else owns the field.
 
 use kube::core::Status;
+use pgha_provider_core::conflict::{self, Conflict};
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
+use pgha_provider_core::step::Forced;
 
 /// What was asked of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +76,6 @@ pub struct LiveError {
     pub error: kube::Error,
 }
 
-/// Fields that another manager owns, from the answer to a server-side apply.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FieldConflict {
-    /// The field, as the API server writes it: `.spec.replicas`.
-    pub field: String,
-    /// Who owns it.
-    pub manager: String,
-}
-
 impl LiveError {
     fn place(&self) -> String {
         match self.namespace.as_str() {
@@ -146,13 +139,13 @@ impl LiveError {
     }
 
     /// The fields that other managers own.
-    pub fn field_conflicts(&self) -> Vec<FieldConflict> {
+    pub fn conflicts(&self) -> Vec<Conflict> {
         let causes = self.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
         causes
             .into_iter()
             .flatten()
             .filter(|cause| cause.reason == "FieldManagerConflict")
-            .map(|cause| FieldConflict {
+            .map(|cause| Conflict {
                 field: cause.field.clone(),
                 manager: cause.message.split('"').nth(1).unwrap_or("unknown").to_owned(),
             })
@@ -191,9 +184,9 @@ impl LiveError {
                 ),
             );
         }
-        let conflicts = self.field_conflicts();
-        if !conflicts.is_empty() {
-            return conflict(&self.what(), &conflicts);
+        let key = ObjectKey::new(self.kind, self.name.clone());
+        if let Err(problem) = conflict::judge(&key, &Forced::default(), &self.conflicts()) {
+            return problem;
         }
         if status.is_not_found() && self.verb != Verb::Get && message.contains("namespaces ") {
             return Diagnostic::error(
@@ -243,20 +236,6 @@ impl LiveError {
             ),
         )
     }
-}
-
-/// Fields that somebody else owns, one a line (P17).
-pub fn conflict(what: &str, conflicts: &[FieldConflict]) -> Diagnostic {
-    let lines: Vec<_> =
-        conflicts.iter().map(|c| format!("\n  {}: managed by \"{}\"", c.field, c.manager)).collect();
-    Diagnostic::error(
-        format!("Somebody else manages fields of {what}"),
-        format!(
-            "The plan did not show a difference in these fields, so they are not taken over:{}\nRun plan again to see \
-             their values as drift and have them taken over by apply, or take the other manager off the object.",
-            lines.concat()
-        ),
-    )
 }
 
 /// A client that can't even be built: wrong certificates, or a credential program that fails.
@@ -406,11 +385,11 @@ mod tests {
         ]}});
         let error = answered(Verb::Patch, Kind::StatefulSet, "orders", status);
         assert_eq!(
-            error.field_conflicts()[0],
-            FieldConflict { field: ".spec.replicas".to_owned(), manager: "kubectl-edit".to_owned() }
+            error.conflicts()[0],
+            Conflict { field: ".spec.replicas".to_owned(), manager: "kubectl-edit".to_owned() }
         );
         assert!(!error.is_other_uid());
-        text(&error, &[".spec.replicas: managed by \"kubectl-edit\"", ".spec.paused: managed by \"hpa\""]);
+        text(&error, &["spec.replicas: managed by \"kubectl-edit\"", "spec.paused: managed by \"hpa\""]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgha_provider_core::anchor::Anchor;
-use pgha_provider_core::conflict::{self, Conflict};
+use pgha_provider_core::conflict;
 use pgha_provider_core::connection::percent_encoded;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
@@ -211,11 +211,7 @@ impl Runner<'_> {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let conflicts: Vec<_> = error
-            .field_conflicts()
-            .into_iter()
-            .map(|one| Conflict { field: one.field, manager: one.manager })
-            .collect();
+        let conflicts = error.conflicts();
         if conflicts.is_empty() {
             return Err(match uid {
                 Some(uid) if error.is_other_uid() => Failure::Refused(other_uid(&key, &uid)),

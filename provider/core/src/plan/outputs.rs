@@ -4,7 +4,7 @@ use pgha_schema::names::{Names, POSTGRES_PORT};
 use pgha_schema::resource::{PostgresVersion, ServiceType, schema};
 use pgha_schema::spec::failover_bound_seconds;
 
-use super::story;
+use super::story::{self, Story};
 use crate::plan::{Changed, Request};
 use crate::value::{Number, Value};
 
@@ -24,8 +24,8 @@ pub(super) fn derive(planned: &mut Value, prior: &Value) {
     planned.set_at("image", image);
 }
 
-/// Fills the outputs in. Gives, for a warning, what of the change interrupts connections.
-pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Changed]) -> Option<String> {
+/// Fills the outputs in. Gives, for a warning, what the change does to a database that is there.
+pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Changed]) -> Option<Story> {
     let prior = request.prior;
     let carried = carries_agent(planned);
     let upgrade = carried && newer(request.agent_version, prior.get("agent_version").as_str());
@@ -59,7 +59,7 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
         .set_at("system_identifier", if identifier.is_null() { Value::Unknown } else { identifier.clone() });
     let story = story::tell(planned, prior, changes, upgrade.then_some(request.agent_version));
     planned.set_at("last_change", story.as_ref().map_or(Value::Unknown, |story| story.text.clone().into()));
-    story.filter(|_| !prior.is_null()).and_then(|story| story.disruption)
+    story.filter(|_| !prior.is_null())
 }
 
 /// Whether the provider's own agent is wanted, rather than what an image holds.

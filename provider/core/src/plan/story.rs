@@ -17,8 +17,19 @@ mod parameters;
 pub(super) struct Story {
     /// Everything, for `last_change`.
     pub(super) text: String,
-    /// What of it interrupts connections or drops data copies; `None`: nothing does.
-    pub(super) disruption: Option<String>,
+    /// Something of it interrupts connections or drops data copies.
+    pub(super) disrupts: bool,
+}
+
+impl Story {
+    /// What it comes to, in a few words.
+    pub(super) fn summary(&self) -> &'static str {
+        if self.disrupts {
+            "This change interrupts connections"
+        } else {
+            "This change is made while the database runs"
+        }
+    }
 }
 
 /// Tells it; `None` while an input is unknown. `agent` is the new agent's version when it changes.
@@ -37,7 +48,7 @@ pub(super) fn tell(
         let standbys = count(replicas, "standby", "standbys");
         return Some(Story {
             text: format!("create: a primary and {standbys} of PostgreSQL {version}"),
-            disruption: None,
+            disrupts: false,
         });
     }
     let mut sentences = Sentences::of(planned);
@@ -51,8 +62,7 @@ pub(super) fn tell(
     if sentences.all.is_empty() {
         sentences.all.push("finish: the configuration is put in force everywhere".to_owned());
     }
-    let disruption = (!sentences.disruptive.is_empty()).then(|| sentences.disruptive.join("; "));
-    Some(Story { text: sentences.all.join("; "), disruption })
+    Some(Story { text: sentences.all.join("; "), disrupts: sentences.disrupts })
 }
 
 fn postgres_major(planned: &Value) -> u32 {
@@ -76,7 +86,7 @@ const PAUSE_OF_THE_ONLY_ONE: &str = "the only instance: no reads or writes until
 #[derive(Default)]
 struct Sentences {
     all: Vec<String>,
-    disruptive: Vec<String>,
+    disrupts: bool,
     /// How many instances there are, once this change is through.
     instances: i64,
 }
@@ -95,7 +105,7 @@ impl Sentences {
     }
 
     fn disruptive(&mut self, sentence: String) {
-        self.disruptive.push(sentence.clone());
+        self.disrupts = true;
         self.all.push(sentence);
     }
 

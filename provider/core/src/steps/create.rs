@@ -16,7 +16,6 @@ use crate::step::{Forced, Step, Taken, Wish};
 /// The first write of a create: a plain POST of the anchor. Everything that can be refused is refused before it.
 pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnostic> {
     readable(live, job.has_network_policy())?;
-    let id = format!("{}/{}", job.spec.namespace, job.spec.name);
     if live.anchor_uid().is_none() {
         for seen in [live.stateful_set(), live.lease()] {
             if let Some(object) = seen.known() {
@@ -28,18 +27,22 @@ pub fn create_anchor(job: &Job<'_>, live: &LiveCluster) -> Result<Step, Diagnost
         }
         volumes::judge(live, job.spec.replicas)?;
     }
-    Ok(Step::Create {
-        object: new_anchor(job),
-        taken: Taken::Error {
-            summary: format!("Cluster {id} exists already"),
-            detail: format!(
-                "ConfigMap {} is there, so a cluster of this name exists, made by another configuration or by this one \
-                 before its state was lost. Nothing was changed. To manage that cluster here: terraform import \
-                 ADDRESS {id}. To make another one, choose another name.",
-                job.names().anchor()
-            ),
-        },
-    })
+    let Diagnostic { summary, detail, .. } = exists_already(job);
+    Ok(Step::Create { object: new_anchor(job), taken: Taken::Error { summary, detail } })
+}
+
+/// A cluster of this name has its anchor.
+pub(super) fn exists_already(job: &Job<'_>) -> Diagnostic {
+    let id = format!("{}/{}", job.spec.namespace, job.spec.name);
+    Diagnostic::error(
+        format!("Cluster {id} exists already"),
+        format!(
+            "ConfigMap {} is there, so a cluster of this name exists, made by another configuration or by this one \
+             before its state was lost. Nothing was changed. To manage that cluster here: terraform import \
+             ADDRESS {id}. To make another one, choose another name.",
+            job.names().anchor()
+        ),
+    )
 }
 
 /// An object of others that has the name of one of ours: it would be taken over, and deleted with the cluster. What a half-made cluster of
@@ -52,11 +55,43 @@ fn foreign<'a>(job: &Job<'_>, live: &'a LiveCluster) -> Option<&'a ObjectKey> {
 }
 
 fn anothers(key: &ObjectKey, cluster: &str) -> Diagnostic {
+    exists(
+        key,
+        &format!(
+            "It does not carry the labels of cluster {cluster}, so it is somebody else's; the cluster would change it"
+        ),
+    )
+}
+
+/// The Secrets that a create makes, without their contents. Secrets are not read (P14): whether others have the names is found out by
+/// trying to make these.
+pub fn secret_probes(job: &Job<'_>) -> Vec<Json> {
+    let names = job.names();
+    let probe = |name: String| {
+        json!({
+            "apiVersion": Kind::Secret.api_version(),
+            "kind": Kind::Secret.name(),
+            "metadata": {"name": name, "namespace": job.spec.namespace},
+        })
+    };
+    [names.secret_superuser(), names.secret_app(), names.secret_internal()].map(probe).into()
+}
+
+/// Why nothing is made when such a Secret is there.
+pub fn secret_of_others(key: &ObjectKey) -> Diagnostic {
+    exists(
+        key,
+        "It is there without a cluster of this name, so it is somebody else's, or was left by a cluster that lost its anchor; the cluster \
+         would take its password for the one of its role",
+    )
+}
+
+fn exists(key: &ObjectKey, why: &str) -> Diagnostic {
     Diagnostic::error(
         format!("{key} exists already"),
         format!(
-            "It does not carry the labels of cluster {cluster}, so it is somebody else's; the cluster would change it, and a destroy \
-             would delete it. Nothing was changed. Choose another name for the cluster; or, if it may go, delete it first."
+            "{why}, and a destroy would delete it. Nothing was changed. Choose another name for the cluster; or, if it may go, \
+             delete it first."
         ),
     )
 }

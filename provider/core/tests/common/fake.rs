@@ -185,6 +185,9 @@ impl Fake {
         let names = self.live.names.clone();
         let pods = (0..wanted).map(|ordinal| json!({"metadata": {"name": names.pod(ordinal)}})).collect();
         self.live.pods = Seen::Known(pods);
+        let template = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+        let set = self.live.stateful_set();
+        let size = set.known().and_then(|set| set.pointer(template)).cloned().unwrap_or_default();
         for ordinal in 0..wanted {
             let name = names.claim(ordinal);
             let uid = self.uid();
@@ -192,7 +195,7 @@ impl Fake {
             if !claims.iter().any(|claim| object::name(claim) == name) {
                 claims.push(json!({
                     "metadata": {"name": name, "uid": uid},
-                    "spec": {"resources": {"requests": {"storage": "10Gi"}}},
+                    "spec": {"resources": {"requests": {"storage": size}}},
                 }));
             }
         }
@@ -240,11 +243,15 @@ impl Fake {
 
     /// ALTER SYSTEM on the instance with this ordinal.
     pub fn alter_system(&mut self, ordinal: u32, name: &str, value: &str) {
-        let pod = self.live.names.pod(ordinal);
-        self.status(|status| {
-            let instance = status.instances.entry(pod).or_insert_with(streaming);
+        self.instance(ordinal, |instance| {
             instance.altered.insert(name.to_owned(), value.to_owned());
         });
+    }
+
+    /// Changes what the agents say of the instance with this ordinal.
+    pub fn instance(&mut self, ordinal: u32, change: impl FnOnce(&mut InstanceStatus)) {
+        let pod = self.live.names.pod(ordinal);
+        self.status(|status| change(status.instances.entry(pod).or_insert_with(streaming)));
     }
 
     fn status(&mut self, change: impl FnOnce(&mut ClusterStatus)) {
