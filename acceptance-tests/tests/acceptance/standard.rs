@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         => defaults_written_are_defaults_left_out,
         => force_new,
+        => update_each,
         => refresh_only_accepts_and_the_next_plan_repairs,
         => saved_plan_after_a_live_change,
         => moved,
@@ -242,6 +243,78 @@ fn replacing(prefix: &str, attributes: &[Attribute], all: &mut Vec<String>) {
             Shape::Leaf(_) if attribute.change == Change::Replace => all.push(name),
             Shape::Leaf(_) => {}
         }
+    }
+}
+
+/// Each attribute that can change while the cluster lives, by itself: a plan says update, to the value that is written.
+async fn update_each(group: &mut Group) -> Result<()> {
+    let site = single(group).await?;
+    let before = site.config.clone();
+    let all = Value::Object(everything());
+    let mut changes = Vec::new();
+    in_place("", &schema().attributes, &all, &mut changes);
+    ensure!(changes.len() > 40, "expected every attribute of the schema, found {changes:?}");
+    for (name, value) in changes {
+        let with = companions(&name)
+            .into_iter()
+            .fold(before.clone(), |config, (name, value)| config.set(name, value));
+        site.write(with.set(&name, value.clone()))?;
+        let planned = site.tf.plan(&["-refresh=false"]).await.with_context(|| name.clone())?;
+        let actions = planned.actions(ADDRESS)?;
+        ensure!(actions == "update", "expected {name} to change in place, got {actions}:\n{}", planned.text);
+        let change = planned.change(ADDRESS)?;
+        let at = format!("/{}", name.replace('.', "/"));
+        let side = |side: &str| change[side].pointer(&at).map(without_nulls).unwrap_or_default();
+        let (was, becomes) = (side("before"), side("after"));
+        // What is write-only shows nowhere.
+        let shown = becomes == value && was != becomes;
+        ensure!(
+            shown || name == "superuser_password_wo",
+            "expected {name} to become {value}: {was} to {becomes}"
+        );
+    }
+    site.write(before)
+}
+
+/// The attributes that change in place, each with a value that it does not have by default.
+fn in_place(prefix: &str, attributes: &[Attribute], all: &Value, found: &mut Vec<(String, Value)>) {
+    for attribute in attributes.iter().filter(|attribute| !attribute.is_output()) {
+        let name = format!("{prefix}{}", attribute.name);
+        let value = &all[&attribute.name];
+        match (&attribute.shape, attribute.change) {
+            (Shape::Nested { attributes, .. }, _) if value.is_object() => {
+                in_place(&format!("{name}."), attributes, value, found);
+            }
+            (_, Change::Replace | Change::Refused) => {}
+            _ if ELSEWHERE.contains(&name.as_str()) => {}
+            _ => {
+                // Those of another major version are another cluster's.
+                let value = match name.as_str() {
+                    "postgres_version" => json!("18.1"),
+                    "image" => json!("docker.io/library/postgres:18.1"),
+                    "deletion_protection" => json!(true),
+                    _ => value.clone(),
+                };
+                found.push((name, value));
+            }
+        }
+    }
+}
+
+/// What else has to be there for an attribute to be valid.
+fn companions(name: &str) -> Vec<(&'static str, Value)> {
+    match name {
+        "sync_mode" | "durability" => vec![("replicas", json!(2))],
+        "sync_replicas" => vec![("replicas", json!(2)), ("sync_mode", json!("quorum"))],
+        "services.rw.load_balancer_source_ranges" => vec![("services.rw.type", json!("LoadBalancer"))],
+        "services.ro.load_balancer_source_ranges" => vec![("services.ro.type", json!("LoadBalancer"))],
+        "services.r.load_balancer_source_ranges" => vec![("services.r.type", json!("LoadBalancer"))],
+        "tls.required" | "tls.client_certificates" => vec![("tls.secret", json!(tls::SECRET))],
+        "superuser_password_wo" => vec![("superuser_password_wo_version", json!(1))],
+        "superuser_password_wo_version" => {
+            vec![("superuser_password_wo", json!("correct horse battery staple"))]
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -449,7 +449,7 @@ fn an_instance_that_can_not_be_asked_keeps_its_entries() {
     assert_eq!(world.drift(), [of_two], "it was asked, and has none");
     world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(2));
     world.fake.instance(2, |instance| {
-        (instance.state, instance.altered) = (InstanceState::Silent, BTreeMap::new())
+        (instance.state, instance.altered) = (InstanceState::Silent, BTreeMap::new());
     });
     world.refresh();
     assert_eq!(world.drift(), [], "nobody wants it any more");
