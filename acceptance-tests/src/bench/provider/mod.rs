@@ -2,11 +2,13 @@
 //!
 //! One cluster is applied for real; its objects are then copied under other names (`clones.rs`), so that hundreds can be there
 //! without hundreds of PostgreSQL processes. The pods of the copies are held back by a scheduling gate. Each copy is imported, as a
-//! user would, and the plan over all of them has to be empty before anything is measured (`measure.rs`).
+//! user would, and the plan over all of them has to be empty before anything is measured (`measure.rs`). Before that, many clusters
+//! are applied at once for real (`parallel.rs`).
 
 mod clones;
 mod measure;
 mod page;
+mod parallel;
 
 use std::fs;
 use std::io::Write as _;
@@ -17,6 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use self::clones::Clones;
+use self::parallel::Parallel;
 use super::machine::{self, Machine};
 use super::stats::Summary;
 use crate::dev::cli::find_cli;
@@ -35,6 +38,9 @@ pub struct Options {
     /// How many clusters are in one configuration; several numbers, separated by commas, are measured one after the other
     #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [1, 10, 50])]
     pub clusters: Vec<u32>,
+    /// How many clusters of one instance are applied at once
+    #[arg(long, default_value_t = 10)]
+    pub parallel: u32,
     /// How often each plan is timed
     #[arg(long, default_value_t = 5)]
     pub repeats: usize,
@@ -67,6 +73,7 @@ pub struct Results {
     machine: Machine,
     cli: String,
     rows: Vec<Row>,
+    parallel: Parallel,
     /// From the process's start to its handshake, seconds.
     start: Summary,
     /// Size of the binary with the agent in it, MiB.
@@ -88,10 +95,15 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<u8> {
     let machine = Machine::look(&sandbox, load).await?;
     let namespace = sandbox.create_namespace("bench-provider").await?;
     let outcome = async {
+        let stage = progress.stage(format!("apply {} clusters at once", options.parallel));
+        let parallel = parallel::measure(&sandbox, (&cli, &plugin), options.parallel).await?;
+        stage.done();
+        progress.say(format!("{parallel:?}"));
         let mut results = Results {
             machine,
             cli: version(&sandbox, &cli, &plugin).await?,
             rows: Vec::new(),
+            parallel,
             start: starts(&plugin).await?,
             binary_mib: fs::metadata(&plugin.binary)?.len() as f64 / f64::from(1 << 20),
         };

@@ -72,6 +72,16 @@ fn text(results: &Results) -> String {
     } else {
         text.push('\n');
     }
+    let parallel = &results.parallel;
+    let _ = write!(
+        text,
+        "An apply of {} clusters of one instance at once takes {:.1} s; as many plain pods, each with a volume and an initdb, take this \
+         Kubernetes {:.1} s (1 : {:.2}). ",
+        parallel.clusters,
+        parallel.apply_s,
+        parallel.pods_s,
+        parallel.apply_s / parallel.pods_s,
+    );
     let _ = writeln!(
         text,
         "From its start to its handshake the process takes {:.0} ms (median of {}; worst {:.0} ms). The binary has {:.1} MiB, the \
