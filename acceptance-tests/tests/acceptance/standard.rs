@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::leftovers;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::process;
-use pgha_acceptance_tests::sandbox::STORAGE_CLASS;
+use pgha_acceptance_tests::sandbox::{STORAGE_CLASS, Sandbox};
 use pgha_acceptance_tests::terraform::hcl::{ADDRESS, Config};
 use pgha_schema::resource::schema;
 use pgha_schema::tf::{Attribute, Change, Shape};
@@ -319,12 +319,17 @@ fn companions(name: &str) -> Vec<(&'static str, Value)> {
 }
 
 async fn refresh_only_accepts_and_the_next_plan_repairs(group: &mut Group) -> Result<()> {
+    let sandbox = group.bed.sandbox.clone();
     let site = single(group).await?;
     crate::drift::edit_desired(site, |desired| desired["durability"] = "required".into()).await?;
+    repoint(&sandbox, site)?;
     site.tf.run(&["apply", "-no-color", "-auto-approve", "-refresh-only"]).await?.succeeded()?;
     let state = site.tf.attributes(ADDRESS).await?;
     ensure!(state["durability"] == "required", "expected the state to have what is there: {state:#}");
+    let drift = state["drift"].to_string();
+    ensure!(drift.contains("kubectl-patch"), "expected the state to have what somebody changed: {state:#}");
     let planned = site.tf.plan(&[]).await?;
+    crate::drift::drift_names(&planned, &[&site.cluster.names.service_r(), "selector"])?;
     let change = planned.change(ADDRESS)?;
     ensure!(
         change["before"]["durability"] == "required" && change["after"]["durability"] == "preferred",
@@ -335,6 +340,15 @@ async fn refresh_only_accepts_and_the_next_plan_repairs(group: &mut Group) -> Re
     site.tf.plan_is_empty("the repair").await
 }
 
+/// Somebody lets the Service for reads lead to nobody.
+fn repoint(sandbox: &Sandbox, site: &Site) -> Result<()> {
+    let patch = r#"{"spec":{"selector":{"role":"replica"}}}"#;
+    let service = format!("service/{}", site.cluster.names.service_r());
+    let mut edit = sandbox.kubectl();
+    edit.args(["--namespace", &site.namespace, "patch", &service, "--type=merge", "-p", patch]);
+    process::run(&mut edit).map(drop)
+}
+
 /// Somebody changes a field between plan and apply: the plan did not show it, so it is not taken over unasked.
 async fn saved_plan_after_a_live_change(group: &mut Group) -> Result<()> {
     let sandbox = group.bed.sandbox.clone();
@@ -342,11 +356,7 @@ async fn saved_plan_after_a_live_change(group: &mut Group) -> Result<()> {
     let before = site.config.clone();
     site.write(before.clone().set("parameters.work_mem", "7MB"))?;
     site.tf.plan(&["-out=saved.plan"]).await?;
-    let mut edit = sandbox.kubectl();
-    let patch = r#"{"spec":{"selector":{"role":"replica"}}}"#;
-    let service = format!("service/{}", site.cluster.names.service_r());
-    edit.args(["--namespace", &site.namespace, "patch", &service, "--type=merge", "-p", patch]);
-    process::run(&mut edit)?;
+    repoint(&sandbox, site)?;
     let run = site.tf.run(&["apply", "-no-color", "saved.plan"]).await?;
     ensure!(
         run.code != Some(0),
