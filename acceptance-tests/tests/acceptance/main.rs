@@ -12,6 +12,7 @@ mod clocks;
 mod create;
 mod drift;
 mod faults;
+mod foretold;
 mod group;
 mod handles;
 mod import;
@@ -82,7 +83,7 @@ fn main() {
         plan("handles", handles::cases()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),
-        plan("standard", standard::cases()),
+        plan("standard", [standard::cases(), foretold::cases()].concat()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.
