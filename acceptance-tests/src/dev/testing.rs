@@ -51,6 +51,9 @@ pub struct Options {
     /// Use the sandbox that is up as it is, and leave out OpenTofu where Terraform is there
     #[arg(long)]
     quick: bool,
+    /// Run every group that a CLI has to do with on OpenTofu too: for a night
+    #[arg(long)]
+    tofu_everywhere: bool,
     /// For how many minutes faults overlap; 0: not at all
     #[arg(long, default_value_t = 10)]
     chaos_minutes: u32,
@@ -138,6 +141,7 @@ pub fn chaos(minutes: u32, seed: Option<u64>, progress: &Progress) -> Result<u8>
         repeats: 1,
         keep: true,
         quick: true,
+        tofu_everywhere: false,
         chaos_minutes: minutes,
         chaos_seed: seed,
     };
@@ -167,7 +171,16 @@ fn prepare(options: &Options, progress: &Progress) -> JoinHandle<Result<()>> {
 }
 
 fn wants_tofu(options: &Options) -> bool {
-    !options.quick || on_path("terraform").is_none()
+    !options.quick || options.tofu_everywhere || on_path("terraform").is_none()
+}
+
+/// The value of `PGHA_TOFU`.
+fn tofu(options: &Options) -> &'static str {
+    match (options.tofu_everywhere, wants_tofu(options)) {
+        (true, _) => "2",
+        (false, true) => "1",
+        (false, false) => "0",
+    }
 }
 
 fn acceptance(
@@ -200,7 +213,7 @@ fn acceptance(
             ]);
             command.args(options.filter.iter());
             command.env("PGHA_ACCEPTANCE", "1").env("PGHA_REPEATS", options.repeats.to_string());
-            command.env("PGHA_TOFU", if wants_tofu(options) { "1" } else { "0" }).env_remove("KUBECONFIG");
+            command.env("PGHA_TOFU", tofu(options)).env_remove("KUBECONFIG");
             command.env("PGHA_CHAOS_MINUTES", options.chaos_minutes.to_string());
             command.envs(options.chaos_seed.map(|seed| ("PGHA_CHAOS_SEED", seed.to_string())));
             tests(&mut command, counts)

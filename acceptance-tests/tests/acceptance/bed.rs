@@ -116,6 +116,11 @@ pub fn tofu_wanted() -> bool {
     number("PGHA_TOFU", 0) != 0
 }
 
+/// Whether every case that a CLI has to do with shall: far longer, and for a night.
+pub fn tofu_wanted_everywhere() -> bool {
+    number("PGHA_TOFU", 0) > 1
+}
+
 /// How long faults overlap, in minutes; 0: not in this run.
 pub fn chaos_minutes() -> u64 {
     u64::from(number("PGHA_CHAOS_MINUTES", 0))

@@ -43,7 +43,7 @@ mod workloads;
 
 use libtest_mimic::Arguments;
 
-use crate::bed::{FIRST_CLI, TOFU, chaos_minutes, tofu_wanted};
+use crate::bed::{FIRST_CLI, TOFU, chaos_minutes, tofu_wanted, tofu_wanted_everywhere};
 use crate::runner::{Case, Plan};
 
 /// Faults of a cluster that all of them share.
@@ -64,11 +64,14 @@ fn main() {
     let arguments = Arguments::from_args();
     let plan = |group: &str, cases: Vec<Case>| Plan { group: group.to_owned(), cli: FIRST_CLI, cases };
     let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
+    let drift = || [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat();
+    let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
+    let standard = || [standard::cases(), foretold::cases()].concat();
     let mut left = vec![
         plan("quickstart", quickstart::cases()),
         plan("protection", protection::cases()),
         plan("import", import::cases()),
-        plan("drift", [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat()),
+        plan("drift", drift()),
         plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
         plan("faults", matrix()),
     ];
@@ -76,14 +79,14 @@ fn main() {
         plan("online", online::cases()),
         plan("replicas", replicas::cases()),
         plan("modes", [modes::cases(), lag::cases()].concat()),
-        plan("create", [create::cases(), waiting::cases(), rights::cases()].concat()),
+        plan("create", create()),
         plan("package", package::cases()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),
         plan("handles", handles::cases()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),
-        plan("standard", [standard::cases(), foretold::cases()].concat()),
+        plan("standard", standard()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.
@@ -95,6 +98,14 @@ fn main() {
         right.push(with_tofu("replicas", replicas::cases()));
         right.push(with_tofu("package", package::cases()));
         left.insert(2, with_tofu("online", online::cases()));
+    }
+    if tofu_wanted_everywhere() {
+        left.push(with_tofu("protection", protection::cases()));
+        left.push(with_tofu("import", import::cases()));
+        left.push(with_tofu("drift", drift()));
+        right.push(with_tofu("create", create()));
+        right.push(with_tofu("standard", standard()));
+        right.push(with_tofu("storage", storage::cases()));
     }
     let enabled = std::env::var("PGHA_ACCEPTANCE").is_ok_and(|value| value == "1");
     if !enabled {
