@@ -31,7 +31,7 @@ use crate::step::{Forced, Sensitive, Step, Wait, Wish};
 use crate::value::Value;
 
 pub use create::{build, create_anchor};
-pub use delete::{Leaving, copy_record, remove, stop};
+pub use delete::{Leaving, all_ahead, copy_record, remove, stop};
 pub(crate) use update::next_generation;
 pub use update::{change, remake_anchor};
 
