@@ -6,6 +6,7 @@
 //! ```
 
 pub mod hcl;
+pub mod names;
 mod offline;
 mod plugin;
 mod run;

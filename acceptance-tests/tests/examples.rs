@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::process;
-use pgha_acceptance_tests::terraform::{Terraform, offline};
+use pgha_acceptance_tests::terraform::{Terraform, names, offline};
 
 /// What only Terraform 1.12 or newer reads; the protocol tests show that it works.
 const TOO_NEW: &str = "import-by-identity.tf";
@@ -82,6 +82,15 @@ async fn every_configuration_is_valid() -> Result<()> {
         tf.init().await.with_context(|| example.display().to_string())?;
         tf.validate().await?.succeeded().with_context(|| example.display().to_string())?;
         tf.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+        for file in fs::read_dir(&example)?.flatten().map(|entry| entry.path()).filter(|path| path.is_file())
+        {
+            let strange = names::strange(&fs::read_to_string(&file)?);
+            ensure!(
+                strange.is_empty(),
+                "{} names what the schema does not know: {strange:?}",
+                file.display()
+            );
+        }
     }
     Ok(())
 }
@@ -127,5 +136,91 @@ fn the_drift_jobs_are_what_ci_reads() -> Result<()> {
     for snippet in runs.into_iter().chain(script.iter().filter_map(serde_yaml_ng::Value::as_str)) {
         process::run(Command::new("sh").args(["-n", "-c", snippet])).with_context(|| snippet.to_owned())?;
     }
+    Ok(())
+}
+
+/// The pages with configurations that are not copied from an example, but for docs/index.md, which costs little.
+fn pages() -> Result<Vec<PathBuf>> {
+    let root = examples().join("..");
+    let mut pages = vec![root.join("README.md"), root.join("docs/index.md")];
+    pages.extend(fs::read_dir(root.join("docs/guides"))?.flatten().map(|entry| entry.path()));
+    pages.sort();
+    Ok(pages)
+}
+
+/// What is fenced as Terraform's language in a page: a name made from page and line, and the text.
+fn blocks(page: &Path) -> Result<Vec<(String, String)>> {
+    let name = page.file_stem().context("a page has a name")?.to_string_lossy().into_owned();
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for (at, line) in fs::read_to_string(page)?.lines().enumerate() {
+        match (inside, line) {
+            (true, "```") => inside = false,
+            (true, line) => found.last_mut().context("a block")?.1 += &format!("{line}\n"),
+            (false, "```hcl" | "```terraform") => {
+                found.push((format!("{name}-line-{}.tf", at + 1), String::new()));
+                inside = true;
+            }
+            (false, _) => {}
+        }
+    }
+    ensure!(!inside, "{}: a block does not end", page.display());
+    Ok(found)
+}
+
+/// What the CLI is asked to judge, made from a block of a page. None when the CLI on this machine can't.
+fn judged(block: &str) -> Option<String> {
+    const BLOCKS: [&str; 7] = ["terraform", "resource", "provider", "output", "import", "data", "variable"];
+    let first = block.lines().find(|line| !line.trim_start().starts_with('#') && !line.is_empty())?;
+    let word = first.split(' ').next()?;
+    let orders = "resource \"postgres_ha_cluster\" \"orders\" {\n  name = \"orders\"\n  namespace = \"shop\"\n  \
+                  storage = { size = \"20Gi\" }\n";
+    match word {
+        // The CLI's own configuration, which no command of it judges.
+        "provider_installation" => None,
+        // Terraform 1.12 brought import by identity.
+        "import" if block.contains("identity = {") => None,
+        "import" => Some(format!("{block}\n{orders}}}\n")),
+        word if BLOCKS.contains(&word) => Some(block.to_owned()),
+        // Attributes of a cluster.
+        _ => Some(format!("{orders}{block}}}\n")),
+    }
+}
+
+#[tokio::test]
+async fn what_the_pages_show_is_valid() -> Result<()> {
+    let mut all = Vec::new();
+    for page in pages()? {
+        all.extend(blocks(&page)?);
+    }
+    ensure!(all.len() >= 12, "only {} blocks were found: {all:?}", all.len());
+    let shown = offline()?;
+    for (name, text) in &all {
+        shown.write(name, text)?;
+    }
+    // It reads all of them first, so that this is the check of the fragments' syntax too.
+    shown.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+    for (name, text) in all {
+        let Some(text) = judged(&text) else { continue };
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join(&name), &text)?;
+        let tf = prepared(folder.path())?;
+        tf.init().await.with_context(|| name.clone())?;
+        tf.validate().await?.succeeded().with_context(|| format!("{name}:\n{text}"))?;
+        let strange = names::strange(&text);
+        ensure!(strange.is_empty(), "{name} names what the schema does not know: {strange:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_with_an_attribute_that_is_not_there_is_found() -> Result<()> {
+    let judged = judged("postgres_versoin = \"18\"\n").context("it is judged")?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("main.tf"), &judged)?;
+    let tf = prepared(folder.path())?;
+    tf.init().await?;
+    tf.validate().await?.failed_saying(&["postgres_versoin"])?;
+    ensure!(names::strange(&judged) == ["postgres_versoin"], "{judged}");
     Ok(())
 }

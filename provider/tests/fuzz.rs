@@ -11,12 +11,20 @@ use pgha_provider::plugin::handshake::HostRequest;
 use pgha_provider::plugin::tls::ServerTls;
 use pgha_provider::wire::{json, msgpack};
 use pgha_provider_core::anchor::Anchor;
+use pgha_provider_core::live::{LiveCluster, Seen};
+use pgha_provider_core::object::{Kind, ObjectKey};
+use pgha_provider_core::progress::progress;
+use pgha_provider_core::step::Wish;
 use pgha_provider_core::value::Value;
+use pgha_provider_core::view::view;
 use pgha_schema::desired::Desired;
+use pgha_schema::names::{ANNOTATION_RECORD, KEY_STATUS, Names};
 use pgha_schema::record::Record;
 use pgha_schema::resource::schema;
+use pgha_schema::status::ClusterStatus;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::json;
 
 /// Mutilated documents for each reader, the same ones in every run. More and other ones: `PGHA_FUZZ_CASES=1000000`.
 const CASES: u32 = 2_000;
@@ -197,7 +205,54 @@ where
 fn documents_in_config_maps_and_the_lease_are_read_or_refused_and_come_back() {
     assert!(fuzz(corpus("desired"), CASES, comes_back::<Desired>) > 1);
     assert!(fuzz(corpus("record"), CASES, comes_back::<Record>) > 1);
+    assert!(fuzz(corpus("status"), CASES, comes_back::<ClusterStatus>) > 2);
     fuzz(corpus("anchor"), CASES, |bytes| {
         serde_json::from_slice(bytes).is_ok_and(|object| Anchor::parse(&object).is_ok())
     });
+}
+
+/// A cluster of which only this text is there: an annotation or the data of one object.
+fn cluster_telling(kind: Kind, name: &str, place: &str, text: &str) -> LiveCluster {
+    let mut live = LiveCluster::nothing("orders");
+    let object = json!({"metadata": {"annotations": {place: text}}, "data": {place: text}});
+    live.objects.insert(ObjectKey::new(kind, name), Seen::Known(object));
+    live
+}
+
+/// Everything that the provider makes of a snapshot while it reads and waits.
+fn judged(live: &LiveCluster) {
+    let config =
+        Value::object([("name", "orders".into()), ("namespace", "shop".into()), ("timeouts", Value::Null)]);
+    if let Err(diagnostic) = view(&config, "shop", live) {
+        assert!(!diagnostic.summary.is_empty(), "{diagnostic:?}");
+    }
+    let wishes = [
+        Wish::Primary,
+        Wish::Streaming { standbys: 2 },
+        Wish::Acknowledged { generation: 4, sha256: String::new() },
+        Wish::Answered { id: "a".to_owned() },
+        Wish::Stopped,
+    ];
+    for wish in wishes {
+        let _ = progress(&wish, &LiveCluster::nothing("orders"), live, 60_000);
+    }
+}
+
+#[test]
+fn what_agents_tell_is_judged_whatever_it_says() {
+    let names = Names::new("orders");
+    let read = fuzz(corpus("status"), CASES, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let live = cluster_telling(Kind::ConfigMap, &names.status(), KEY_STATUS, &text);
+        judged(&live);
+        live.status().is_some()
+    });
+    assert!(read > 2, "no mutilated status can be read: the corpus tests nothing");
+    let read = fuzz(corpus("record"), CASES, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let live = cluster_telling(Kind::Lease, names.cluster(), ANNOTATION_RECORD, &text);
+        judged(&live);
+        live.record().is_some()
+    });
+    assert!(read > 1, "no mutilated record can be read: the corpus tests nothing");
 }

@@ -211,7 +211,7 @@ async fn nothing_secret_is_traced_in_a_whole_life(group: &mut Group) -> Result<(
 }
 
 /// What is in the cluster's Secrets, as it is and as the API server tells it.
-async fn secret_texts(site: &Site) -> Result<Vec<String>> {
+pub async fn secret_texts(site: &Site) -> Result<Vec<String>> {
     let names = &site.cluster.names;
     let mut texts = Vec::new();
     for name in [names.secret_superuser(), names.secret_app(), names.secret_internal()] {

@@ -34,6 +34,7 @@ mod runner;
 mod scene;
 mod standard;
 mod storage;
+mod strangers;
 mod throttle;
 mod tls;
 mod upgrade;
@@ -83,7 +84,7 @@ fn main() {
         plan("package", package::cases()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),
-        plan("handles", handles::cases()),
+        plan("handles", [handles::cases(), strangers::cases()].concat()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),
         plan("standard", standard()),

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::diagnostic::Diagnostic;
-use crate::object::Kind;
+use crate::live::LiveCluster;
+use crate::object::{Kind, ObjectKey};
+use crate::step::Step;
 
 /// One right in the cluster's namespace, as RBAC speaks of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,10 +27,7 @@ pub enum Operation {
     /// What is there is changed.
     Update,
     /// Everything goes.
-    Destroy {
-        /// The volumes too.
-        volumes: bool,
-    },
+    Destroy,
 }
 
 /// The rights for an operation.
@@ -51,44 +50,98 @@ const MADE: [Kind; 6] = [
     Kind::RoleBinding,
 ];
 
-/// What `operation` needs; of an update only what it needs in any case. With `network_policy` for the NetworkPolicy too.
+/// What `operation` needs whatever it finds: an update and a destroy only what it takes to look, since the rest depends on their
+/// steps ([`of_steps`]). With `network_policy` for the NetworkPolicy too.
 pub fn needs(operation: Operation, network_policy: bool) -> Needs {
     let mut needs = Needs::default();
     let used = &mut needs.used;
     let mut made: Vec<Kind> = MADE.to_vec();
     made.extend(network_policy.then_some(Kind::NetworkPolicy));
+    add_all(used, &made, &["get"]);
+    add(used, Kind::ConfigMap, &["get"]);
     add(used, Kind::Pod, &["list"]);
     add(used, Kind::PersistentVolumeClaim, &["list"]);
     add(used, Kind::Lease, &["get"]);
-    match operation {
-        Operation::Create => {
-            add_all(used, &made, &["get", "create", "patch"]);
-            add(used, Kind::ConfigMap, &["get", "create", "patch"]);
-            add(used, Kind::Secret, &["create"]);
-            let given = &mut needs.given;
-            add(given, Kind::ConfigMap, &["get", "list", "watch", "patch"]);
-            add(given, Kind::Lease, &["get", "list", "watch", "create", "update"]);
-            add(given, Kind::Pod, &["list", "watch", "patch", "delete"]);
-            add(given, Kind::PersistentVolumeClaim, &["list", "patch"]);
-            add(given, Kind::StatefulSet, &["get", "patch"]);
-            add(given, Kind::Event, &["create"]);
-        }
-        Operation::Update => {
-            add_all(used, &made, &["get", "patch"]);
-            add(used, Kind::ConfigMap, &["get", "create", "patch"]);
-            add(used, Kind::Secret, &["create"]);
-        }
-        Operation::Destroy { volumes } => {
-            add_all(used, &made, &["get", "delete"]);
-            add(used, Kind::ConfigMap, &["get", "patch", "delete"]);
-            add(used, Kind::Secret, &["delete"]);
-            add(used, Kind::Lease, &["delete"]);
-            if volumes {
-                add(used, Kind::PersistentVolumeClaim, &["delete"]);
+    if operation == Operation::Create {
+        add_all(used, &made, &["create", "patch"]);
+        add(used, Kind::ConfigMap, &["create", "patch"]);
+        add(used, Kind::Secret, &["create"]);
+        add(used, Kind::Lease, &["create"]);
+        needs.given = given();
+    }
+    needs
+}
+
+/// What the agents' Role holds.
+fn given() -> BTreeSet<Right> {
+    let mut given = BTreeSet::new();
+    add(&mut given, Kind::ConfigMap, &["get", "list", "watch", "patch"]);
+    add(&mut given, Kind::Lease, &["get", "list", "watch", "create", "update"]);
+    add(&mut given, Kind::Pod, &["list", "watch", "patch", "delete"]);
+    add(&mut given, Kind::PersistentVolumeClaim, &["list", "patch"]);
+    add(&mut given, Kind::StatefulSet, &["get", "patch"]);
+    add(&mut given, Kind::Event, &["create"]);
+    given
+}
+
+/// What these steps need, made from this snapshot.
+pub fn of_steps(steps: &[Step], live: &LiveCluster) -> Needs {
+    let mut needs = Needs::default();
+    for step in steps {
+        let used = &mut needs.used;
+        match step {
+            Step::Create { object, .. } => {
+                used.extend(ObjectKey::of(object).map(|key| Right { kind: key.kind, verb: "create" }));
             }
+            // Whether it is there is not known before.
+            Step::Share { .. } => add(used, Kind::ConfigMap, &["create", "patch"]),
+            Step::CreateSecret(_) => add(used, Kind::Secret, &["create"]),
+            Step::WriteSecret(_) => add(used, Kind::Secret, &["create", "update"]),
+            Step::Apply { object, .. } => applied(&mut needs, object, live),
+            Step::Patch { key, .. } => add(used, key.kind, &["patch"]),
+            Step::Delete { key, .. } => add(used, key.kind, &["delete"]),
+            Step::SaveAnchor => add(used, Kind::ConfigMap, &["patch"]),
+            // A wait only looks, and older agents stay where they can't be given up.
+            Step::Wait(_) | Step::GiveUpChunks { .. } => {}
         }
     }
     needs
+}
+
+/// What it takes to make an anchor that is gone again, and to tell the Lease of it: the steps that follow are made from a snapshot that
+/// holds the new one.
+pub fn of_new_anchor(live: &LiveCluster) -> Needs {
+    let mut needs = Needs::default();
+    add(&mut needs.used, Kind::ConfigMap, &["create", "patch"]);
+    if live.lease().known().is_some() {
+        add(&mut needs.used, Kind::Lease, &["patch"]);
+    }
+    needs
+}
+
+/// A server-side apply of what is not there takes both rights. Kubernetes looks at what a Role gives whenever something in it, or in its
+/// binding, changes.
+fn applied(needs: &mut Needs, object: &Json, live: &LiveCluster) {
+    let Some(key) = ObjectKey::of(object) else { return };
+    let there = live.object(&key);
+    add(&mut needs.used, key.kind, &["patch"]);
+    if there.known().is_none() {
+        add(&mut needs.used, key.kind, &["create"]);
+    }
+    let gives = matches!(key.kind, Kind::Role | Kind::RoleBinding);
+    if gives && !there.known().is_some_and(|there| holds(there, object)) {
+        needs.given = given();
+    }
+}
+
+/// Whether all of `wanted` is in `there`.
+fn holds(there: &Json, wanted: &Json) -> bool {
+    match (there, wanted) {
+        (Json::Object(there), Json::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| holds(there, wanted)))
+        }
+        _ => there == wanted,
+    }
 }
 
 fn add_all(rights: &mut BTreeSet<Right>, kinds: &[Kind], verbs: &[&'static str]) {
@@ -125,7 +178,7 @@ pub fn refusal(
     let word = match operation {
         Operation::Create => "create",
         Operation::Update => "change",
-        Operation::Destroy { .. } => "destroy",
+        Operation::Destroy => "destroy",
     };
     Diagnostic::error(
         format!("These credentials have not all rights to {word} cluster {cluster}"),
@@ -205,7 +258,7 @@ mod tests {
     #[test]
     fn the_role_of_the_examples_holds_all_that_is_looked_for() {
         let writer = parsed(include_str!("../../../examples/rbac/writer.yaml"));
-        for operation in [Operation::Create, Operation::Update, Operation::Destroy { volumes: true }] {
+        for operation in [Operation::Create, Operation::Update, Operation::Destroy] {
             let Needs { used, given } = needs(operation, true);
             for right in used.union(&given) {
                 assert!(is_covered(&writer, *right), "{operation:?} needs {right:?}");

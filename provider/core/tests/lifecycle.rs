@@ -22,7 +22,7 @@ use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::progress::progress;
 use pgha_provider_core::refresh::{Refreshed, refresh};
 use pgha_provider_core::render::{Component, labels};
-use pgha_provider_core::rights::{Operation, needs};
+use pgha_provider_core::rights::{Needs, Operation, Right, needs, of_steps};
 use pgha_provider_core::step::{self, Step};
 use pgha_provider_core::steps::{self, Job, Leaving, Steps, Trial};
 use pgha_provider_core::value::Value;
@@ -43,6 +43,9 @@ struct World {
     facts: Facts,
     ignore: Ignore,
 }
+
+/// A part of a destroy.
+type Phase = fn(&Leaving<'_>, &LiveCluster) -> Result<Steps, Diagnostic>;
 
 fn planned(config: &Value, prior: &Value, facts: &Facts) -> Plan {
     let plan = plan(&Request { config, prior, facts, agent_version: "0.1.0" });
@@ -82,9 +85,15 @@ impl World {
             gzipped: &[1, 2, 3],
             superuser_password: password.as_ref(),
         };
+        let ahead = needs(Operation::Create, job.has_network_policy());
+        let ahead: BTreeSet<Right> = ahead.used.union(&ahead.given).copied().collect();
         let first = steps::create_anchor(&job, &world.fake.live)?;
         world.fake.run(vec![first]);
         let all = steps::build(&job, &world.fake.live)?;
+        let mut used = of_steps(&all.steps, &world.fake.live).used;
+        // Only for a Secret that is there already.
+        used.remove(&Right { kind: Kind::Secret, verb: "update" });
+        assert!(used.is_subset(&ahead), "not looked for before: {:?}", used.difference(&ahead));
         world.fake.run(all.steps);
         world.answer(&plan.planned, outcome::created(&plan.planned, &world.fake.live, None).state);
         Ok(world)
@@ -121,6 +130,7 @@ impl World {
         let config = config(json);
         let plan = planned(&config, prior, &self.facts);
         let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
+        let password = steps::password_to_write(&config, prior, &plan.planned);
         make(&Job {
             spec: &spec,
             prior,
@@ -129,7 +139,7 @@ impl World {
             ignore: &self.ignore,
             agent: &agent,
             gzipped: &[1],
-            superuser_password: None,
+            superuser_password: password.as_ref(),
         })
     }
 
@@ -172,9 +182,14 @@ impl World {
     fn destroy(&mut self) -> Result<(), Diagnostic> {
         let leaving = Leaving { prior: &self.state, facts: &self.facts };
         self.fake.log.clear();
-        self.fake.run(steps::stop(&leaving, &self.fake.live)?.steps);
-        self.fake.run(steps::copy_record(&leaving, &self.fake.live)?.steps);
-        self.fake.run(steps::remove(&leaving, &self.fake.live)?.steps);
+        let ahead = of_steps(&steps::all_ahead(&leaving, &self.fake.live)?, &self.fake.live).used;
+        let phases: [Phase; 3] = [steps::stop, steps::copy_record, steps::remove];
+        for phase in phases {
+            let all = phase(&leaving, &self.fake.live)?.steps;
+            let used = of_steps(&all, &self.fake.live).used;
+            assert!(used.is_subset(&ahead), "not looked for before: {:?}", used.difference(&ahead));
+            self.fake.run(all);
+        }
         Ok(())
     }
 
@@ -988,6 +1003,53 @@ fn the_rights_that_are_given_on_are_those_of_the_agents_role() {
         .map(|right| (right.kind.group().to_owned(), right.kind.plural().to_owned(), right.verb.to_owned()))
         .collect();
     assert_eq!(held, given);
+}
+
+fn needs_of_change(world: &World, json: &Json) -> Needs {
+    of_steps(&world.change(json).expect("may be changed").steps, &world.fake.live)
+}
+
+#[test]
+fn what_a_change_needs_is_what_its_steps_take() {
+    let with = |field: &str, value: Json| {
+        let mut json = common::minimal();
+        json[field] = value;
+        json
+    };
+    let world = World::create(&common::minimal());
+    let usual = needs_of_change(&world, &with("parameters", json!({"work_mem": "8MB"})));
+    let never = ["delete", "update"];
+    assert!(!usual.used.iter().any(|right| never.contains(&right.verb)), "{:?}", usual.used);
+    assert!(usual.given.is_empty(), "{:?}", usual.given);
+    let mut fewer = with("replicas", json!(1));
+    fewer["storage"]["retain"] = json!(false);
+    let table = [
+        (with("network_policy", json!({})), Kind::NetworkPolicy, "create"),
+        (with("replicas", json!(0)), Kind::PodDisruptionBudget, "delete"),
+        (with("storage", json!({"size": "20Gi"})), Kind::PersistentVolumeClaim, "patch"),
+        (fewer, Kind::PersistentVolumeClaim, "delete"),
+        (with_password("hunter2", 1), Kind::Secret, "update"),
+    ];
+    for (json, kind, verb) in table {
+        let right = Right { kind, verb };
+        assert!(!usual.used.contains(&right), "{right:?}");
+        assert!(needs_of_change(&world, &json).used.contains(&right), "{right:?} for {json}");
+    }
+}
+
+#[test]
+fn the_agents_rights_are_needed_when_the_change_gives_them_anew() {
+    let mut world = World::create(&common::minimal());
+    let given = needs(Operation::Create, false).given;
+    let mut labelled = common::minimal();
+    labelled["labels"] = json!({"team": "shop"});
+    assert_eq!(needs_of_change(&world, &labelled).given, given);
+    world.fake.edit(Kind::Role, "orders", "/rules/0/verbs", json!(["get"]));
+    assert_eq!(needs_of_change(&world, &common::minimal()).given, given);
+    world.fake.remove(Kind::Role, "orders");
+    let needs = needs_of_change(&world, &common::minimal());
+    assert!(needs.used.contains(&Right { kind: Kind::Role, verb: "create" }), "{:?}", needs.used);
+    assert_eq!(needs.given, given);
 }
 
 fn with_password(password: &str, version: u32) -> Json {

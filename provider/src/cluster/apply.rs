@@ -10,7 +10,7 @@ use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::outcome::{self, Outcome};
 use pgha_provider_core::plan::{Changed, changes};
 use pgha_provider_core::render::Agent;
-use pgha_provider_core::rights::Operation;
+use pgha_provider_core::rights::{Operation, needs, of_new_anchor, of_steps};
 use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{
     self, Job, Leaving, Steps, anchor_metadata, build, change, config_for_anchor, copy_record, create_anchor,
@@ -95,7 +95,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut plan = Plan { facts: Facts::default(), ..Plan::new(&request)? };
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
-    work.may(Operation::Create, plan.spec.network_policy.is_some()).await?;
+    work.may(Operation::Create, &needs(Operation::Create, plan.spec.network_policy.is_some())).await?;
     let start = work.troubles().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
     if start.anchor_uid().is_none() {
@@ -137,7 +137,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     }
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().update();
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
-    work.may(Operation::Update, plan.job(connector).has_network_policy()).await?;
+    work.may(Operation::Update, &needs(Operation::Update, plan.job(connector).has_network_policy())).await?;
     let start = work.troubles().await?;
     let mut live = start.clone();
     let mut anchor = remembered(&start, &plan.config)?;
@@ -145,12 +145,17 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), metadata);
     let mut remade = false;
     if let Some(step) = remake_anchor(&plan.job(connector), &start)? {
+        work.may(Operation::Update, &of_new_anchor(&start)).await?;
         runner.run(vec![step]).await.map_err(|failure| describe(failure, &work, "update"))?;
         remade = true;
         plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
         live = work.objects().await?;
     }
     let Steps { steps, diagnostics } = change(&plan.job(connector), &live, remade)?;
+    // With a new anchor something was changed already, and the refusal would not be true.
+    if !remade {
+        work.may(Operation::Update, &of_steps(&steps, &live)).await?;
+    }
     let ended = runner.run(steps).await;
     plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
     if plan.facts.cluster_id.is_none() {
@@ -172,9 +177,10 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let work = Work::new(connector, &text("namespace"), &text("name"), timeout, request.stop).await?;
     let facts = Facts { protected: false, ..facts(&request.private) };
     let leaving = Leaving { prior, facts: &facts };
-    let operation = Operation::Destroy { volumes: !leaving.retains() };
-    work.may(operation, leaving.has_network_policy()).await?;
+    work.may(Operation::Destroy, &needs(Operation::Destroy, leaving.has_network_policy())).await?;
     let start = work.troubles().await?;
+    let ahead = steps::all_ahead(&leaving, &start)?;
+    work.may(Operation::Destroy, &of_steps(&ahead, &start)).await?;
     let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));
     let metadata = super::plan::spec(prior).map(|spec| anchor_metadata(&spec)).unwrap_or_default();
     let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), metadata);

@@ -6,7 +6,7 @@ use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::object::ObjectKey;
-use pgha_provider_core::rights::{self, Operation};
+use pgha_provider_core::rights::{self, Needs, Operation};
 use pgha_provider_core::steps::secret_of_others;
 use pgha_schema::names::Names;
 use serde_json::Value as Json;
@@ -51,10 +51,9 @@ impl Work {
         Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop, tell: None } })
     }
 
-    /// Lists every right that the credentials lack for the operation, before its first write.
-    pub(super) async fn may(&self, operation: Operation, network_policy: bool) -> Result<(), Diagnostic> {
-        let needs = rights::needs(operation, network_policy);
-        let missing = self.within(crate::live::rights::missing(&self.api, &needs)).await?;
+    /// Lists every right of these that the credentials lack, before the operation's first write.
+    pub(super) async fn may(&self, operation: Operation, needs: &Needs) -> Result<(), Diagnostic> {
+        let missing = self.within(crate::live::rights::missing(&self.api, needs)).await?;
         if missing.is_empty() {
             return Ok(());
         }

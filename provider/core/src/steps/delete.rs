@@ -43,6 +43,12 @@ impl Leaving<'_> {
     }
 }
 
+/// All three one after the other, as they are if nothing changes in between: who can't do the last of it shall not begin.
+pub fn all_ahead(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Vec<Step>, Diagnostic> {
+    let phases = [stop(leaving, live)?, copy_record(leaving, live)?, remove(leaving, live)?];
+    Ok(phases.into_iter().flat_map(|phase| phase.steps).collect())
+}
+
 /// First: the checks, and the clean stop. After it, a snapshot and [`copy_record`].
 pub fn stop(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
     readable(live, leaving.has_network_policy())?;
