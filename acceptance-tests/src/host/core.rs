@@ -1,99 +1,14 @@
-//! One resource's way through a host.
+//! A host with one resource type, and those of its calls that give a state. Planning is in `turn.rs`, apply in `apply.rs`.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value as Json;
 
-use super::rules::action::{Action, action, same_action};
-use super::rules::compatible::compatible;
+use super::Calls;
+use super::judged::{Seen, Stored, has_errors};
 use super::rules::conform::{conforms, wholly_known};
-use super::rules::plan_valid::plan_valid;
-use super::rules::proposed::proposed;
-use super::rules::replace::{effective, replace_paths};
-use super::rules::{Rule, Violation};
-use super::schema::{Attribute, attributes, complete};
-use super::{Calls, schema};
+use super::schema::{Attribute, attributes};
 use crate::proto_client::pb::tfplugin6 as pb;
 use crate::proto_client::values::{config, json, null, stored};
-
-/// A state with its private part, as a host keeps it between runs.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Stored {
-    /// The state; null when there is nothing.
-    pub state: Json,
-    /// What the provider keeps beside it.
-    pub private: Vec<u8>,
-}
-
-impl Stored {
-    /// Nothing is there.
-    #[must_use]
-    pub fn nothing() -> Self {
-        Self::default()
-    }
-}
-
-/// What a call of refresh or import gave.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// What there is.
-    pub stored: Stored,
-    /// The state as it came, for comparing bytes.
-    pub wire: Vec<u8>,
-    /// What the user hears.
-    pub diagnostics: Vec<pb::Diagnostic>,
-    /// Rules that the answer breaks.
-    pub violations: Vec<Violation>,
-}
-
-/// A plan, judged.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// What it was made from.
-    pub prior: Stored,
-    /// What the user wrote; null for a destroy.
-    pub config: Json,
-    /// The state after apply.
-    pub planned: Json,
-    /// The same as it came, for comparing bytes.
-    pub wire: Vec<u8>,
-    /// Private state for apply.
-    pub private: Vec<u8>,
-    /// What it comes to.
-    pub action: Action,
-    /// The paths whose change needs a replacement.
-    pub replaces: Vec<String>,
-    /// What the user hears, of the second plan too.
-    pub diagnostics: Vec<pb::Diagnostic>,
-    /// Rules that the answer breaks.
-    pub violations: Vec<Violation>,
-}
-
-impl Plan {
-    /// The provider refused it.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        has_errors(&self.diagnostics)
-    }
-}
-
-/// What apply left behind, judged.
-#[derive(Debug, Clone)]
-pub struct Applied {
-    /// The new state.
-    pub stored: Stored,
-    /// The plan that was applied: the one made during apply.
-    pub plan: Plan,
-    /// What the user hears.
-    pub diagnostics: Vec<pb::Diagnostic>,
-    /// Rules that the answers break.
-    pub violations: Vec<Violation>,
-}
-
-/// Some of them are errors.
-#[must_use]
-pub fn has_errors(diagnostics: &[pb::Diagnostic]) -> bool {
-    diagnostics.iter().any(|one| one.severity() == pb::diagnostic::Severity::Error)
-}
 
 /// A host with one resource type.
 #[derive(Debug, Clone)]
@@ -191,7 +106,7 @@ impl<C: Calls> Core<C> {
             return Ok(Seen { diagnostics: answer.diagnostics, ..Seen::default() });
         };
         let first = self.seen(imported.state.as_ref(), imported.private, answer.diagnostics)?;
-        if !first.violations.is_empty() || has_errors(&first.diagnostics) {
+        if first.is_unusable() {
             return Ok(first);
         }
         self.read(&first.stored).await
@@ -230,124 +145,6 @@ impl<C: Calls> Core<C> {
         let answer = self.calls.generate(request).await?;
         ensure!(!has_errors(&answer.diagnostics), "{:?}", answer.diagnostics);
         self.decode(answer.config.as_ref())
-    }
-
-    /// PlanResourceChange, and for a replacement the second plan, which knows of no prior state.
-    ///
-    /// # Errors
-    /// When the call itself fails.
-    pub async fn plan(&self, prior: &Stored, given: &Json) -> Result<Plan> {
-        let first = self.plan_once(prior, given).await?;
-        if first.is_refused() || first.action != Action::Replace {
-            return Ok(first);
-        }
-        // The mark of the first plan is all that the second one knows of what is replaced.
-        let without = Stored { state: Json::Null, private: first.private.clone() };
-        let second = self.plan_once(&without, given).await?;
-        let mut replaced =
-            Plan { action: Action::Replace, prior: first.prior, replaces: first.replaces, ..second };
-        replaced.diagnostics.splice(0..0, first.diagnostics);
-        replaced.violations.splice(0..0, first.violations);
-        Ok(replaced)
-    }
-
-    async fn plan_once(&self, prior: &Stored, given: &Json) -> Result<Plan> {
-        let given = complete(&self.attributes, given);
-        let merged =
-            if given.is_null() { Json::Null } else { proposed(&self.attributes, &prior.state, &given) };
-        let request = pb::plan_resource_change::Request {
-            type_name: self.type_name.clone(),
-            prior_state: Some(self.encode(&prior.state)?),
-            proposed_new_state: Some(self.encode(&merged)?),
-            config: Some(self.encode(&given)?),
-            prior_private: prior.private.clone(),
-            ..Default::default()
-        };
-        let answer = self.calls.plan(request).await?;
-        let wire = answer.planned_state.clone().unwrap_or_default().msgpack;
-        let mut plan = Plan {
-            prior: prior.clone(),
-            config: given,
-            planned: Json::Null,
-            wire,
-            private: answer.planned_private,
-            action: Action::NoOp,
-            replaces: Vec::new(),
-            diagnostics: answer.diagnostics,
-            violations: Vec::new(),
-        };
-        // Of a refused plan nothing is used.
-        if plan.is_refused() {
-            return Ok(plan);
-        }
-        plan.planned = self.decode(answer.planned_state.as_ref())?;
-        plan.violations = self.judge(&plan, &answer.requires_replace);
-        plan.replaces = effective(&answer.requires_replace, &prior.state, &plan.planned);
-        plan.action = action(&prior.state, &plan.planned, !plan.replaces.is_empty());
-        Ok(plan)
-    }
-
-    fn judge(&self, plan: &Plan, requires_replace: &[pb::AttributePath]) -> Vec<Violation> {
-        let mut found = conforms(&self.attributes, &plan.planned);
-        if plan.config.is_null() != plan.planned.is_null() {
-            let what = "what is planned exists exactly when it is configured".to_owned();
-            found.push(Violation { rule: Rule::Existence, path: String::new(), what });
-        } else if found.is_empty() && !plan.planned.is_null() {
-            found.extend(plan_valid(&self.attributes, &plan.prior.state, &plan.config, &plan.planned));
-        }
-        found.extend(replace_paths(requires_replace, &plan.prior.state, &plan.planned));
-        found
-    }
-
-    /// The plan made anew during apply, with what has become known since; what of it does not complete the first is in its
-    /// violations. A destroy is not planned again.
-    ///
-    /// # Errors
-    /// When the call itself fails.
-    pub async fn plan_again(&self, first: &Plan, settled: &Json) -> Result<Plan> {
-        if first.action == Action::Delete {
-            return Ok(first.clone());
-        }
-        let prior = match first.action {
-            // The first half, the destroy, is over; its private state went with it.
-            Action::Replace => Stored { state: Json::Null, private: Vec::new() },
-            Action::NoOp | Action::Create | Action::Update | Action::Delete => first.prior.clone(),
-        };
-        let mut last = self.plan_once(&prior, settled).await?;
-        if !last.is_refused() {
-            let moved = compatible(Rule::FinalPlan, &self.attributes, &first.planned, &last.planned);
-            last.violations.extend(moved);
-            last.violations.extend(same_action(first.action, last.action));
-        }
-        Ok(last)
-    }
-
-    /// ApplyResourceChange of a plan whose configuration is wholly known by now.
-    ///
-    /// # Errors
-    /// When the call itself fails, or the plan during apply is refused.
-    pub async fn apply(&self, first: &Plan, settled: &Json) -> Result<Applied> {
-        ensure!(schema::is_wholly_known(settled), "an apply has no unknown configuration");
-        let plan = self.plan_again(first, settled).await?;
-        ensure!(!plan.is_refused(), "{:?}", plan.diagnostics);
-        let request = pb::apply_resource_change::Request {
-            type_name: self.type_name.clone(),
-            prior_state: Some(self.encode(&plan.prior.state)?),
-            planned_state: Some(self.encode(&plan.planned)?),
-            config: Some(self.encode(&plan.config)?),
-            planned_private: plan.private.clone(),
-            ..Default::default()
-        };
-        let answer = self.calls.apply(request).await?;
-        let new = self.decode(answer.new_state.as_ref())?;
-        let mut violations = plan.violations.clone();
-        violations.extend(conforms(&self.attributes, &new));
-        violations.extend(wholly_known(&new));
-        if !has_errors(&answer.diagnostics) {
-            violations.extend(compatible(Rule::Result, &self.attributes, &plan.planned, &new));
-        }
-        let stored = Stored { state: new, private: answer.private };
-        Ok(Applied { stored, plan, diagnostics: answer.diagnostics, violations })
     }
 
     fn seen(

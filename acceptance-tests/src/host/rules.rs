@@ -6,6 +6,7 @@
 pub mod action;
 pub mod compatible;
 pub mod conform;
+pub mod ignored;
 pub mod plan_valid;
 pub mod proposed;
 pub mod replace;

@@ -1,6 +1,7 @@
 //! Random configurations from the schema that the provider serves and from what was learned of its attributes.
 
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, Type, join};
+use pgha_acceptance_tests::host::{Ignored, Part};
 use pgha_acceptance_tests::proto_client::values::UNKNOWN;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -65,6 +66,35 @@ fn leaf(path: &str, ty: &Type, learned: &Learned) -> BoxedStrategy<Json> {
             .boxed(),
         _ => one.boxed(),
     }
+}
+
+/// `ignore_changes`, mostly none.
+pub fn ignored(attributes: &[Attribute]) -> BoxedStrategy<Ignored> {
+    let parts = ignorable("", attributes);
+    let one = any::<Index>().prop_map(move |index| index.get(&parts).clone());
+    prop_oneof![
+        12 => Just(Ignored::Nothing),
+        5 => prop::collection::vec(one, 1..4).prop_map(Ignored::Parts),
+        1 => Just(Ignored::All),
+    ]
+    .boxed()
+}
+
+/// Attributes that can be named, of maps also a key.
+fn ignorable(at: &str, attributes: &[Attribute]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for attribute in attributes.iter().filter(|one| !one.is_output()) {
+        let path = join(at, &attribute.name);
+        parts.push(Part { path: path.clone(), key: None });
+        match &attribute.shape {
+            Shape::Nested(Nesting::Single, inner) => parts.extend(ignorable(&path, inner)),
+            Shape::Leaf(Type::Map(_)) => {
+                parts.extend(words::KEYS.map(|key| Part { path: path.clone(), key: Some(key.to_owned()) }));
+            }
+            Shape::Leaf(_) | Shape::Nested(_, _) => {}
+        }
+    }
+    parts
 }
 
 /// `config` with some of what it sets not known yet.

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use pgha_acceptance_tests::host::core::has_errors;
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, Type, walk};
-use pgha_acceptance_tests::host::{Calls, Core};
+use pgha_acceptance_tests::host::{Calls, Core, has_errors};
 use proptest::test_runner::TestRng;
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use serde_json::{Map, Value as Json, json};

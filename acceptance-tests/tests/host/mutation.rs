@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, is_unknown, is_wholly_known, join};
-use pgha_acceptance_tests::host::{Calls, Core, Rule};
+use pgha_acceptance_tests::host::{Calls, Core, Rule, has_errors};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::values::{UNKNOWN, dynamic};
 use rmpv::Value as Pack;
@@ -181,8 +181,8 @@ impl Mutation {
             Self::MovesByItself => &[Law::Pure],
             Self::MarksUnknown | Self::OtherBytes => &[Law::NothingToDo],
             Self::KnowsNothingAtCreate => &[Law::KnownAtCreate],
-            // Where more than the timeouts changes, what is told is wrong too.
-            Self::TimeoutsTouch => &[Law::OutputsKept, Law::Story],
+            // Where more than the timeouts changes, what is told is wrong too, and where they are not known at first, told anew.
+            Self::TimeoutsTouch => &[Law::OutputsKept, Law::Story, Law::Host(Rule::FinalPlan)],
             Self::ForgetsIdentifier => &[Law::OutputsKept],
             Self::LowersAgent => &[Law::AgentNeverLower],
             Self::HalfDoneIsReady | Self::NeverReady => &[Law::Ready],
@@ -338,7 +338,7 @@ impl<C: Calls> Mutant<'_, C> {
 
     /// What the host is told of an apply instead.
     fn twist_apply(&self, planned: &Json, state: &mut Json, diagnostics: &mut Vec<pb::Diagnostic>) {
-        let failed = pgha_acceptance_tests::host::core::has_errors(diagnostics);
+        let failed = has_errors(diagnostics);
         let whole = |state: &mut Json| *state = crate::laws::made(&self.core.attributes, planned);
         match self.mutation {
             Mutation::AppliesUnconfigured | Mutation::TakesOver if failed && !planned.is_null() => {
