@@ -6,9 +6,12 @@
 pub mod action;
 pub mod compatible;
 pub mod conform;
+pub mod identity;
+pub mod ignored;
 pub mod plan_valid;
 pub mod proposed;
 pub mod replace;
+pub mod write_only;
 
 use std::fmt;
 
@@ -29,6 +32,10 @@ pub enum Rule {
     SameAction,
     /// The state after apply is the planned one.
     Result,
+    /// No answer holds a write-only value.
+    WriteOnly,
+    /// An identity is whole, and stays.
+    Identity,
     /// What is destroyed is gone, what is not is there.
     Existence,
 }

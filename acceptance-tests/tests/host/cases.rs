@@ -1,17 +1,16 @@
 //! What the laws are tried on: bad input, whole lives, changes, and clusters that moved by themselves.
 
-use pgha_acceptance_tests::host::core::has_errors;
 use pgha_acceptance_tests::host::schema::{Attribute, at, complete, is_unknown, is_wholly_known};
-use pgha_acceptance_tests::host::{Action, Calls, Plan, Stored};
+use pgha_acceptance_tests::host::{Action, Calls, Ignored, Plan, Stored, Turn, has_errors};
 use pgha_acceptance_tests::proto_client::values::messages;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value as Json, json};
 
-use crate::generate::{amount, config, respelled, same_meaning, sprinkled};
+use crate::generate::{amount, config, ignored, numbered, respelled, same_meaning, sprinkled};
 use crate::laws::{
-    Kept, Law, REPLACING, World, answered, ensure, facts, from_config, has_an_image, known_at_create, made,
-    seen_unchanged, sound, update,
+    Kept, Law, REPLACING, World, answered, as_made, difference, ensure, from_config, has_an_image,
+    known_at_create, seen_unchanged, sound, update,
 };
 use crate::learn::{Learned, Meaning, minimal, with};
 
@@ -65,6 +64,7 @@ pub struct Change {
     before: Json,
     after: Json,
     unknown: Vec<Index>,
+    ignored: Ignored,
 }
 
 /// See [`Case::Moved`].
@@ -112,17 +112,23 @@ pub fn life(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> 
 pub fn change(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
     let names: Vec<String> =
         attributes.iter().filter(|one| !one.is_output()).map(|one| one.name.clone()).collect();
+    let numbered = numbered(attributes);
     let weights: Vec<_> = names
         .iter()
         .map(|name| prop::bool::weighted(if REPLACING.contains(&name.as_str()) { 0.05 } else { 0.2 }))
         .collect();
-    (config(attributes, learned), config(attributes, learned), weights, indexes(3))
-        .prop_map(move |(before, other, picks, unknown)| {
+    (config(attributes, learned), config(attributes, learned), weights, indexes(3), ignored(attributes))
+        .prop_map(move |(before, other, picks, unknown, ignored)| {
             let mut after = before.clone();
             for (name, _) in names.iter().zip(picks).filter(|(_, picked)| *picked) {
                 after[name] = other[name].clone();
             }
-            Case::Change(Change { before, after, unknown })
+            // A write-only value comes from where its number comes from.
+            for (name, number) in &numbered {
+                let from = if after[number] == before[number] { &before } else { &other };
+                after[name] = from[name].clone();
+            }
+            Case::Change(Change { before, after, unknown, ignored })
         })
         .boxed()
 }
@@ -174,7 +180,7 @@ impl<C: Calls> World<'_, C> {
         }
         self.validated(&spoiled).await?;
         // A host plans nothing that is invalid; a provider that is asked all the same must live.
-        let plan = answered(self.core.plan(&Stored::nothing(), &spoiled)).await?;
+        let plan = answered(self.core.plan(&Stored::nothing(), &spoiled, &Ignored::Nothing)).await?;
         sound(&plan.diagnostics)?;
         Ok(Came::Invalid)
     }
@@ -184,8 +190,6 @@ impl<C: Calls> World<'_, C> {
             return Ok(Came::Invalid);
         }
         let open = sprinkled(&case.config, &case.unknown);
-        let found = answered(self.core.validate(&open)).await?;
-        ensure(!has_errors(&found), Law::UnknownsPass, || messages(&found).join("\n"))?;
         let seen = self.agreed(&Stored::nothing(), &open).await?;
         self.twice(&seen).await?;
         ensure(seen.action == Action::Create, Law::Plans, || format!("{:?} of nothing", seen.action))?;
@@ -195,23 +199,18 @@ impl<C: Calls> World<'_, C> {
         let last = self.completed(&seen, &case.config).await?;
         ensure(!last.is_refused(), Law::Plans, || messages(&last.diagnostics).join("\n"))?;
         self.unconfigured_apply(&last).await?;
-        let stored = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
-        self.unconfigured_read(&stored).await?;
-        self.nothing_to_do(Law::NothingToDo, &stored, &case.config).await?;
-        let written = answered(self.core.generate(&stored.state)).await?;
-        self.nothing_to_do(Law::ComesBack, &stored, &written).await?;
+        let stored = as_made(&self.core.attributes, &last);
+        self.nothing_to_do(Law::NothingToDo, Turn::of(&stored, &case.config)).await?;
+        let mut written = answered(self.core.generate(&stored.state)).await?;
+        // What is in no state, the user writes again.
+        for (name, _) in numbered(&self.core.attributes) {
+            written[&name] = case.config[&name].clone();
+        }
+        self.nothing_to_do(Law::ComesBack, Turn::of(&stored, &written)).await?;
         let address = "registry.example.com/another/postgres";
         let moved = answered(self.core.move_from(address, &self.core.type_name, &stored)).await?;
         seen_unchanged(Law::ComesBack, &stored, &moved)?;
         Ok(Came::Made)
-    }
-
-    /// P11: the state stays, and the user hears why.
-    async fn unconfigured_read(&self, stored: &Stored) -> Kept {
-        let read = answered(self.core.read(stored)).await?;
-        seen_unchanged(Law::Unconfigured, stored, &read)?;
-        let told = read.diagnostics.len() == 1 && !has_errors(&read.diagnostics);
-        ensure(told, Law::Unconfigured, || format!("{:?}", messages(&read.diagnostics)))
     }
 
     /// P11: an apply is an error, and nothing was made.
@@ -229,9 +228,11 @@ impl<C: Calls> World<'_, C> {
         let stored = self.made(&case.before).await?;
         self.destroyed(&stored).await?;
         self.spelled_otherwise(&stored, &case.before).await?;
-        let new = self.agreed(&Stored::nothing(), &case.after).await?.planned;
-        let open = sprinkled(&case.after, &case.unknown);
-        let seen = self.planned(&stored, &open).await?;
+        let settled = self.given(case, &stored, &case.after);
+        let new = self.as_new(&settled).await?;
+        let written = sprinkled(&case.after, &case.unknown);
+        let open = self.given(case, &stored, &written);
+        let (_, seen) = self.turned(Turn { config: &written, ..case.turn(&stored) }).await?;
         self.twice(&seen).await?;
         self.allowed(&stored, &new, &open, &seen)?;
         if seen.is_refused() {
@@ -240,23 +241,39 @@ impl<C: Calls> World<'_, C> {
         let last = self.completed(&seen, &case.after).await?;
         if seen.action != Action::Replace {
             // What was unknown may have become what can't be done.
-            self.allowed(&stored, &new, &case.after, &last)?;
+            self.allowed(&stored, &new, &settled, &last)?;
         }
         if last.is_refused() {
             return Ok(Came::Refused);
         }
-        let prior = if last.action == Action::Create { &Json::Null } else { &stored.state };
-        from_config(self.learned, &self.core.attributes, [&new, &last.planned, prior])?;
-        if last.action == Action::Update {
-            update(&self.core.attributes, &stored, &last)?;
-        }
-        let after = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
-        self.nothing_to_do(Law::NothingToDo, &after, &case.after).await?;
+        self.follows(case, &stored, &new, &last).await?;
+        let after = as_made(&self.core.attributes, &last);
+        self.nothing_to_do(Law::NothingToDo, case.turn(&after)).await?;
         Ok(match seen.action {
             Action::Replace => Came::Replaced,
             Action::Update => Came::Updated,
             Action::NoOp | Action::Create | Action::Delete => Came::Nothing,
         })
+    }
+
+    /// What the provider gets of what is written.
+    fn given(&self, case: &Change, stored: &Stored, written: &Json) -> Json {
+        let written = complete(&self.core.attributes, written);
+        case.ignored.over(&self.core.attributes, &stored.state, &written)
+    }
+
+    /// The plan during apply is what the configuration comes to: `new`, or of a replacement all that is written.
+    async fn follows(&self, case: &Change, stored: &Stored, new: &Json, last: &Plan) -> Kept {
+        if last.action == Action::Create {
+            let new = self.as_new(&case.after).await?;
+            return from_config(self.learned, &self.core.attributes, [&new, &last.planned, &Json::Null]);
+        }
+        from_config(self.learned, &self.core.attributes, [new, &last.planned, &stored.state])?;
+        left_alone(case, &stored.state, last)?;
+        if last.action == Action::Update {
+            update(&self.core.attributes, stored, last)?;
+        }
+        Ok(())
     }
 
     /// P20, P23: refused is what has to be, and nothing else.
@@ -312,7 +329,7 @@ impl<C: Calls> World<'_, C> {
         if changed == 0 || !self.validated(&other).await? {
             return Ok(());
         }
-        self.nothing_to_do(Law::FromConfig, stored, &other).await
+        self.nothing_to_do(Law::FromConfig, Turn::of(stored, &other)).await
     }
 
     async fn moved(&self, case: &Moved) -> Kept<Came> {
@@ -366,12 +383,35 @@ impl<C: Calls> World<'_, C> {
             format!("agent_version is {}", plan.planned["agent_version"])
         })?;
         update(&self.core.attributes, &live, &plan)?;
-        let new = self.agreed(&Stored::nothing(), &case.config).await?.planned;
+        let new = self.as_new(&case.config).await?;
         from_config(self.learned, &self.core.attributes, [&new, &plan.planned, &live.state])?;
-        let after = Stored { state: made(&self.core.attributes, &plan.planned), private: facts() };
-        self.nothing_to_do(Law::NothingToDo, &after, &case.config).await?;
+        let after = as_made(&self.core.attributes, &plan);
+        self.nothing_to_do(Law::NothingToDo, Turn::of(&after, &case.config)).await?;
         Ok(Came::Updated)
     }
+}
+
+impl Change {
+    /// The turn of what comes after.
+    fn turn<'a>(&'a self, stored: &'a Stored) -> Turn<'a> {
+        Turn { stored, config: &self.after, ignored: &self.ignored }
+    }
+}
+
+/// What is ignored is as it was.
+fn left_alone(case: &Change, was: &Json, plan: &Plan) -> Kept {
+    let kept = match &case.ignored {
+        Ignored::Nothing => return Ok(()),
+        Ignored::All => plan.planned == *was,
+        Ignored::Parts(parts) => parts.iter().all(|part| {
+            let [is, was, given] = [&plan.planned, was, &plan.config].map(|value| at(value, &part.path));
+            match &part.key {
+                Some(key) => is.get(key) == was.get(key) || given.get(key) != was.get(key),
+                None => is == was || given != was,
+            }
+        }),
+    };
+    ensure(kept, Law::LeavesIgnored, || format!("{:?}\n{}", case.ignored, difference(was, &plan.planned)))
 }
 
 /// An entry of drift.

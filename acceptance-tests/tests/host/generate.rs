@@ -1,17 +1,34 @@
 //! Random configurations from the schema that the provider serves and from what was learned of its attributes.
 
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, Type, join};
+use pgha_acceptance_tests::host::{Ignored, Part};
 use pgha_acceptance_tests::proto_client::values::UNKNOWN;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::learn::{Learned, Meaning};
 use crate::words;
 
 /// A configuration in which every value is one that its attribute takes; rules between attributes may still refuse it.
 pub fn config(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Json> {
-    object("", attributes, learned)
+    let numbered = numbered(attributes);
+    let secret = prop::option::weighted(0.3, ("hunter2-[a-z]{8}", 1..4_i64));
+    (object("", attributes, learned), secret)
+        .prop_map(move |(mut config, secret)| {
+            for (name, number) in &numbered {
+                let (text, version) = secret.clone().unzip();
+                (config[name], config[number]) = (json!(text), json!(version));
+            }
+            config
+        })
+        .boxed()
+}
+
+/// Write-only values, each with the attribute that numbers it: one is no use without the other.
+pub fn numbered(attributes: &[Attribute]) -> Vec<(String, String)> {
+    let names = attributes.iter().filter(|one| one.write_only).map(|one| one.name.clone());
+    names.map(|name| (name.clone(), format!("{name}_version"))).collect()
 }
 
 fn object(at: &str, attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Json> {
@@ -42,7 +59,7 @@ fn configured(path: &str, attribute: &Attribute, learned: &Learned) -> BoxedStra
 }
 
 fn leaf(path: &str, ty: &Type, learned: &Learned) -> BoxedStrategy<Json> {
-    // What is not learned is not set: write-only values.
+    // What is not learned is not set here: write-only values and their numbers.
     let Some(pool) = learned.leaves.get(path) else { return Just(Json::Null).boxed() };
     let one = select(pool.good.clone());
     match ty {
@@ -65,6 +82,35 @@ fn leaf(path: &str, ty: &Type, learned: &Learned) -> BoxedStrategy<Json> {
             .boxed(),
         _ => one.boxed(),
     }
+}
+
+/// `ignore_changes`, mostly none.
+pub fn ignored(attributes: &[Attribute]) -> BoxedStrategy<Ignored> {
+    let parts = ignorable("", attributes);
+    let one = any::<Index>().prop_map(move |index| index.get(&parts).clone());
+    prop_oneof![
+        12 => Just(Ignored::Nothing),
+        5 => prop::collection::vec(one, 1..4).prop_map(Ignored::Parts),
+        1 => Just(Ignored::All),
+    ]
+    .boxed()
+}
+
+/// Attributes that can be named, of maps also a key.
+fn ignorable(at: &str, attributes: &[Attribute]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for attribute in attributes.iter().filter(|one| !one.is_output()) {
+        let path = join(at, &attribute.name);
+        parts.push(Part { path: path.clone(), key: None });
+        match &attribute.shape {
+            Shape::Nested(Nesting::Single, inner) => parts.extend(ignorable(&path, inner)),
+            Shape::Leaf(Type::Map(_)) => {
+                parts.extend(words::KEYS.map(|key| Part { path: path.clone(), key: Some(key.to_owned()) }));
+            }
+            Shape::Leaf(_) | Shape::Nested(_, _) => {}
+        }
+    }
+    parts
 }
 
 /// `config` with some of what it sets not known yet.
@@ -217,7 +263,6 @@ fn unit(meaning: Meaning, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn spellings_in_a_group_mean_the_same_and_groups_differ() {

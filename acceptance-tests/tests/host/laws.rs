@@ -3,9 +3,10 @@
 use std::fmt;
 use std::future::Future;
 
-use pgha_acceptance_tests::host::core::{Seen, has_errors};
-use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, at, is_unknown, join};
-use pgha_acceptance_tests::host::{Action, Calls, Core, Plan, Rule, Stored, Violation};
+use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, at, is_unknown, is_wholly_known, join};
+use pgha_acceptance_tests::host::{
+    Action, Calls, Core, Ignored, Plan, Rule, Seen, Stored, Turn, Turned, Violation, has_errors,
+};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::values::{UNKNOWN, messages, path};
 use serde_json::{Value as Json, json};
@@ -34,6 +35,10 @@ pub enum Law {
     NothingToDo,
     /// P4, P7: at create everything is known but what only the cluster can tell.
     KnownAtCreate,
+    /// An identity is that of the state beside it.
+    Identified,
+    /// What the user wants ignored stays as it is.
+    LeavesIgnored,
     /// P4, P5: planned inputs come from configuration and defaults alone; the prior state gives but a spelling.
     FromConfig,
     /// P7: what touches no cluster changes no output, and a cluster keeps its identity.
@@ -117,6 +122,8 @@ pub struct World<'a, C> {
     pub core: &'a Core<C>,
     /// What attributes take.
     pub learned: &'a Learned,
+    /// Whether the provider has a cluster to look at.
+    pub live: bool,
 }
 
 /// Private state as an apply leaves it.
@@ -159,17 +166,56 @@ impl<C: Calls> World<'_, C> {
         Ok(())
     }
 
-    /// A plan that the host accepts; it may be refused.
-    pub async fn planned(&self, prior: &Stored, given: &Json) -> Kept<Plan> {
-        let plan = answered(self.core.plan(prior, given)).await?;
+    /// A turn that gets as far as a plan, every answer in it one that the host accepts; the plan may be refused.
+    pub async fn turned(&self, turn: Turn<'_>) -> Kept<(Turned, Plan)> {
+        let mut turned = answered(self.core.turn(turn)).await?;
+        if let Some(upgraded) = &turned.upgraded {
+            seen_unchanged(Law::NothingToDo, turn.stored, upgraded)?;
+        }
+        if let Some(read) = &turned.read {
+            self.looked(turn.stored, read)?;
+        }
+        sound(&turned.validated)?;
+        accepted(&turned.violations)?;
+        let law = if is_wholly_known(turn.config) { Law::Plans } else { Law::UnknownsPass };
+        ensure(!has_errors(&turned.validated), law, || messages(&turned.validated).join("\n"))?;
+        let Some(plan) = turned.plan.take() else {
+            return Err(Broken { law: Law::Plans, what: format!("no plan: {turned:?}") });
+        };
         sound(&plan.diagnostics)?;
         accepted(&plan.violations)?;
-        Ok(plan)
+        if !plan.is_refused() && !plan.planned.is_null() {
+            identified(&plan.planned, &plan.identity)?;
+        }
+        Ok((turned, plan))
+    }
+
+    /// P11: without a cluster to look at the state stays, and the user hears why.
+    fn looked(&self, stored: &Stored, read: &Seen) -> Kept {
+        if self.live {
+            sound(&read.diagnostics)?;
+            return accepted(&read.violations);
+        }
+        seen_unchanged(Law::Unconfigured, stored, read)?;
+        let told = read.diagnostics.len() == 1 && !has_errors(&read.diagnostics);
+        ensure(told, Law::Unconfigured, || format!("{:?}", messages(&read.diagnostics)))
+    }
+
+    /// The plan of a turn in which nothing is ignored; it may be refused.
+    pub async fn planned(&self, stored: &Stored, given: &Json) -> Kept<Plan> {
+        Ok(self.turned(Turn::of(stored, given)).await?.1)
+    }
+
+    /// What a new cluster of this configuration would have, valid as a whole or not.
+    pub async fn as_new(&self, given: &Json) -> Kept<Json> {
+        let plan = answered(self.core.plan(&Stored::nothing(), given, &Ignored::Nothing)).await?;
+        ensure(!plan.is_refused(), Law::Plans, || messages(&plan.diagnostics).join("\n"))?;
+        Ok(plan.planned)
     }
 
     /// Asked once more, the provider plans the same.
     pub async fn twice(&self, plan: &Plan) -> Kept {
-        let twin = answered(self.core.plan(&plan.prior, &plan.config)).await?;
+        let twin = answered(self.core.plan(&plan.prior, &plan.written, &plan.ignored)).await?;
         let same =
             plan.wire == twin.wire && plan.private == twin.private && plan.diagnostics == twin.diagnostics;
         ensure(same, Law::Pure, || format!("{}\nand then\n{}", plan.planned, twin.planned))
@@ -193,19 +239,27 @@ impl<C: Calls> World<'_, C> {
     /// A state made from this configuration: plan, and what apply tells.
     pub async fn made(&self, given: &Json) -> Kept<Stored> {
         let plan = self.agreed(&Stored::nothing(), given).await?;
-        Ok(Stored { state: made(&self.core.attributes, &plan.planned), private: facts() })
+        Ok(as_made(&self.core.attributes, &plan))
     }
 
     /// Plans again over what this configuration made: nothing is to be done, byte for byte.
-    pub async fn nothing_to_do(&self, law: Law, stored: &Stored, given: &Json) -> Kept {
-        let upgraded = answered(self.core.upgrade(stored)).await?;
-        seen_unchanged(Law::NothingToDo, stored, &upgraded)?;
-        let again = self.agreed(stored, given).await?;
-        ensure(again.action == Action::NoOp, law, || difference(&stored.state, &again.planned))?;
-        ensure(again.wire == upgraded.wire, Law::NothingToDo, || {
-            format!("equal, but not byte for byte: {:?}\nand\n{:?}", upgraded.wire, again.wire)
+    pub async fn nothing_to_do(&self, law: Law, turn: Turn<'_>) -> Kept {
+        let (turned, again) = self.turned(turn).await?;
+        ensure(!again.is_refused(), Law::Plans, || messages(&again.diagnostics).join("\n"))?;
+        ensure(again.action == Action::NoOp, law, || difference(&turn.stored.state, &again.planned))?;
+        let wire = turned.upgraded.unwrap_or_default().wire;
+        ensure(again.wire == wire, Law::NothingToDo, || {
+            format!("equal, but not byte for byte: {wire:?}\nand\n{:?}", again.wire)
         })
     }
+}
+
+/// An identity's parts are the resource's own.
+fn identified(state: &Json, identity: &Json) -> Kept {
+    for (name, part) in identity.as_object().into_iter().flatten() {
+        ensure(*part == state[name], Law::Identified, || format!("{name} is {}, not {part}", state[name]))?;
+    }
+    Ok(())
 }
 
 /// The attributes that differ.
@@ -217,6 +271,11 @@ pub fn difference(one: &Json, other: &Json) -> String {
     let lines = differ
         .map(|(name, value)| format!("{name}: {value} became {}", other.get(name).unwrap_or(&Json::Null)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What an apply of this plan leaves.
+pub fn as_made(attributes: &[Attribute], plan: &Plan) -> Stored {
+    Stored { state: made(attributes, &plan.planned), private: facts(), identity: plan.identity.clone() }
 }
 
 /// A plan whose unknowns have become known.
@@ -369,5 +428,7 @@ pub fn seen_unchanged(law: Law, before: &Stored, seen: &Seen) -> Kept {
     sound(&seen.diagnostics)?;
     accepted(&seen.violations)?;
     ensure(seen.stored.state == before.state, law, || difference(&before.state, &seen.stored.state))?;
+    let identity = &seen.stored.identity;
+    ensure(*identity == before.identity, law, || format!("{} became {identity}", before.identity))?;
     ensure(seen.stored.private == before.private, law, || "another private state".to_owned())
 }

@@ -1,9 +1,8 @@
 //! Whole lives with applies, against an API server that takes every write and agents that do as they are told, or don't:
 //! create, refresh, import, drift, repair, change, half-done work, destroy.
 
-use pgha_acceptance_tests::host::core::has_errors;
 use pgha_acceptance_tests::host::schema::{Attribute, is_wholly_known};
-use pgha_acceptance_tests::host::{Action, Applied, Calls, Plan, Stored};
+use pgha_acceptance_tests::host::{Action, Applied, Calls, Plan, Stored, Turn, has_errors};
 use pgha_acceptance_tests::proto_client::agents::{Agents, Mood, fail_over};
 use pgha_acceptance_tests::proto_client::kubernetes::{FakeApi, Objects};
 use pgha_acceptance_tests::proto_client::values::messages;
@@ -134,7 +133,7 @@ impl<C: Calls> LiveWorld<'_, C> {
     async fn applied(&self, prior: &Stored, given: &Json) -> Kept<Stored> {
         let plan = self.world.agreed(prior, given).await?;
         if plan.action == Action::NoOp {
-            return Ok(prior.clone());
+            return Ok(plan.prior);
         }
         let applied = self.try_apply(&plan).await?;
         ensure(!has_errors(&applied.diagnostics), Law::Applies, || {
@@ -156,7 +155,7 @@ impl<C: Calls> LiveWorld<'_, C> {
     async fn at_rest(&self, stored: &Stored, given: &Json) -> Kept {
         let read = answered(self.world.core.read(stored)).await?;
         seen_unchanged(Law::AtRest, stored, &read)?;
-        self.world.nothing_to_do(Law::NothingToDo, stored, given).await
+        self.world.nothing_to_do(Law::NothingToDo, Turn::of(stored, given)).await
     }
 
     /// P16: what exists already is not taken over by a create.
@@ -197,7 +196,7 @@ impl<C: Calls> LiveWorld<'_, C> {
         accepted(&read.violations)?;
         if !moves {
             seen_unchanged(Law::AtRest, &stored, &read)?;
-            self.world.nothing_to_do(Law::NothingToDo, &stored, given).await?;
+            self.world.nothing_to_do(Law::NothingToDo, Turn::of(&stored, given)).await?;
             return Ok(stored);
         }
         let seen = &read.stored.state;
@@ -252,6 +251,9 @@ impl<C: Calls> LiveWorld<'_, C> {
         ensure(kept, Law::HalfDone, || messages(&half.diagnostics).join("\n"))?;
         let ready = &half.stored.state["ready"];
         ensure(*ready == false, Law::HalfDone, || format!("ready is {ready} of a half-made cluster"))?;
+        let read = answered(self.world.core.read(&half.stored)).await?;
+        let ready = &read.stored.state["ready"];
+        ensure(*ready == false, Law::Ready, || format!("ready is {ready} of a half-made cluster"))?;
         self.applied(&half.stored, given).await
     }
 
@@ -290,18 +292,7 @@ impl<C: Calls> LiveWorld<'_, C> {
 
     /// P20: protected, it is not destroyed, not even by a host that never showed a plan; unprotected it goes, and then it is gone.
     async fn ended(&self, stored: Stored, given: &Json) -> Kept {
-        let unasked = Plan {
-            prior: stored.clone(),
-            config: Json::Null,
-            planned: Json::Null,
-            wire: Vec::new(),
-            private: stored.private.clone(),
-            action: Action::Delete,
-            replaces: Vec::new(),
-            diagnostics: Vec::new(),
-            violations: Vec::new(),
-        };
-        let tainted = self.try_apply(&unasked).await?;
+        let tainted = self.try_apply(&Plan::unasked_destroy(&stored)).await?;
         let refused = has_errors(&tainted.diagnostics) && tainted.stored.state == stored.state;
         ensure(refused, Law::Protected, || "a protected cluster was destroyed in an apply".to_owned())?;
         let mut given = given.clone();

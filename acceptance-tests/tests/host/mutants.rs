@@ -59,7 +59,8 @@ fn every_left_out_rule_is_noticed() {
                         mutation: *mutation,
                         calls: AtomicU64::new(0),
                     });
-                    let broken = first_broken(&World { core: &core, learned }, &provider.runtime, seed);
+                    let broken =
+                        first_broken(&World { core: &core, learned, live: false }, &provider.runtime, seed);
                     let noticed =
                         broken.as_ref().is_some_and(|(_, broken)| mutation.is_noticed_as(broken.law));
                     if let Some((round, broken)) = &broken {

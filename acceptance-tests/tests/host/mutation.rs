@@ -6,10 +6,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, is_unknown, is_wholly_known, join};
-use pgha_acceptance_tests::host::{Calls, Core, Rule};
+use pgha_acceptance_tests::host::{Calls, Core, Rule, has_errors};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, dynamic};
+use pgha_acceptance_tests::proto_client::values::{UNKNOWN, argument, dynamic};
 use rmpv::Value as Pack;
 use serde_json::{Value as Json, json};
 
@@ -113,6 +115,18 @@ mutations! {
     PlansAnotherValue,
     /// The host's rule: a value has every part of its schema.
     LeavesAPartOut,
+    /// The host's rule: a write-only value is not planned.
+    PlansASecret,
+    /// The host's rule: a write-only value is in no message.
+    TellsASecret,
+    /// The host's rule: a write-only value is in no private state.
+    HidesASecret,
+    /// The host's rule: what exists keeps its identity.
+    RenamesInAPlan,
+    /// The host's rule: what is read has its identity.
+    ReadsNoIdentity,
+    /// The host's rule: an identity is that of the resource.
+    IdentifiesAnother,
     /// The host's rule: paths of a replacement exist.
     ReplacesNowhere,
     /// The host's rule: what becomes known during apply is what was planned.
@@ -149,6 +163,10 @@ mutations! {
     AppliesAnotherValue,
     /// The host's rule: a state after apply is wholly known.
     AppliesUnknown,
+    /// The host's rule: what was made has a whole identity.
+    AppliesNoIdentity,
+    /// The host's rule: a write-only value is not kept.
+    KeepsASecret,
 }
 
 impl Mutation {
@@ -181,8 +199,8 @@ impl Mutation {
             Self::MovesByItself => &[Law::Pure],
             Self::MarksUnknown | Self::OtherBytes => &[Law::NothingToDo],
             Self::KnowsNothingAtCreate => &[Law::KnownAtCreate],
-            // Where more than the timeouts changes, what is told is wrong too.
-            Self::TimeoutsTouch => &[Law::OutputsKept, Law::Story],
+            // Where more than the timeouts changes, what is told is wrong too, and where they are not known at first, told anew.
+            Self::TimeoutsTouch => &[Law::OutputsKept, Law::Story, Law::Host(Rule::FinalPlan)],
             Self::ForgetsIdentifier => &[Law::OutputsKept],
             Self::LowersAgent => &[Law::AgentNeverLower],
             Self::HalfDoneIsReady | Self::NeverReady => &[Law::Ready],
@@ -205,6 +223,13 @@ impl Mutation {
             Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
             Self::PlansTheImpossible => &[Law::Refused],
             Self::RefusesGrowth => &[Law::Refused, Law::Protected],
+            Self::PlansASecret | Self::TellsASecret | Self::HidesASecret | Self::KeepsASecret => {
+                &[Law::Host(Rule::WriteOnly)]
+            }
+            Self::RenamesInAPlan | Self::ReadsNoIdentity | Self::AppliesNoIdentity => {
+                &[Law::Host(Rule::Identity)]
+            }
+            Self::IdentifiesAnother => &[Law::Identified],
             Self::LeavesAPartOut => &[Law::Host(Rule::Conforms)],
             Self::ReplacesNowhere => &[Law::Host(Rule::ReplacePath)],
             Self::ChangesDuringApply => &[Law::Host(Rule::FinalPlan)],
@@ -233,6 +258,9 @@ pub struct Mutant<'a, C> {
     /// Calls so far, for what moves by itself.
     pub calls: AtomicU64,
 }
+
+/// A write-only attribute.
+const SECRET: &str = "superuser_password_wo";
 
 /// What was asked, decoded.
 struct Asked {
@@ -307,6 +335,7 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::PlansAnotherValue if !config["namespace"].is_null() => {
                 planned["namespace"] = json!("other");
             }
+            Mutation::PlansASecret if planned.is_object() => planned[SECRET] = config[SECRET].clone(),
             Mutation::ChangesDuringApply if planned.is_object() && is_wholly_known(config) => {
                 planned["port"] = json!(5433);
             }
@@ -338,7 +367,7 @@ impl<C: Calls> Mutant<'_, C> {
 
     /// What the host is told of an apply instead.
     fn twist_apply(&self, planned: &Json, state: &mut Json, diagnostics: &mut Vec<pb::Diagnostic>) {
-        let failed = pgha_acceptance_tests::host::core::has_errors(diagnostics);
+        let failed = has_errors(diagnostics);
         let whole = |state: &mut Json| *state = crate::laws::made(&self.core.attributes, planned);
         match self.mutation {
             Mutation::AppliesUnconfigured | Mutation::TakesOver if failed && !planned.is_null() => {
@@ -359,6 +388,23 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::AppliesAnotherValue if !failed && !state.is_null() => state["port"] = json!(5433),
             Mutation::AppliesUnknown if !failed && !state.is_null() => state["ready"] = json!(UNKNOWN),
             _ => {}
+        }
+    }
+
+    /// Says of a write-only value what nobody may hear.
+    fn betray(&self, secret: &str, answer: &mut pb::plan_resource_change::Response) {
+        if self.is(Mutation::TellsASecret) {
+            answer.diagnostics.push(pb::Diagnostic {
+                severity: pb::diagnostic::Severity::Warning.into(),
+                summary: format!("{secret} is a weak password"),
+                ..Default::default()
+            });
+        }
+        if self.is(Mutation::HidesASecret) {
+            let mut private: Json =
+                serde_json::from_slice(&answer.planned_private).unwrap_or_else(|_| json!({}));
+            private["password"] = json!(STANDARD.encode(secret));
+            answer.planned_private = private.to_string().into_bytes();
         }
     }
 
@@ -390,6 +436,11 @@ impl<C: Calls> Mutant<'_, C> {
             _ => {}
         }
     }
+}
+
+/// An identity as it goes over the wire.
+fn identity(parts: &Json) -> Result<pb::ResourceIdentityData> {
+    Ok(pb::ResourceIdentityData { identity_data: Some(argument(parts)?) })
 }
 
 /// A path of one name.
@@ -557,6 +608,13 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         Ok(answer)
     }
 
+    async fn upgrade_identity(
+        &self,
+        request: pb::upgrade_resource_identity::Request,
+    ) -> Result<pb::upgrade_resource_identity::Response> {
+        self.core.calls.upgrade_identity(request).await
+    }
+
     async fn read(&self, request: pb::read_resource::Request) -> Result<pb::read_resource::Response> {
         let before = request.current_state.clone();
         let mut answer = self.core.calls.read(request).await?;
@@ -570,6 +628,7 @@ impl<C: Calls> Calls for Mutant<'_, C> {
                 state = Json::Null;
             }
             Mutation::NeverGone if state.is_null() => state = was,
+            Mutation::ReadsNoIdentity => answer.new_identity = None,
             _ => self.twist_read(&was, &mut state),
         }
         answer.new_state = Some(self.core.encode(&state)?);
@@ -614,8 +673,15 @@ impl<C: Calls> Calls for Mutant<'_, C> {
                 _ => encoded,
             });
         }
+        let renames = self.is(Mutation::RenamesInAPlan) && !asked.prior.is_null();
+        if renames || (self.is(Mutation::IdentifiesAnother) && asked.prior.is_null()) {
+            answer.planned_identity = Some(identity(&json!({ "namespace": "shop", "name": "another" }))?);
+        }
         if self.is(Mutation::DropsPrivate) {
             answer.planned_private.clear();
+        }
+        if let Some(secret) = asked.config[SECRET].as_str().filter(|text| *text != UNKNOWN) {
+            self.betray(secret, &mut answer);
         }
         if self.is(Mutation::DryRunRefuses) {
             let told = answer.diagnostics.iter_mut().filter(|one| one.summary.contains("would refuse"));
@@ -633,9 +699,21 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         request: pb::apply_resource_change::Request,
     ) -> Result<pb::apply_resource_change::Response> {
         let planned = self.core.decode(request.planned_state.as_ref())?;
+        let config = self.core.decode(request.config.as_ref())?;
+        let planned_identity = request.planned_identity.clone();
         let mut answer = self.core.calls.apply(request).await?;
         let mut state = self.core.decode(answer.new_state.as_ref())?;
         self.twist_apply(&planned, &mut state, &mut answer.diagnostics);
+        if !state.is_null() {
+            // A state that the mutant made has the identity that goes with it.
+            answer.new_identity = answer.new_identity.or(planned_identity);
+        }
+        if self.is(Mutation::AppliesNoIdentity) {
+            answer.new_identity = Some(identity(&json!({ "namespace": "shop", "name": null }))?);
+        }
+        if self.is(Mutation::KeepsASecret) && !state.is_null() {
+            state[SECRET] = config[SECRET].clone();
+        }
         answer.new_state = Some(self.core.encode(&state)?);
         Ok(answer)
     }

@@ -67,7 +67,7 @@ fn lane(kinds: &[Kind], seed: u64) -> Result<u32> {
     let began = Instant::now();
     let learned = provider.learned()?;
     println!("what {} attributes take: {:.1} s", learned.leaves.len(), began.elapsed().as_secs_f64());
-    let world = World { core: &provider.core, learned };
+    let world = World { core: &provider.core, learned, live: false };
     let mut all = 0;
     for (name, strategy, usual) in kinds {
         let began = Instant::now();
@@ -127,7 +127,7 @@ impl LiveProvider {
     }
 
     pub fn world<'a, C>(&'a self, core: &'a Core<C>, learned: &'a Learned) -> LiveWorld<'a, C> {
-        LiveWorld { world: World { core, learned }, api: &self.api, agents: &self.agents }
+        LiveWorld { world: World { core, learned, live: true }, api: &self.api, agents: &self.agents }
     }
 }
 

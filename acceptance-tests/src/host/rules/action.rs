@@ -6,9 +6,10 @@ use super::{Rule, Violation};
 use crate::host::schema::is_wholly_known;
 
 /// What a plan does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
     /// Nothing; apply is not called.
+    #[default]
     NoOp,
     /// Something new.
     Create,
