@@ -32,7 +32,9 @@ fn collect(attributes: &[Attribute], at: &str, config: &Json, all: &mut Vec<Secr
             }
             (Shape::Nested(Nesting::Single, inner), _) => collect(inner, &path, value, all),
             (Shape::Nested(_, inner), Json::Array(items)) => {
-                items.iter().for_each(|item| collect(inner, &path, item, all));
+                for item in items {
+                    collect(inner, &path, item, all);
+                }
             }
             (Shape::Nested(_, inner), Json::Object(items)) => {
                 items.values().for_each(|item| collect(inner, &path, item, all));
