@@ -11,6 +11,7 @@ mod chaos;
 mod clocks;
 mod create;
 mod drift;
+mod examples;
 mod faults;
 mod foretold;
 mod group;
@@ -81,7 +82,7 @@ fn main() {
         plan("replicas", replicas::cases()),
         plan("modes", [modes::cases(), lag::cases()].concat()),
         plan("create", create()),
-        plan("package", package::cases()),
+        plan("package", [package::cases(), examples::cases()].concat()),
         plan("storage", storage::cases()),
         plan("upgrade", upgrade::cases()),
         plan("handles", [handles::cases(), strangers::cases()].concat()),
