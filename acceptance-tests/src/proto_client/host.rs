@@ -1,6 +1,7 @@
 //! A host as tests want it: a process, a connection, the schemas, and a configured provider.
 
 use super::Connection;
+use super::pb::plugin::Empty;
 use super::pb::tfplugin6 as pb;
 use super::pb::tfplugin6::provider_client::ProviderClient;
 use super::process::Plugin;
@@ -11,7 +12,7 @@ use tonic::transport::Channel;
 
 /// A provider at work.
 pub struct Host {
-    _plugin: Plugin,
+    plugin: Plugin,
     connection: Connection,
     /// What it serves.
     pub schemas: pb::get_provider_schema::Response,
@@ -23,10 +24,13 @@ impl Host {
     /// # Errors
     /// When it doesn't start.
     pub async fn start() -> Result<Self> {
-        let plugin = Plugin::start().await?;
+        Self::of(Plugin::start().await?).await
+    }
+
+    async fn of(plugin: Plugin) -> Result<Self> {
         let connection = plugin.connect().await?;
         let answer = connection.provider().get_provider_schema(pb::get_provider_schema::Request {}).await?;
-        Ok(Self { _plugin: plugin, connection, schemas: answer.into_inner() })
+        Ok(Self { plugin, connection, schemas: answer.into_inner() })
     }
 
     /// Starts one with this provider block.
@@ -34,16 +38,39 @@ impl Host {
     /// # Errors
     /// When it doesn't start or refuses the block.
     pub async fn configured(given: &Json) -> Result<Self> {
-        let host = Self::start().await?;
-        let schema = host.schemas.provider.as_ref().context("no provider schema")?;
+        Self::start().await?.with_provider(given).await
+    }
+
+    /// The same with everything logged that there is.
+    ///
+    /// # Errors
+    /// When it doesn't start or refuses the block.
+    pub async fn traced(given: &Json) -> Result<Self> {
+        let plugin = Plugin::start_with(|command| {
+            command.env("TF_LOG", "TRACE");
+        });
+        Self::of(plugin.await?).await?.with_provider(given).await
+    }
+
+    async fn with_provider(self, given: &Json) -> Result<Self> {
+        let schema = self.schemas.provider.as_ref().context("no provider schema")?;
         let request = pb::configure_provider::Request {
             terraform_version: "1.14.0".to_owned(),
             config: Some(config(schema, given)?),
             client_capabilities: None,
         };
-        let answer = host.rpc().configure_provider(request).await?.into_inner();
+        let answer = self.rpc().configure_provider(request).await?.into_inner();
         ensure!(answer.diagnostics.is_empty(), "{:?}", messages(&answer.diagnostics));
-        Ok(host)
+        Ok(self)
+    }
+
+    /// Ends the provider as a CLI does; gives its log.
+    ///
+    /// # Errors
+    /// When it doesn't end.
+    pub async fn end(self) -> Result<String> {
+        self.connection.controller().shutdown(Empty {}).await?;
+        Ok(self.plugin.ended().await?.2)
     }
 
     /// The provider service.

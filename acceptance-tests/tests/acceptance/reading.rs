@@ -7,6 +7,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use pgha_acceptance_tests::terraform::Terraform;
 use serde_json::Value;
 
+use crate::actions::{traced, untold};
 use crate::bed::FIRST_CLI;
 use crate::cases;
 use crate::group::Group;
@@ -120,7 +121,8 @@ resource "terraform_data" "something" { input = "x" }
         .await?
         .failed_saying(&[&format!("No right to read Secret {secret}"), "verb get on secrets"])?;
 
-    let tf = configuration(group, CREDENTIALS, body).await?;
+    let mut tf = configuration(group, CREDENTIALS, body).await?;
+    let trace = traced(&mut tf);
     tf.apply(&[]).await?;
     let site = group.cluster_with(1).await?;
     let data = site.cluster.api::<Secret>().get(&secret).await?.data.context("an empty Secret")?;
@@ -131,5 +133,5 @@ resource "terraform_data" "something" { input = "x" }
         !state.contains(&password) && !tf.history().contains(&password),
         "the password was kept or printed"
     );
-    Ok(())
+    untold(&std::fs::read_to_string(&trace)?, &[&password])
 }
