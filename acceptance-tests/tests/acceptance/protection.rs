@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         => second_configuration_with_the_same_name_is_refused,
         => create_before_destroy_does_not_touch_the_database,
         => protection_off_touches_nothing,
+        => prevent_destroy_is_heeded,
     ]
 }
 
@@ -92,6 +93,17 @@ async fn protection_off_touches_nothing(group: &mut Group) -> Result<()> {
     let config = site.config.clone().set("deletion_protection", true);
     site.apply(config).await?;
     site.tf.plan_is_empty("protection on again").await
+}
+
+/// The CLI's own protection, where the provider's is off.
+async fn prevent_destroy_is_heeded(group: &mut Group) -> Result<()> {
+    let (site, rows) = protected(group).await?;
+    let before = site.config.clone();
+    site.apply(before.clone().set("deletion_protection", false).lifecycle("prevent_destroy = true")).await?;
+    site.tf.plan_is_empty("prevent_destroy is a matter of the CLI").await?;
+    site.tf.try_destroy().await?.failed_saying(&["prevent_destroy"])?;
+    all_there(site, &rows).await?;
+    site.apply(before).await.map(drop)
 }
 
 async fn desired_version(site: &Site) -> Result<String> {

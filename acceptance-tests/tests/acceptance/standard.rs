@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         => defaults_written_are_defaults_left_out,
         => force_new,
         => update_each,
+        => unknown_inputs,
         => refresh_only_accepts_and_the_next_plan_repairs,
         => saved_plan_after_a_live_change,
         => moved,
@@ -274,6 +275,39 @@ async fn update_each(group: &mut Group) -> Result<()> {
         );
     }
     site.write(before)
+}
+
+/// Values that another resource of the same run gives: the plan leaves them open, the apply has them.
+async fn unknown_inputs(group: &mut Group) -> Result<()> {
+    let site = group.fresh_site().await?;
+    let known = site
+        .config
+        .clone()
+        .set("replicas", 0)
+        .set("parameters.work_mem", "wish.work_mem")
+        .set("labels", json!({ "team": "wish.team" }))
+        .extra(
+            "resource \"terraform_data\" \"wish\" {\n  input = { work_mem = \"7MB\", team = \"shop\" }\n}\n",
+        );
+    let text = ["work_mem", "team"].iter().fold(known.text(), |text, wish| {
+        text.replace(&format!("\"wish.{wish}\""), &format!("terraform_data.wish.output.{wish}"))
+    });
+    site.tf.write("main.tf", &text)?;
+    let planned = site.tf.plan(&[]).await?;
+    ensure!(planned.actions(ADDRESS)? == "create", "expected a create:\n{}", planned.text);
+    ensure!(planned.text.contains("(known after apply)"), "expected open values:\n{}", planned.text);
+    site.tf.apply(&[]).await?;
+    site.cluster.until_whole(0, WHOLE).await?;
+    site.tf.plan_is_empty("unknown inputs became known").await?;
+    ensure!(site.cluster.setting("work_mem").await? == "7MB", "expected the setting in force");
+    let changed = text.replace("\"7MB\"", "\"8MB\"");
+    site.tf.write("main.tf", &changed)?;
+    let planned = site.tf.plan(&[]).await?;
+    ensure!(planned.actions(ADDRESS)? == "update", "expected a change in place:\n{}", planned.text);
+    site.tf.apply(&[]).await?;
+    site.tf.plan_is_empty("they changed").await?;
+    ensure!(site.cluster.setting("work_mem").await? == "8MB", "expected the new setting in force");
+    Ok(())
 }
 
 /// The attributes that change in place, each with a value that it does not have by default.
