@@ -1,4 +1,5 @@
 //! A Kubernetes that does what steps say: server-side apply with defaults, uids, and agents that obey at once.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
