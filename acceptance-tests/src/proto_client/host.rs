@@ -7,6 +7,7 @@ use super::process::Plugin;
 use super::values::{config, messages};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value as Json;
+use tokio::process::Command;
 use tonic::transport::Channel;
 
 /// A provider at work.
@@ -23,7 +24,10 @@ impl Host {
     /// # Errors
     /// When it doesn't start.
     pub async fn start() -> Result<Self> {
-        let plugin = Plugin::start().await?;
+        Self::over(Plugin::start().await?).await
+    }
+
+    async fn over(plugin: Plugin) -> Result<Self> {
         let connection = plugin.connect().await?;
         let answer = connection.provider().get_provider_schema(pb::get_provider_schema::Request {}).await?;
         Ok(Self { _plugin: plugin, connection, schemas: answer.into_inner() })
@@ -34,16 +38,27 @@ impl Host {
     /// # Errors
     /// When it doesn't start or refuses the block.
     pub async fn configured(given: &Json) -> Result<Self> {
-        let host = Self::start().await?;
-        let schema = host.schemas.provider.as_ref().context("no provider schema")?;
+        Self::start().await?.configure(given).await
+    }
+
+    /// Starts one with this provider block and a changed environment.
+    ///
+    /// # Errors
+    /// When it doesn't start or refuses the block.
+    pub async fn configured_in(change: impl FnOnce(&mut Command), given: &Json) -> Result<Self> {
+        Self::over(Plugin::start_with(change).await?).await?.configure(given).await
+    }
+
+    async fn configure(self, given: &Json) -> Result<Self> {
+        let schema = self.schemas.provider.as_ref().context("no provider schema")?;
         let request = pb::configure_provider::Request {
             terraform_version: "1.14.0".to_owned(),
             config: Some(config(schema, given)?),
             client_capabilities: None,
         };
-        let answer = host.rpc().configure_provider(request).await?.into_inner();
+        let answer = self.rpc().configure_provider(request).await?.into_inner();
         ensure!(answer.diagnostics.is_empty(), "{:?}", messages(&answer.diagnostics));
-        Ok(host)
+        Ok(self)
     }
 
     /// The provider service.
