@@ -109,6 +109,41 @@ async fn a_kubeconfig_names_a_socks_proxy() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_environments_proxy_is_taken_and_no_proxy_is_about_the_server() -> Result<()> {
+    let api = with_cluster().await?;
+    let proxy = Proxy::start(Speech::Connect, api.address()).await?;
+    let proxied = |direct: &'static str| {
+        let (url, given) = (proxy.url.clone(), js!({ "host": format!("http://{KNOWN}") }));
+        async move {
+            let change = |command: &mut tokio::process::Command| {
+                command.env("HTTPS_PROXY", url).env("NO_PROXY", direct);
+            };
+            Host::configured_in(change, &given).await
+        }
+    };
+    // The proxy itself is there, and that does not matter.
+    assert_eq!(primary(&proxied("127.0.0.1").await?).await?, "orders-0");
+    let asked = proxy.asked().len();
+    assert!(asked > 0);
+    let told = problem(&proxied(".invalid").await?).await?;
+    assert!(told.contains("can't be reached") && !told.contains("proxy"), "{told}");
+    assert_eq!(proxy.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_is_named_without_its_password() -> Result<()> {
+    let given = js!({ "host": format!("http://{KNOWN}"), "proxy_url": "http://me:hunter2@127.0.0.1:1" });
+    let told = problem(&Host::configured(&given).await?).await?;
+    assert_says(
+        &told,
+        &[KNOWN, "can't be reached", "host of the provider block", "proxy http://127.0.0.1:1)"],
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_client_certificate_lets_in() -> Result<()> {
     let api = with_cluster().await?;
     let front = TlsFront::start(api.address()).await?;

@@ -8,6 +8,7 @@
 
 mod connection;
 mod kubeconfig;
+mod proxy;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -192,8 +193,13 @@ impl Connector {
             env!("CARGO_PKG_VERSION"),
             if self.terraform_version.is_empty() { "unknown" } else { &self.terraform_version }
         );
-        let config = kubeconfig::client_config(config, &agent).await.map_err(|error| error.diagnostic())?;
-        let (server, source) = (connection::address(&config), source.describe());
+        let config =
+            kubeconfig::client_config(config, &agent, &around).await.map_err(|error| error.diagnostic())?;
+        let server = connection::address(&config);
+        let source = match &config.proxy_url {
+            Some(proxy) => format!("{}, through the proxy {}", source.describe(), proxy::shown(proxy)),
+            None => source.describe(),
+        };
         tracing::debug!(%server, %source, "connecting to Kubernetes");
         Connection::new(config, source.clone())
             .await
