@@ -8,6 +8,7 @@ use super::process::Plugin;
 use super::values::{config, messages};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value as Json;
+use tokio::process::Command;
 use tonic::transport::Channel;
 
 /// A provider at work.
@@ -24,10 +25,10 @@ impl Host {
     /// # Errors
     /// When it doesn't start.
     pub async fn start() -> Result<Self> {
-        Self::of(Plugin::start().await?).await
+        Self::over(Plugin::start().await?).await
     }
 
-    async fn of(plugin: Plugin) -> Result<Self> {
+    async fn over(plugin: Plugin) -> Result<Self> {
         let connection = plugin.connect().await?;
         let answer = connection.provider().get_provider_schema(pb::get_provider_schema::Request {}).await?;
         Ok(Self { plugin, connection, schemas: answer.into_inner() })
@@ -38,7 +39,15 @@ impl Host {
     /// # Errors
     /// When it doesn't start or refuses the block.
     pub async fn configured(given: &Json) -> Result<Self> {
-        Self::start().await?.with_provider(given).await
+        Self::start().await?.configure(given).await
+    }
+
+    /// Starts one with this provider block and a changed environment.
+    ///
+    /// # Errors
+    /// When it doesn't start or refuses the block.
+    pub async fn configured_in(change: impl FnOnce(&mut Command), given: &Json) -> Result<Self> {
+        Self::over(Plugin::start_with(change).await?).await?.configure(given).await
     }
 
     /// The same with everything logged that there is.
@@ -46,13 +55,16 @@ impl Host {
     /// # Errors
     /// When it doesn't start or refuses the block.
     pub async fn traced(given: &Json) -> Result<Self> {
-        let plugin = Plugin::start_with(|command| {
-            command.env("TF_LOG", "TRACE");
-        });
-        Self::of(plugin.await?).await?.with_provider(given).await
+        Self::configured_in(
+            |command| {
+                command.env("TF_LOG", "TRACE");
+            },
+            given,
+        )
+        .await
     }
 
-    async fn with_provider(self, given: &Json) -> Result<Self> {
+    async fn configure(self, given: &Json) -> Result<Self> {
         let schema = self.schemas.provider.as_ref().context("no provider schema")?;
         let request = pb::configure_provider::Request {
             terraform_version: "1.14.0".to_owned(),

@@ -1,7 +1,10 @@
 //! A Kubernetes API server that holds objects and no cluster: enough for calls that read or patch, and it keeps what was asked.
 //! With somebody who answers the provider's writes as agents would ([`FakeApi::start_with`]) it takes every write.
 
+mod gate;
 mod writes;
+
+pub use gate::{Asked, Gate};
 
 use anyhow::Result;
 use http_body_util::{BodyExt as _, Full};
@@ -40,6 +43,8 @@ struct Held {
     uids: u64,
     /// Plural names that RBAC refuses.
     forbidden: BTreeSet<String>,
+    /// Refuses some before anything else is looked at.
+    gate: Option<Gate>,
     /// `GET /api/...`, as they came.
     requests: Vec<String>,
     /// Bearer tokens that came with them.
@@ -137,13 +142,21 @@ impl FakeApi {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = shown.and_then(|text| text.strip_prefix("Bearer ")).map(str::to_owned);
-        self.held().tokens.extend(token);
+        self.held().tokens.extend(token.clone());
         let content = request.headers().get("content-type").and_then(|value| value.to_str().ok());
         let applies = content.is_some_and(|content| content.starts_with("application/apply-patch"));
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
         let query = uri.query().unwrap_or_default();
-        let (code, json) = self.held().answer(&method, uri.path(), query, applies, &body);
+        let asked = Asked { method: method.as_str(), path: uri.path(), token: token.as_deref() };
+        let (code, json) = {
+            let mut held = self.held();
+            held.requests.push(format!("{method} {}", uri.path()));
+            match held.refusal(&asked) {
+                Some(refusal) => refusal,
+                None => held.answer(&method, uri.path(), query, applies, &body),
+            }
+        };
         let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
         *response.status_mut() = code;
         response
@@ -162,7 +175,6 @@ impl Held {
         applies: bool,
         body: &Json,
     ) -> (StatusCode, Json) {
-        self.requests.push(format!("{method} {path}"));
         let words: Vec<&str> = path.split('/').collect();
         if let Some(plural) = words.iter().find(|word| self.forbidden.contains(**word)) {
             let message = format!("{plural} is forbidden: User \"test\" cannot use resource \"{plural}\"");

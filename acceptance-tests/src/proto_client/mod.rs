@@ -12,7 +12,10 @@ pub mod identity;
 pub mod kubernetes;
 pub mod pb;
 pub mod process;
+pub mod proxy;
+pub mod tls_front;
 pub mod values;
+pub mod view;
 
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;

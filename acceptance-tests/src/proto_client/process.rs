@@ -201,7 +201,8 @@ fn command_of(binary: &Path) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
-        if ["TF_", "PLUGIN_", "KUBE"].iter().any(|prefix| name_text.starts_with(prefix)) {
+        let is_proxy = name_text.to_ascii_uppercase().ends_with("_PROXY");
+        if is_proxy || ["TF_", "PLUGIN_", "KUBE"].iter().any(|prefix| name_text.starts_with(prefix)) {
             command.env_remove(name);
         }
     }

@@ -54,9 +54,7 @@ impl Api {
     /// What these credentials may do here: `SelfSubjectRulesReview` and its like, answered with a status.
     pub async fn review(&self, resource: &str, review: &Json) -> Result<Json, kube::Error> {
         let request = Request::new(format!("/apis/authorization.k8s.io/v1/{resource}"));
-        let request =
-            request.create(&PostParams::default(), bytes(review)).map_err(kube::Error::BuildRequest)?;
-        self.connection.client.request(request).await
+        self.json(request.create(&PostParams::default(), bytes(review))).await
     }
 
     /// Reads one object.
@@ -182,11 +180,7 @@ impl Api {
             .logs(pod, &params)
             .map_err(kube::Error::BuildRequest)
             .map_err(|error| self.failed(Verb::Log, Kind::Pod, pod, error))?;
-        self.connection
-            .client
-            .request_text(request)
-            .await
-            .map_err(|error| self.failed(Verb::Log, Kind::Pod, pod, error))
+        self.connection.send(request).await.map_err(|error| self.failed(Verb::Log, Kind::Pod, pod, error))
     }
 
     fn kind(&self, kind: Kind) -> Request {
@@ -231,11 +225,15 @@ impl Api {
         request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Answer<Json> {
         tracing::trace!(?verb, kind = kind.name(), name, namespace = self.namespace, "request to Kubernetes");
-        let answer = match request() {
-            Ok(request) => self.connection.client.request(request).await,
-            Err(error) => Err(kube::Error::BuildRequest(error)),
-        };
-        answer.map_err(|error| self.failed(verb, kind, name, error))
+        self.json(request()).await.map_err(|error| self.failed(verb, kind, name, error))
+    }
+
+    async fn json(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Json, kube::Error> {
+        let text = self.connection.send(request.map_err(kube::Error::BuildRequest)?).await?;
+        serde_json::from_str(&text).map_err(kube::Error::SerdeError)
     }
 
     fn failed(&self, verb: Verb, kind: Kind, name: &str, error: kube::Error) -> LiveError {

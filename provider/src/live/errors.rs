@@ -1,6 +1,7 @@
 //! What the Kubernetes API refuses, in words for the user: what was tried, on which object, which right is missing, who
 //! else owns the field.
 
+use kube::client::AuthError;
 use kube::core::Status;
 use pgha_provider_core::conflict::{self, Conflict};
 use pgha_provider_core::diagnostic::Diagnostic;
@@ -133,7 +134,9 @@ impl LiveError {
     pub fn is_passing(&self) -> bool {
         match &self.error {
             kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
-            kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+            // A program that gives no credentials, or ones that can't be sent, was heard once and says the same again.
+            kube::Error::Service(_) => auth_failure(&self.error).is_none(),
+            kube::Error::HyperError(_) => true,
             _ => false,
         }
     }
@@ -245,11 +248,9 @@ pub fn while_building(error: kube::Error, server: &str, configured_by: &str) -> 
 
 fn no_answer(error: &kube::Error, tried: &str, server: &str, configured_by: &str) -> Diagnostic {
     let causes = causes_from(error);
-    if let Some(program) = exec_failure(error) {
-        return Diagnostic::error(
-            "The program that gives the Kubernetes credentials failed",
-            format!("{tried}: {program} (settings from {configured_by})"),
-        );
+    if let Some(failure) = auth_failure(error) {
+        let (what, said) = no_credentials(failure);
+        return Diagnostic::error(what, format!("{tried}: {said} (settings from {configured_by})"));
     }
     let lower = causes.to_ascii_lowercase();
     if lower.contains("certificate") || lower.contains("tls") {
@@ -270,17 +271,24 @@ fn no_answer(error: &kube::Error, tried: &str, server: &str, configured_by: &str
     )
 }
 
-/// The credential program's name, exit status and last words.
-fn exec_failure(error: &kube::Error) -> Option<String> {
-    use kube::client::AuthError;
-    let auth = chain(error).find_map(|cause| cause.downcast_ref::<AuthError>())?;
-    Some(match auth {
+/// Why there are no credentials to send.
+fn auth_failure(error: &kube::Error) -> Option<&AuthError> {
+    chain(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// What failed; and the credential program's name, exit status and last words, or the file and what is wrong with it.
+fn no_credentials(failure: &AuthError) -> (&'static str, String) {
+    const PROGRAM: &str = "The program that gives the Kubernetes credentials failed";
+    match failure {
         AuthError::AuthExecRun { cmd, out } => {
             let said = String::from_utf8_lossy(&out.stderr);
-            format!("`{cmd}` ended with {}: {}", out.status, said.trim())
+            (PROGRAM, format!("`{cmd}` ended with {}: {}", out.status, said.trim()))
         }
-        other => other.to_string(),
-    })
+        AuthError::ReadTokenFile(..) | AuthError::InvalidBearerToken(_) | AuthError::InvalidBasicAuth(_) => {
+            ("The Kubernetes credentials can't be used", failure.to_string())
+        }
+        other => (PROGRAM, other.to_string()),
+    }
 }
 
 /// A 403 of RBAC, as opposed to one of quota or admission.
@@ -423,5 +431,16 @@ mod tests {
         error.error = kube::Error::Service(Box::new(refused));
         assert!(error.is_passing() && !error.is_not_found());
         text(&error, &["https://k:6443 can't be reached", "connection refused", "state is kept"]);
+    }
+
+    #[test]
+    fn without_credentials_nothing_is_sent_again_and_what_failed_is_named() {
+        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "not there");
+        let mut error = answered(Verb::Get, Kind::Lease, "x", json!({}));
+        error.error = kube::Error::Auth(AuthError::ReadTokenFile(missing, "/token".into()));
+        text(&error, &["credentials can't be used", "/token", "not there", "KUBECONFIG"]);
+        error.error = kube::Error::Service(Box::new(AuthError::ExecPluginFailed));
+        assert!(!error.is_passing());
+        text(&error, &["program that gives the Kubernetes credentials failed", "status"]);
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::{
-    AuthInfo, Cluster, Context, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, NamedAuthInfo,
-    NamedCluster, NamedContext,
+    AuthInfo, Cluster, Context, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
+    NamedAuthInfo, NamedCluster, NamedContext,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ConfigError;
+use super::proxy;
 use super::settings::{Level, Surroundings};
 use super::source::Source;
 
@@ -124,13 +125,22 @@ pub fn resolve(
 }
 
 /// The client's configuration of a resolved kubeconfig.
-pub async fn client_config(config: Kubeconfig, user_agent: &str) -> Result<kube::Config, ConfigError> {
+pub async fn client_config(
+    config: Kubeconfig,
+    user_agent: &str,
+    around: &Surroundings<'_>,
+) -> Result<kube::Config, ConfigError> {
+    let unusable = |source| ConfigError::Unusable { source: Box::new(source) };
+    let named_proxy = config.clusters.iter().find_map(|named| named.cluster.as_ref()?.proxy_url.clone());
     let options = KubeConfigOptions::default();
-    let mut config = kube::Config::from_custom_kubeconfig(config, &options)
-        .await
-        .map_err(|source| ConfigError::Unusable { source: Box::new(source) })?;
+    let mut config = kube::Config::from_custom_kubeconfig(config, &options).await.map_err(unusable)?;
+    // The library holds NO_PROXY against the proxy's own address rather than the server's.
+    config.proxy_url = proxy::on_the_way(named_proxy.as_deref(), &config.cluster_url, around)
+        .map_err(|error| unusable(KubeconfigError::ParseProxyUrl(error)))?;
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Else the time for which a connection lay idle would count as the server's silence.
+    config.reset_reader_on_write = true;
     // Retries up to a quarter of an hour, out of sight: see `api::Api` for ours.
     config.default_retry = false;
     if let Ok(value) = http::HeaderValue::from_str(user_agent) {

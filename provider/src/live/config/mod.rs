@@ -6,7 +6,9 @@
 //!   KUBECONFIG ... ─┘
 //! ```
 
+mod connection;
 mod kubeconfig;
+mod proxy;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use pgha_provider_core::path::Path;
 use pgha_provider_core::value::Value;
 use tokio::sync::OnceCell;
 
+pub use connection::Connection;
 pub use settings::unknown_attributes;
 use settings::{Level, Surroundings};
 use source::Source;
@@ -161,17 +164,6 @@ pub struct Connector {
     client: OnceCell<Connection>,
 }
 
-/// A client, and words about it for messages.
-#[derive(Clone)]
-pub struct Connection {
-    /// The client.
-    pub client: kube::Client,
-    /// Address of the API server.
-    pub server: String,
-    /// Where the settings come from.
-    pub source: String,
-}
-
 impl Connector {
     /// Keeps the settings; dials nobody and reads no file.
     pub fn new(config: &Value, terraform_version: &str) -> Self {
@@ -201,15 +193,17 @@ impl Connector {
             env!("CARGO_PKG_VERSION"),
             if self.terraform_version.is_empty() { "unknown" } else { &self.terraform_version }
         );
-        let config = kubeconfig::client_config(config, &agent).await.map_err(|error| error.diagnostic())?;
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        tracing::debug!(%server, source = %source.describe(), "connecting to Kubernetes");
-        // Credential programs run here, and block.
-        let client = tokio::task::spawn_blocking(move || kube::Client::try_from(config))
+        let config =
+            kubeconfig::client_config(config, &agent, &around).await.map_err(|error| error.diagnostic())?;
+        let server = connection::address(&config);
+        let source = match &config.proxy_url {
+            Some(proxy) => format!("{}, through the proxy {}", source.describe(), proxy::shown(proxy)),
+            None => source.describe(),
+        };
+        tracing::debug!(%server, %source, "connecting to Kubernetes");
+        Connection::new(config, source.clone())
             .await
-            .map_err(|error| Diagnostic::error("The Kubernetes client crashed", error.to_string()))?
-            .map_err(|error| super::errors::while_building(error, &server, &source.describe()))?;
-        Ok(Connection { client, server, source: source.describe() })
+            .map_err(|error| super::errors::while_building(error, &server, &source))
     }
 }
 

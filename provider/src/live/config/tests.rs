@@ -94,6 +94,11 @@ fn a_pod_uses_its_service_account() {
         .with("KUBERNETES_SERVICE_PORT", "443")
         .file("/var/run/secrets/kubernetes.io/serviceaccount/token");
     assert_eq!(world.source(&block(&[])), Source::InCluster { server: "https://[fd00::1]:443".to_owned() });
+    let (server, user, cluster) = outcome(&world, &block(&[]));
+    assert_eq!(server, "https://[fd00::1]:443");
+    let folder = "/var/run/secrets/kubernetes.io/serviceaccount";
+    assert_eq!(user.token_file, Some(format!("{folder}/token")));
+    assert_eq!(cluster.certificate_authority, Some(format!("{folder}/ca.crt")));
 }
 
 #[test]
@@ -249,10 +254,12 @@ async fn a_failing_credential_program_is_quoted() {
     let exec = Value::object([
         ("api_version", Value::from("client.authentication.k8s.io/v1")),
         ("command", Value::from("sh")),
-        ("args", Value::List(vec!["-c".into(), "echo please log in >&2; exit 3".into()])),
+        ("args", Value::List(vec!["-c".into(), "echo $PASSWORD; echo please log in >&2; exit 3".into()])),
+        ("env", Value::map([("PASSWORD", Value::from("hunter2"))])),
     ]);
     let attributes = Value::object([("host", Value::from("https://127.0.0.1:1")), ("exec", exec)]);
     let diagnostic = Connector::new(&attributes, "1.11.4").connection().await.err().unwrap();
     let text = diagnostic.to_string();
     assert!(text.contains("please log in") && text.contains("exit status: 3"), "{text}");
+    assert!(text.contains("`sh -c echo") && !text.contains("hunter2"), "{text}");
 }
