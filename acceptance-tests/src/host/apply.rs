@@ -8,6 +8,7 @@ use super::rules::Rule;
 use super::rules::action::{Action, same_action};
 use super::rules::compatible::compatible;
 use super::rules::conform::{conforms, wholly_known};
+use super::rules::write_only::{leaks, secrets};
 use super::schema::{complete, is_wholly_known};
 use super::{Calls, Core};
 use crate::proto_client::pb::tfplugin6 as pb;
@@ -60,8 +61,10 @@ impl<C: Calls> Core<C> {
             ..Default::default()
         };
         let answer = self.calls.apply(request).await?;
+        let leaks = leaks(&secrets(&self.attributes, &plan.config), &answer);
         let new = self.decode(answer.new_state.as_ref())?;
         let mut violations = plan.violations.clone();
+        violations.extend(leaks);
         violations.extend(conforms(&self.attributes, &new));
         violations.extend(wholly_known(&new));
         if !has_errors(&answer.diagnostics) {

@@ -53,7 +53,10 @@ impl<C: Calls> Core<C> {
         let request = pb::validate_resource_config::Request {
             type_name: self.type_name.clone(),
             config: Some(self.encode(given)?),
-            client_capabilities: None,
+            client_capabilities: Some(pb::ClientCapabilities {
+                write_only_attributes_allowed: true,
+                ..Default::default()
+            }),
         };
         Ok(self.calls.validate(request).await?.diagnostics)
     }

@@ -10,6 +10,7 @@ pub mod ignored;
 pub mod plan_valid;
 pub mod proposed;
 pub mod replace;
+pub mod write_only;
 
 use std::fmt;
 
@@ -30,6 +31,8 @@ pub enum Rule {
     SameAction,
     /// The state after apply is the planned one.
     Result,
+    /// No answer holds a write-only value.
+    WriteOnly,
     /// What is destroyed is gone, what is not is there.
     Existence,
 }

@@ -10,6 +10,7 @@ use super::rules::ignored::Ignored;
 use super::rules::plan_valid::plan_valid;
 use super::rules::proposed::proposed;
 use super::rules::replace::{effective, replace_paths};
+use super::rules::write_only::{leaks, secrets};
 use super::rules::{Rule, Violation};
 use super::schema::complete;
 use super::{Calls, Core};
@@ -43,6 +44,8 @@ pub struct Turned {
     pub read: Option<Seen>,
     /// What is wrong with the configuration.
     pub validated: Vec<pb::Diagnostic>,
+    /// Rules that this is told against.
+    pub violations: Vec<Violation>,
     /// The plan.
     pub plan: Option<Plan>,
 }
@@ -69,6 +72,8 @@ impl<C: Calls> Core<C> {
         }
         if !turn.config.is_null() {
             turned.validated = self.validate(turn.config).await?;
+            let secrets = secrets(&self.attributes, turn.config);
+            turned.violations = turned.validated.iter().flat_map(|one| leaks(&secrets, one)).collect();
         }
         let nothing_at_all = turn.config.is_null() && prior.state.is_null();
         if !has_errors(&turned.validated) && !nothing_at_all {
@@ -118,12 +123,14 @@ impl<C: Calls> Core<C> {
             ..Default::default()
         };
         let answer = self.calls.plan(request).await?;
+        let leaks = leaks(&secrets(&self.attributes, &config), &answer);
         let mut plan = Plan {
             prior: prior.clone(),
             config,
             wire: answer.planned_state.clone().unwrap_or_default().msgpack,
             private: answer.planned_private,
             diagnostics: answer.diagnostics,
+            violations: leaks,
             ..Plan::default()
         };
         // Of a refused plan nothing is used.
@@ -131,7 +138,7 @@ impl<C: Calls> Core<C> {
             return Ok(plan);
         }
         plan.planned = self.decode(answer.planned_state.as_ref())?;
-        plan.violations = self.judge(&plan, &answer.requires_replace);
+        plan.violations.extend(self.judge(&plan, &answer.requires_replace));
         plan.replaces = effective(&answer.requires_replace, &prior.state, &plan.planned);
         plan.action = action(&prior.state, &plan.planned, !plan.replaces.is_empty());
         Ok(plan)

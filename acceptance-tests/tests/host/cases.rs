@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value as Json, json};
 
-use crate::generate::{amount, config, ignored, respelled, same_meaning, sprinkled};
+use crate::generate::{amount, config, ignored, numbered, respelled, same_meaning, sprinkled};
 use crate::laws::{
     Kept, Law, REPLACING, World, answered, difference, ensure, facts, from_config, has_an_image,
     known_at_create, made, seen_unchanged, sound, update,
@@ -112,6 +112,7 @@ pub fn life(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> 
 pub fn change(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case> {
     let names: Vec<String> =
         attributes.iter().filter(|one| !one.is_output()).map(|one| one.name.clone()).collect();
+    let numbered = numbered(attributes);
     let weights: Vec<_> = names
         .iter()
         .map(|name| prop::bool::weighted(if REPLACING.contains(&name.as_str()) { 0.05 } else { 0.2 }))
@@ -121,6 +122,11 @@ pub fn change(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Case
             let mut after = before.clone();
             for (name, _) in names.iter().zip(picks).filter(|(_, picked)| *picked) {
                 after[name] = other[name].clone();
+            }
+            // A write-only value comes from where its number comes from.
+            for (name, number) in &numbered {
+                let from = if after[number] == before[number] { &before } else { &other };
+                after[name] = from[name].clone();
             }
             Case::Change(Change { before, after, unknown, ignored })
         })
@@ -195,7 +201,11 @@ impl<C: Calls> World<'_, C> {
         self.unconfigured_apply(&last).await?;
         let stored = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
         self.nothing_to_do(Law::NothingToDo, Turn::of(&stored, &case.config)).await?;
-        let written = answered(self.core.generate(&stored.state)).await?;
+        let mut written = answered(self.core.generate(&stored.state)).await?;
+        // What is in no state, the user writes again.
+        for (name, _) in numbered(&self.core.attributes) {
+            written[&name] = case.config[&name].clone();
+        }
         self.nothing_to_do(Law::ComesBack, Turn::of(&stored, &written)).await?;
         let address = "registry.example.com/another/postgres";
         let moved = answered(self.core.move_from(address, &self.core.type_name, &stored)).await?;

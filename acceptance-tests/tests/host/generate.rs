@@ -5,14 +5,30 @@ use pgha_acceptance_tests::host::{Ignored, Part};
 use pgha_acceptance_tests::proto_client::values::UNKNOWN;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::learn::{Learned, Meaning};
 use crate::words;
 
 /// A configuration in which every value is one that its attribute takes; rules between attributes may still refuse it.
 pub fn config(attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Json> {
-    object("", attributes, learned)
+    let numbered = numbered(attributes);
+    let secret = prop::option::weighted(0.3, ("hunter2-[a-z]{8}", 1..4_i64));
+    (object("", attributes, learned), secret)
+        .prop_map(move |(mut config, secret)| {
+            for (name, number) in &numbered {
+                let (text, version) = secret.clone().unzip();
+                (config[name], config[number]) = (json!(text), json!(version));
+            }
+            config
+        })
+        .boxed()
+}
+
+/// Write-only values, each with the attribute that numbers it: one is no use without the other.
+pub fn numbered(attributes: &[Attribute]) -> Vec<(String, String)> {
+    let names = attributes.iter().filter(|one| one.write_only).map(|one| one.name.clone());
+    names.map(|name| (name.clone(), format!("{name}_version"))).collect()
 }
 
 fn object(at: &str, attributes: &[Attribute], learned: &Learned) -> BoxedStrategy<Json> {
@@ -43,7 +59,7 @@ fn configured(path: &str, attribute: &Attribute, learned: &Learned) -> BoxedStra
 }
 
 fn leaf(path: &str, ty: &Type, learned: &Learned) -> BoxedStrategy<Json> {
-    // What is not learned is not set: write-only values.
+    // What is not learned is not set here: write-only values and their numbers.
     let Some(pool) = learned.leaves.get(path) else { return Just(Json::Null).boxed() };
     let one = select(pool.good.clone());
     match ty {
@@ -247,7 +263,6 @@ fn unit(meaning: Meaning, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn spellings_in_a_group_mean_the_same_and_groups_differ() {

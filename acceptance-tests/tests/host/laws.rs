@@ -174,6 +174,7 @@ impl<C: Calls> World<'_, C> {
             self.looked(turn.stored, read)?;
         }
         sound(&turned.validated)?;
+        accepted(&turned.violations)?;
         let law = if is_wholly_known(turn.config) { Law::Plans } else { Law::UnknownsPass };
         ensure(!has_errors(&turned.validated), law, || messages(&turned.validated).join("\n"))?;
         let Some(plan) = turned.plan.take() else {

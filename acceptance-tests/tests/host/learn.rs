@@ -51,8 +51,7 @@ pub fn minimal() -> Json {
     json!({ "name": "orders", "namespace": "shop", "storage": { "size": "10Gi" } })
 }
 
-/// The leaves that a user sets, but for write-only values and the version beside each: they come in pairs, never reach a plan or a
-/// state, and have tests of their own (`proto_write_only.rs`).
+/// The leaves that a user sets, but for write-only values and the number beside each: they come in pairs, which `generate.rs` makes.
 pub fn inputs(attributes: &[Attribute]) -> Vec<(String, &Attribute)> {
     let outputs: Vec<_> =
         walk(attributes).into_iter().filter(|(_, one)| one.is_output()).map(|(path, _)| path).collect();

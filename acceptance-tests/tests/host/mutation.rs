@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, is_unknown, is_wholly_known, join};
 use pgha_acceptance_tests::host::{Calls, Core, Rule, has_errors};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
@@ -113,6 +115,12 @@ mutations! {
     PlansAnotherValue,
     /// The host's rule: a value has every part of its schema.
     LeavesAPartOut,
+    /// The host's rule: a write-only value is not planned.
+    PlansASecret,
+    /// The host's rule: a write-only value is in no message.
+    TellsASecret,
+    /// The host's rule: a write-only value is in no private state.
+    HidesASecret,
     /// The host's rule: paths of a replacement exist.
     ReplacesNowhere,
     /// The host's rule: what becomes known during apply is what was planned.
@@ -149,6 +157,8 @@ mutations! {
     AppliesAnotherValue,
     /// The host's rule: a state after apply is wholly known.
     AppliesUnknown,
+    /// The host's rule: a write-only value is not kept.
+    KeepsASecret,
 }
 
 impl Mutation {
@@ -205,6 +215,9 @@ impl Mutation {
             Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
             Self::PlansTheImpossible => &[Law::Refused],
             Self::RefusesGrowth => &[Law::Refused, Law::Protected],
+            Self::PlansASecret | Self::TellsASecret | Self::HidesASecret | Self::KeepsASecret => {
+                &[Law::Host(Rule::WriteOnly)]
+            }
             Self::LeavesAPartOut => &[Law::Host(Rule::Conforms)],
             Self::ReplacesNowhere => &[Law::Host(Rule::ReplacePath)],
             Self::ChangesDuringApply => &[Law::Host(Rule::FinalPlan)],
@@ -233,6 +246,9 @@ pub struct Mutant<'a, C> {
     /// Calls so far, for what moves by itself.
     pub calls: AtomicU64,
 }
+
+/// A write-only attribute.
+const SECRET: &str = "superuser_password_wo";
 
 /// What was asked, decoded.
 struct Asked {
@@ -307,6 +323,7 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::PlansAnotherValue if !config["namespace"].is_null() => {
                 planned["namespace"] = json!("other");
             }
+            Mutation::PlansASecret if planned.is_object() => planned[SECRET] = config[SECRET].clone(),
             Mutation::ChangesDuringApply if planned.is_object() && is_wholly_known(config) => {
                 planned["port"] = json!(5433);
             }
@@ -359,6 +376,23 @@ impl<C: Calls> Mutant<'_, C> {
             Mutation::AppliesAnotherValue if !failed && !state.is_null() => state["port"] = json!(5433),
             Mutation::AppliesUnknown if !failed && !state.is_null() => state["ready"] = json!(UNKNOWN),
             _ => {}
+        }
+    }
+
+    /// Says of a write-only value what nobody may hear.
+    fn betray(&self, secret: &str, answer: &mut pb::plan_resource_change::Response) {
+        if self.is(Mutation::TellsASecret) {
+            answer.diagnostics.push(pb::Diagnostic {
+                severity: pb::diagnostic::Severity::Warning.into(),
+                summary: format!("{secret} is a weak password"),
+                ..Default::default()
+            });
+        }
+        if self.is(Mutation::HidesASecret) {
+            let mut private: Json =
+                serde_json::from_slice(&answer.planned_private).unwrap_or_else(|_| json!({}));
+            private["password"] = json!(STANDARD.encode(secret));
+            answer.planned_private = private.to_string().into_bytes();
         }
     }
 
@@ -617,6 +651,9 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         if self.is(Mutation::DropsPrivate) {
             answer.planned_private.clear();
         }
+        if let Some(secret) = asked.config[SECRET].as_str().filter(|text| *text != UNKNOWN) {
+            self.betray(secret, &mut answer);
+        }
         if self.is(Mutation::DryRunRefuses) {
             let told = answer.diagnostics.iter_mut().filter(|one| one.summary.contains("would refuse"));
             told.for_each(|one| one.severity = pb::diagnostic::Severity::Error.into());
@@ -633,9 +670,13 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         request: pb::apply_resource_change::Request,
     ) -> Result<pb::apply_resource_change::Response> {
         let planned = self.core.decode(request.planned_state.as_ref())?;
+        let config = self.core.decode(request.config.as_ref())?;
         let mut answer = self.core.calls.apply(request).await?;
         let mut state = self.core.decode(answer.new_state.as_ref())?;
         self.twist_apply(&planned, &mut state, &mut answer.diagnostics);
+        if self.is(Mutation::KeepsASecret) && !state.is_null() {
+            state[SECRET] = config[SECRET].clone();
+        }
         answer.new_state = Some(self.core.encode(&state)?);
         Ok(answer)
     }
