@@ -8,6 +8,7 @@ use super::rules::Rule;
 use super::rules::action::{Action, same_action};
 use super::rules::compatible::compatible;
 use super::rules::conform::{conforms, wholly_known};
+use super::rules::identity;
 use super::rules::write_only::{leaks, secrets};
 use super::schema::{complete, is_wholly_known};
 use super::{Calls, Core};
@@ -39,6 +40,12 @@ impl<C: Calls> Core<C> {
         if !last.is_refused() {
             let moved = compatible(Rule::FinalPlan, &self.attributes, &first.planned, &last.planned);
             last.violations.extend(moved);
+            last.violations.extend(compatible(
+                Rule::Identity,
+                &self.identity,
+                &first.identity,
+                &last.identity,
+            ));
             last.violations.extend(same_action(first.action, last.action));
         }
         Ok(last)
@@ -58,6 +65,7 @@ impl<C: Calls> Core<C> {
             planned_state: Some(self.encode(&plan.planned)?),
             config: Some(self.encode(&plan.config)?),
             planned_private: plan.private.clone(),
+            planned_identity: Self::encode_identity(&plan.identity)?,
             ..Default::default()
         };
         let answer = self.calls.apply(request).await?;
@@ -70,7 +78,12 @@ impl<C: Calls> Core<C> {
         if !has_errors(&answer.diagnostics) {
             violations.extend(compatible(Rule::Result, &self.attributes, &plan.planned, &new));
         }
-        let stored = Stored { state: new, private: answer.private };
+        let identified = Self::decode_identity(answer.new_identity.as_ref())?;
+        if !new.is_null() {
+            // Of a failed destroy or update it is the one from before.
+            violations.extend(identity::settled(&self.identity, &plan.identity, &identified));
+        }
+        let stored = Stored { state: new, private: answer.private, identity: identified };
         Ok(Applied { stored, plan, diagnostics: answer.diagnostics, violations })
     }
 }

@@ -22,6 +22,12 @@ pub trait Calls: Send + Sync {
         request: pb::upgrade_resource_state::Request,
     ) -> impl Future<Output = Result<pb::upgrade_resource_state::Response>> + Send;
 
+    /// UpgradeResourceIdentity.
+    fn upgrade_identity(
+        &self,
+        request: pb::upgrade_resource_identity::Request,
+    ) -> impl Future<Output = Result<pb::upgrade_resource_identity::Response>> + Send;
+
     /// ReadResource.
     fn read(
         &self,
@@ -73,6 +79,13 @@ impl Calls for ProviderClient<Channel> {
         request: pb::upgrade_resource_state::Request,
     ) -> Result<pb::upgrade_resource_state::Response> {
         Ok(self.clone().upgrade_resource_state(request).await?.into_inner())
+    }
+
+    async fn upgrade_identity(
+        &self,
+        request: pb::upgrade_resource_identity::Request,
+    ) -> Result<pb::upgrade_resource_identity::Response> {
+        Ok(self.clone().upgrade_resource_identity(request).await?.into_inner())
     }
 
     async fn read(&self, request: pb::read_resource::Request) -> Result<pb::read_resource::Response> {

@@ -6,9 +6,10 @@ use serde_json::Value as Json;
 use super::Calls;
 use super::judged::{Seen, Stored, has_errors};
 use super::rules::conform::{conforms, wholly_known};
-use super::schema::{Attribute, attributes};
+use super::rules::identity::settled;
+use super::schema::{Attribute, attributes, identity};
 use crate::proto_client::pb::tfplugin6 as pb;
-use crate::proto_client::values::{config, json, null, stored};
+use crate::proto_client::values::{argument, config, json, null, stored};
 
 /// A host with one resource type.
 #[derive(Debug, Clone)]
@@ -19,17 +20,31 @@ pub struct Core<C> {
     pub type_name: String,
     /// Its attributes.
     pub attributes: Vec<Attribute>,
+    /// The parts of its identity.
+    pub identity: Vec<Attribute>,
     served: pb::Schema,
+    identity_version: i64,
 }
 
 impl<C: Calls> Core<C> {
     /// A host for a served type.
     ///
     /// # Errors
-    /// When the schema can't be read.
-    pub fn new(calls: C, type_name: &str, served: &pb::Schema) -> Result<Self> {
-        let attributes = attributes(served)?;
-        Ok(Self { calls, type_name: type_name.to_owned(), attributes, served: served.clone() })
+    /// When a schema can't be read.
+    pub fn new(
+        calls: C,
+        type_name: &str,
+        served: &pb::Schema,
+        identified: &pb::ResourceIdentitySchema,
+    ) -> Result<Self> {
+        Ok(Self {
+            calls,
+            type_name: type_name.to_owned(),
+            attributes: attributes(served)?,
+            identity: identity(identified)?,
+            served: served.clone(),
+            identity_version: identified.version,
+        })
     }
 
     /// The same with somebody between.
@@ -41,7 +56,9 @@ impl<C: Calls> Core<C> {
             calls: wrap(self.calls.clone()),
             type_name: self.type_name.clone(),
             attributes: self.attributes.clone(),
+            identity: self.identity.clone(),
             served: self.served.clone(),
+            identity_version: self.identity_version,
         }
     }
 
@@ -61,7 +78,7 @@ impl<C: Calls> Core<C> {
         Ok(self.calls.validate(request).await?.diagnostics)
     }
 
-    /// UpgradeResourceState of a state of this version, as at the begin of every run.
+    /// UpgradeResourceState, and UpgradeResourceIdentity, of a state of this version, as at the begin of every run.
     ///
     /// # Errors
     /// When the call itself fails.
@@ -74,8 +91,27 @@ impl<C: Calls> Core<C> {
                 ..Default::default()
             }),
         };
-        let answer = self.calls.upgrade(request).await?;
-        self.seen(answer.upgraded_state.as_ref(), stored.private.clone(), answer.diagnostics)
+        let mut answer = self.calls.upgrade(request).await?;
+        let mut upgraded = None;
+        if !stored.identity.is_null() {
+            let request = pb::upgrade_resource_identity::Request {
+                type_name: self.type_name.clone(),
+                version: self.identity_version,
+                raw_identity: Some(pb::RawState {
+                    json: stored.identity.to_string().into_bytes(),
+                    ..Default::default()
+                }),
+            };
+            let identity = self.calls.upgrade_identity(request).await?;
+            answer.diagnostics.extend(identity.diagnostics);
+            upgraded = identity.upgraded_identity;
+        }
+        let state = answer.upgraded_state.as_ref();
+        let mut seen = self.seen(state, stored.private.clone(), answer.diagnostics)?;
+        if !stored.identity.is_null() {
+            self.identified(&stored.identity, upgraded.as_ref(), &mut seen)?;
+        }
+        Ok(seen)
     }
 
     /// ReadResource.
@@ -87,10 +123,13 @@ impl<C: Calls> Core<C> {
             type_name: self.type_name.clone(),
             current_state: Some(self.encode(&before.state)?),
             private: before.private.clone(),
+            current_identity: Self::encode_identity(&before.identity)?,
             ..Default::default()
         };
         let answer = self.calls.read(request).await?;
-        self.seen(answer.new_state.as_ref(), answer.private, answer.diagnostics)
+        let mut seen = self.seen(answer.new_state.as_ref(), answer.private, answer.diagnostics)?;
+        self.identified(&before.identity, answer.new_identity.as_ref(), &mut seen)?;
+        Ok(seen)
     }
 
     /// ImportResourceState by id, and the read that follows it.
@@ -108,7 +147,8 @@ impl<C: Calls> Core<C> {
         let Some(imported) = answer.imported_resources.pop() else {
             return Ok(Seen { diagnostics: answer.diagnostics, ..Seen::default() });
         };
-        let first = self.seen(imported.state.as_ref(), imported.private, answer.diagnostics)?;
+        let mut first = self.seen(imported.state.as_ref(), imported.private, answer.diagnostics)?;
+        self.identified(&Json::Null, imported.identity.as_ref(), &mut first)?;
         if first.is_unusable() {
             return Ok(first);
         }
@@ -133,7 +173,9 @@ impl<C: Calls> Core<C> {
             ..Default::default()
         };
         let answer = self.calls.move_state(request).await?;
-        self.seen(answer.target_state.as_ref(), answer.target_private, answer.diagnostics)
+        let mut seen = self.seen(answer.target_state.as_ref(), answer.target_private, answer.diagnostics)?;
+        self.identified(&Json::Null, answer.target_identity.as_ref(), &mut seen)?;
+        Ok(seen)
     }
 
     /// GenerateResourceConfig: the configuration of a state.
@@ -163,7 +205,35 @@ impl<C: Calls> Core<C> {
             violations.extend(conforms(&self.attributes, &state));
             violations.extend(wholly_known(&state));
         }
-        Ok(Seen { stored: Stored { state, private }, wire, diagnostics, violations })
+        let stored = Stored { state, private, identity: Json::Null };
+        Ok(Seen { stored, wire, diagnostics, violations })
+    }
+
+    /// Judges the identity that came with what was seen. What is gone needs none.
+    fn identified(
+        &self,
+        before: &Json,
+        answer: Option<&pb::ResourceIdentityData>,
+        seen: &mut Seen,
+    ) -> Result<()> {
+        seen.stored.identity = Self::decode_identity(answer)?;
+        if !has_errors(&seen.diagnostics) && !seen.stored.state.is_null() {
+            seen.violations.extend(settled(&self.identity, before, &seen.stored.identity));
+        }
+        Ok(())
+    }
+
+    /// An identity as the host sends it; none where it knows none.
+    pub(super) fn encode_identity(identity: &Json) -> Result<Option<pb::ResourceIdentityData>> {
+        if identity.is_null() {
+            return Ok(None);
+        }
+        Ok(Some(pb::ResourceIdentityData { identity_data: Some(argument(identity)?) }))
+    }
+
+    /// The identity that an answer holds.
+    pub(super) fn decode_identity(answer: Option<&pb::ResourceIdentityData>) -> Result<Json> {
+        json(answer.and_then(|data| data.identity_data.as_ref())).context("an identity that is no value")
     }
 
     /// A value as the host sends it.

@@ -14,6 +14,8 @@ pub struct Stored {
     pub state: Json,
     /// What the provider keeps beside it.
     pub private: Vec<u8>,
+    /// What tells it from all others; null when that is not known.
+    pub identity: Json,
 }
 
 impl Stored {
@@ -62,6 +64,8 @@ pub struct Plan {
     pub wire: Vec<u8>,
     /// Private state for apply.
     pub private: Vec<u8>,
+    /// The identity after apply.
+    pub identity: Json,
     /// What it comes to.
     pub action: Action,
     /// The paths whose change needs a replacement.

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod compatible;
 pub mod conform;
+pub mod identity;
 pub mod ignored;
 pub mod plan_valid;
 pub mod proposed;
@@ -33,6 +34,8 @@ pub enum Rule {
     Result,
     /// No answer holds a write-only value.
     WriteOnly,
+    /// An identity is whole, and stays.
+    Identity,
     /// What is destroyed is gone, what is not is there.
     Existence,
 }

@@ -97,6 +97,26 @@ pub fn attributes(schema: &pb::Schema) -> Result<Vec<Attribute>> {
     block.attributes.iter().map(attribute).collect()
 }
 
+/// The parts of a served identity.
+///
+/// # Errors
+/// When a type can't be read.
+pub fn identity(schema: &pb::ResourceIdentitySchema) -> Result<Vec<Attribute>> {
+    let part = |served: &pb::resource_identity_schema::IdentityAttribute| {
+        let json = serde_json::from_slice(&served.r#type).context("the type is no JSON")?;
+        Ok(Attribute {
+            name: served.name.clone(),
+            shape: Shape::Leaf(ty(&json).with_context(|| format!("the type of {}", served.name))?),
+            required: served.required_for_import,
+            optional: served.optional_for_import,
+            computed: false,
+            write_only: false,
+            description: served.description.clone(),
+        })
+    };
+    schema.identity_attributes.iter().map(part).collect()
+}
+
 fn attribute(served: &pb::schema::Attribute) -> Result<Attribute> {
     let shape = match &served.nested_type {
         Some(nested) => {

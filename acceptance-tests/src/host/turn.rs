@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::judged::{Plan, Seen, Stored, has_errors};
 use super::rules::action::{Action, action};
 use super::rules::conform::conforms;
+use super::rules::identity;
 use super::rules::ignored::Ignored;
 use super::rules::plan_valid::plan_valid;
 use super::rules::proposed::proposed;
@@ -101,7 +102,7 @@ impl<C: Calls> Core<C> {
 
     /// Of what is new nothing is ignored, and the mark of the first plan is all that the second knows of what is replaced.
     async fn plan_of_replacement(&self, first: Plan, written: &Json) -> Result<Plan> {
-        let without = Stored { state: Json::Null, private: first.private };
+        let without = Stored { private: first.private, ..Stored::nothing() };
         let second = self.plan_once(&without, written.clone()).await?;
         let mut replaced =
             Plan { action: Action::Replace, prior: first.prior, replaces: first.replaces, ..second };
@@ -120,6 +121,7 @@ impl<C: Calls> Core<C> {
             proposed_new_state: Some(self.encode(&merged)?),
             config: Some(self.encode(&config)?),
             prior_private: prior.private.clone(),
+            prior_identity: Self::encode_identity(&prior.identity)?,
             ..Default::default()
         };
         let answer = self.calls.plan(request).await?;
@@ -128,6 +130,7 @@ impl<C: Calls> Core<C> {
             prior: prior.clone(),
             config,
             wire: answer.planned_state.clone().unwrap_or_default().msgpack,
+            identity: Self::decode_identity(answer.planned_identity.as_ref())?,
             private: answer.planned_private,
             diagnostics: answer.diagnostics,
             violations: leaks,
@@ -141,6 +144,8 @@ impl<C: Calls> Core<C> {
         plan.violations.extend(self.judge(&plan, &answer.requires_replace));
         plan.replaces = effective(&answer.requires_replace, &prior.state, &plan.planned);
         plan.action = action(&prior.state, &plan.planned, !plan.replaces.is_empty());
+        let identified = identity::planned(&self.identity, plan.action, &prior.identity, &plan.identity);
+        plan.violations.extend(identified);
         Ok(plan)
     }
 

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use crate::generate::{amount, config, ignored, numbered, respelled, same_meaning, sprinkled};
 use crate::laws::{
-    Kept, Law, REPLACING, World, answered, difference, ensure, facts, from_config, has_an_image,
-    known_at_create, made, seen_unchanged, sound, update,
+    Kept, Law, REPLACING, World, answered, as_made, difference, ensure, from_config, has_an_image,
+    known_at_create, seen_unchanged, sound, update,
 };
 use crate::learn::{Learned, Meaning, minimal, with};
 
@@ -199,7 +199,7 @@ impl<C: Calls> World<'_, C> {
         let last = self.completed(&seen, &case.config).await?;
         ensure(!last.is_refused(), Law::Plans, || messages(&last.diagnostics).join("\n"))?;
         self.unconfigured_apply(&last).await?;
-        let stored = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
+        let stored = as_made(&self.core.attributes, &last);
         self.nothing_to_do(Law::NothingToDo, Turn::of(&stored, &case.config)).await?;
         let mut written = answered(self.core.generate(&stored.state)).await?;
         // What is in no state, the user writes again.
@@ -247,7 +247,7 @@ impl<C: Calls> World<'_, C> {
             return Ok(Came::Refused);
         }
         self.follows(case, &stored, &new, &last).await?;
-        let after = Stored { state: made(&self.core.attributes, &last.planned), private: facts() };
+        let after = as_made(&self.core.attributes, &last);
         self.nothing_to_do(Law::NothingToDo, case.turn(&after)).await?;
         Ok(match seen.action {
             Action::Replace => Came::Replaced,
@@ -385,7 +385,7 @@ impl<C: Calls> World<'_, C> {
         update(&self.core.attributes, &live, &plan)?;
         let new = self.as_new(&case.config).await?;
         from_config(self.learned, &self.core.attributes, [&new, &plan.planned, &live.state])?;
-        let after = Stored { state: made(&self.core.attributes, &plan.planned), private: facts() };
+        let after = as_made(&self.core.attributes, &plan);
         self.nothing_to_do(Law::NothingToDo, Turn::of(&after, &case.config)).await?;
         Ok(Came::Updated)
     }

@@ -35,6 +35,8 @@ pub enum Law {
     NothingToDo,
     /// P4, P7: at create everything is known but what only the cluster can tell.
     KnownAtCreate,
+    /// An identity is that of the state beside it.
+    Identified,
     /// What the user wants ignored stays as it is.
     LeavesIgnored,
     /// P4, P5: planned inputs come from configuration and defaults alone; the prior state gives but a spelling.
@@ -182,6 +184,9 @@ impl<C: Calls> World<'_, C> {
         };
         sound(&plan.diagnostics)?;
         accepted(&plan.violations)?;
+        if !plan.is_refused() && !plan.planned.is_null() {
+            identified(&plan.planned, &plan.identity)?;
+        }
         Ok((turned, plan))
     }
 
@@ -234,7 +239,7 @@ impl<C: Calls> World<'_, C> {
     /// A state made from this configuration: plan, and what apply tells.
     pub async fn made(&self, given: &Json) -> Kept<Stored> {
         let plan = self.agreed(&Stored::nothing(), given).await?;
-        Ok(Stored { state: made(&self.core.attributes, &plan.planned), private: facts() })
+        Ok(as_made(&self.core.attributes, &plan))
     }
 
     /// Plans again over what this configuration made: nothing is to be done, byte for byte.
@@ -249,6 +254,14 @@ impl<C: Calls> World<'_, C> {
     }
 }
 
+/// An identity's parts are the resource's own.
+fn identified(state: &Json, identity: &Json) -> Kept {
+    for (name, part) in identity.as_object().into_iter().flatten() {
+        ensure(*part == state[name], Law::Identified, || format!("{name} is {}, not {part}", state[name]))?;
+    }
+    Ok(())
+}
+
 /// The attributes that differ.
 pub fn difference(one: &Json, other: &Json) -> String {
     let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else {
@@ -258,6 +271,11 @@ pub fn difference(one: &Json, other: &Json) -> String {
     let lines = differ
         .map(|(name, value)| format!("{name}: {value} became {}", other.get(name).unwrap_or(&Json::Null)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What an apply of this plan leaves.
+pub fn as_made(attributes: &[Attribute], plan: &Plan) -> Stored {
+    Stored { state: made(attributes, &plan.planned), private: facts(), identity: plan.identity.clone() }
 }
 
 /// A plan whose unknowns have become known.
@@ -410,5 +428,7 @@ pub fn seen_unchanged(law: Law, before: &Stored, seen: &Seen) -> Kept {
     sound(&seen.diagnostics)?;
     accepted(&seen.violations)?;
     ensure(seen.stored.state == before.state, law, || difference(&before.state, &seen.stored.state))?;
+    let identity = &seen.stored.identity;
+    ensure(*identity == before.identity, law, || format!("{} became {identity}", before.identity))?;
     ensure(seen.stored.private == before.private, law, || "another private state".to_owned())
 }

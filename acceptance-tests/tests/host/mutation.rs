@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, is_unknown, is_wholly_known, join};
 use pgha_acceptance_tests::host::{Calls, Core, Rule, has_errors};
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, dynamic};
+use pgha_acceptance_tests::proto_client::values::{UNKNOWN, argument, dynamic};
 use rmpv::Value as Pack;
 use serde_json::{Value as Json, json};
 
@@ -121,6 +121,12 @@ mutations! {
     TellsASecret,
     /// The host's rule: a write-only value is in no private state.
     HidesASecret,
+    /// The host's rule: what exists keeps its identity.
+    RenamesInAPlan,
+    /// The host's rule: what is read has its identity.
+    ReadsNoIdentity,
+    /// The host's rule: an identity is that of the resource.
+    IdentifiesAnother,
     /// The host's rule: paths of a replacement exist.
     ReplacesNowhere,
     /// The host's rule: what becomes known during apply is what was planned.
@@ -157,6 +163,8 @@ mutations! {
     AppliesAnotherValue,
     /// The host's rule: a state after apply is wholly known.
     AppliesUnknown,
+    /// The host's rule: what was made has a whole identity.
+    AppliesNoIdentity,
     /// The host's rule: a write-only value is not kept.
     KeepsASecret,
 }
@@ -218,6 +226,10 @@ impl Mutation {
             Self::PlansASecret | Self::TellsASecret | Self::HidesASecret | Self::KeepsASecret => {
                 &[Law::Host(Rule::WriteOnly)]
             }
+            Self::RenamesInAPlan | Self::ReadsNoIdentity | Self::AppliesNoIdentity => {
+                &[Law::Host(Rule::Identity)]
+            }
+            Self::IdentifiesAnother => &[Law::Identified],
             Self::LeavesAPartOut => &[Law::Host(Rule::Conforms)],
             Self::ReplacesNowhere => &[Law::Host(Rule::ReplacePath)],
             Self::ChangesDuringApply => &[Law::Host(Rule::FinalPlan)],
@@ -426,6 +438,11 @@ impl<C: Calls> Mutant<'_, C> {
     }
 }
 
+/// An identity as it goes over the wire.
+fn identity(parts: &Json) -> Result<pb::ResourceIdentityData> {
+    Ok(pb::ResourceIdentityData { identity_data: Some(argument(parts)?) })
+}
+
 /// A path of one name.
 fn named(name: &str) -> pb::AttributePath {
     use pb::attribute_path::{Step, step::Selector};
@@ -591,6 +608,13 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         Ok(answer)
     }
 
+    async fn upgrade_identity(
+        &self,
+        request: pb::upgrade_resource_identity::Request,
+    ) -> Result<pb::upgrade_resource_identity::Response> {
+        self.core.calls.upgrade_identity(request).await
+    }
+
     async fn read(&self, request: pb::read_resource::Request) -> Result<pb::read_resource::Response> {
         let before = request.current_state.clone();
         let mut answer = self.core.calls.read(request).await?;
@@ -604,6 +628,7 @@ impl<C: Calls> Calls for Mutant<'_, C> {
                 state = Json::Null;
             }
             Mutation::NeverGone if state.is_null() => state = was,
+            Mutation::ReadsNoIdentity => answer.new_identity = None,
             _ => self.twist_read(&was, &mut state),
         }
         answer.new_state = Some(self.core.encode(&state)?);
@@ -648,6 +673,10 @@ impl<C: Calls> Calls for Mutant<'_, C> {
                 _ => encoded,
             });
         }
+        let renames = self.is(Mutation::RenamesInAPlan) && !asked.prior.is_null();
+        if renames || (self.is(Mutation::IdentifiesAnother) && asked.prior.is_null()) {
+            answer.planned_identity = Some(identity(&json!({ "namespace": "shop", "name": "another" }))?);
+        }
         if self.is(Mutation::DropsPrivate) {
             answer.planned_private.clear();
         }
@@ -671,9 +700,17 @@ impl<C: Calls> Calls for Mutant<'_, C> {
     ) -> Result<pb::apply_resource_change::Response> {
         let planned = self.core.decode(request.planned_state.as_ref())?;
         let config = self.core.decode(request.config.as_ref())?;
+        let planned_identity = request.planned_identity.clone();
         let mut answer = self.core.calls.apply(request).await?;
         let mut state = self.core.decode(answer.new_state.as_ref())?;
         self.twist_apply(&planned, &mut state, &mut answer.diagnostics);
+        if !state.is_null() {
+            // A state that the mutant made has the identity that goes with it.
+            answer.new_identity = answer.new_identity.or(planned_identity);
+        }
+        if self.is(Mutation::AppliesNoIdentity) {
+            answer.new_identity = Some(identity(&json!({ "namespace": "shop", "name": null }))?);
+        }
         if self.is(Mutation::KeepsASecret) && !state.is_null() {
             state[SECRET] = config[SECRET].clone();
         }

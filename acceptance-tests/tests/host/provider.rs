@@ -56,7 +56,10 @@ impl Provider {
             let answer = rpc.configure_provider(request).await?.into_inner();
             ensure!(answer.diagnostics.is_empty(), "{:?}", messages(&answer.diagnostics));
             let served = schemas.resource_schemas.get(TYPE).context("no resource")?;
-            let core = Core::new(connection.provider(), TYPE, served)?;
+            let request = pb::get_resource_identity_schemas::Request {};
+            let identities = rpc.get_resource_identity_schemas(request).await?.into_inner();
+            let identified = identities.identity_schemas.get(TYPE).context("no identity")?;
+            let core = Core::new(connection.provider(), TYPE, served, identified)?;
             Ok::<_, anyhow::Error>((plugin, connection, core))
         })?;
         Ok(Self { runtime, core, plugin, connection })
