@@ -22,7 +22,7 @@ use serde_json::Value as Json;
 
 use super::carried::{carried, facts, private};
 use super::failure::describe;
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Answer, Apply};
 use crate::live::config::Connector;
 use crate::live::errors::causes;
@@ -93,14 +93,15 @@ fn unknown_inputs() -> Diagnostic {
 async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnostic> {
     let mut plan = Plan { facts: Facts::default(), ..Plan::new(&request)? };
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
-    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.create", timeout);
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Create, plan.spec.network_policy.is_some()).await?;
     let start = work.troubles().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
     let mut anchor = Anchor::new(plan.config.clone());
     let mut runner = work.runner(&start, &mut anchor, None, anchor_metadata(&plan.spec));
     if let Err(failure) = runner.run(vec![first]).await {
-        return Err(describe(failure, &work, "create"));
+        return Err(describe(failure, &work));
     }
     plan.facts = Facts {
         anchor_uid: runner.anchor_uid.clone(),
@@ -116,7 +117,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         }
         Err(problem) => Err(Failure::Refused(problem)),
     };
-    let problem = finished(ended, &runner, &work, "create").await;
+    let problem = finished(ended, &runner, &work).await;
     let live = work.last().await.unwrap_or_else(|| LiveCluster::nothing(&plan.spec.name));
     Ok(answer(outcome::created(&request.planned, &live, problem), &plan.facts, diagnostics))
 }
@@ -131,7 +132,8 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         });
     }
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().update();
-    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.update", timeout);
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Update, plan.job(connector).has_network_policy()).await?;
     let start = work.troubles().await?;
     let mut live = start.clone();
@@ -140,7 +142,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), metadata);
     let mut remade = false;
     if let Some(step) = remake_anchor(&plan.job(connector), &start)? {
-        runner.run(vec![step]).await.map_err(|failure| describe(failure, &work, "update"))?;
+        runner.run(vec![step]).await.map_err(|failure| describe(failure, &work))?;
         remade = true;
         plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
         live = work.objects().await?;
@@ -151,7 +153,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     if plan.facts.cluster_id.is_none() {
         plan.facts.cluster_id.clone_from(&start.cluster_id);
     }
-    let problem = finished(ended, &runner, &work, "update").await;
+    let problem = finished(ended, &runner, &work).await;
     let live = work.last().await.unwrap_or_else(|| live.clone());
     let outcome = outcome::updated(&request.planned, &request.prior, &live, problem);
     Ok(answer(outcome, &plan.facts, diagnostics))
@@ -162,8 +164,8 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let text = |name: &str| prior.get(name).as_str().unwrap_or_default().to_owned();
     let timeouts =
         prior.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
-    let timeout = timeouts.unwrap_or_default().delete();
-    let work = Work::new(connector, &text("namespace"), &text("name"), timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.delete", timeouts.unwrap_or_default().delete());
+    let work = Work::new(connector, &text("namespace"), &text("name"), patience, request.stop).await?;
     let facts = Facts { protected: false, ..facts(&request.private) };
     let leaving = Leaving { prior, facts: &facts };
     let operation = Operation::Destroy { volumes: !leaving.retains() };
@@ -177,7 +179,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     for phase in phases {
         let Steps { steps, diagnostics: told } = phase(&leaving, &work.objects().await?)?;
         diagnostics.extend(told);
-        runner.run(steps).await.map_err(|failure| describe(failure, &work, "delete"))?;
+        runner.run(steps).await.map_err(|failure| describe(failure, &work))?;
     }
     Ok(Answer { diagnostics, ..Answer::default() })
 }
@@ -198,17 +200,12 @@ fn remembered(live: &LiveCluster, config: &Json) -> Result<Anchor, Diagnostic> {
 }
 
 /// The failure in words. A failed apply is remembered as far as it got.
-async fn finished(
-    ended: Result<(), Failure>,
-    runner: &Runner<'_>,
-    work: &Work,
-    operation: &str,
-) -> Option<Diagnostic> {
+async fn finished(ended: Result<(), Failure>, runner: &Runner<'_>, work: &Work) -> Option<Diagnostic> {
     let failure = ended.err()?;
     if let Err(error) = runner.save_anchor().await {
         tracing::warn!(%error, causes = causes(&error), "the anchor is not up to date");
     }
-    Some(describe(failure, work, operation))
+    Some(describe(failure, work))
 }
 
 fn answer(outcome: Outcome, facts: &Facts, mut diagnostics: Diagnostics) -> Answer {
