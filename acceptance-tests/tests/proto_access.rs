@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use pgha_acceptance_tests::host::{Core, Stored};
+use pgha_acceptance_tests::host::{Ignored, Stored};
 use pgha_acceptance_tests::proto_client::agents::Agents;
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::proto_client::proxy::{KNOWN, Proxy, Speech};
 use pgha_acceptance_tests::proto_client::tls_front::{NAME, TlsFront};
 use pgha_acceptance_tests::proto_client::values::{json, messages};
-use pgha_acceptance_tests::proto_client::view::{TYPE, orders, put_cluster, read};
+use pgha_acceptance_tests::proto_client::view::{orders, put_cluster, read};
 use serde_json::{Value as Json, json as js};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
@@ -292,9 +292,9 @@ async fn create(
     host: &Host,
     mut gate: impl FnMut(Option<&str>) -> Option<StatusCode> + Send + 'static,
 ) -> Result<Vec<String>> {
-    let core = Core::new(host.rpc(), TYPE, host.resource()?)?;
+    let core = host.core().await?;
     let given = js!({ "name": "db", "namespace": "shop", "storage": { "size": "1Gi" } });
-    let plan = core.plan(&Stored::nothing(), &given).await?;
+    let plan = core.plan(&Stored::nothing(), &given, &Ignored::Nothing).await?;
     api.gate(move |asked| {
         let creates = asked.method == "POST" && asked.path == CONFIG_MAPS;
         if creates { gate(asked.token) } else { None }

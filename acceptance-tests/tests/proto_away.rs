@@ -218,3 +218,53 @@ async fn a_stop_ends_a_create_that_hangs() -> Result<()> {
     assert_eq!(json(answer.new_state.as_ref())?, Json::Null);
     Ok(())
 }
+
+/// A state of a cluster that exists, planned where nobody listens, with something else in it.
+async fn state_with(changes: Json) -> Result<pb::DynamicValue> {
+    let planner = Host::start(&nobody().await?).await?;
+    let mut state = json(Some(&planner.state().await?))?;
+    for (name, value) in changes.as_object().into_iter().flatten() {
+        state[name] = value.clone();
+    }
+    config(&planner.cluster, &state)
+}
+
+/// The one error is that of a deadline, and names the attribute that sets it.
+fn ran_out(diagnostics: &[pb::Diagnostic], attribute: &str) {
+    let found = errors(diagnostics);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("within 1s") && found[0].contains(attribute), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_refresh_ends_with_its_timeout_and_keeps_the_state() -> Result<()> {
+    let (address, _taken) = mute().await?;
+    let host = Host::start(&address).await?;
+    let state = state_with(js!({ "timeouts": { "read": "1s" } })).await?;
+    let answer =
+        tokio::time::timeout(SOON, host.read(&state)).await.context("the timeout was not heeded")??;
+    ran_out(&answer.diagnostics, "timeouts.read");
+    assert_eq!(stored(&host.cluster, answer.new_state.as_ref())?, json(Some(&state))?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_destroy_ends_with_its_timeout_and_keeps_the_state() -> Result<()> {
+    let (address, _taken) = mute().await?;
+    let host = Host::start(&address).await?;
+    let state = state_with(js!({ "timeouts": { "delete": "1s" }, "deletion_protection": false })).await?;
+    let request = pb::apply_resource_change::Request {
+        type_name: TYPE.to_owned(),
+        prior_state: Some(state.clone()),
+        planned_state: Some(null()?),
+        config: Some(null()?),
+        planned_private: br#"{"anchor_uid":"dWlk"}"#.to_vec(),
+        ..Default::default()
+    };
+    let mut rpc = host.connection.provider();
+    let apply = tokio::time::timeout(SOON, rpc.apply_resource_change(request));
+    let answer = apply.await.context("the timeout was not heeded")??.into_inner();
+    ran_out(&answer.diagnostics, "timeouts.delete");
+    assert_eq!(stored(&host.cluster, answer.new_state.as_ref())?, json(Some(&state))?);
+    Ok(())
+}

@@ -6,6 +6,8 @@ use super::pb::tfplugin6 as pb;
 use super::pb::tfplugin6::provider_client::ProviderClient;
 use super::process::Plugin;
 use super::values::{config, messages};
+use super::view::TYPE;
+use crate::host::Core;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value as Json;
 use tokio::process::Command;
@@ -74,6 +76,17 @@ impl Host {
         let answer = self.rpc().configure_provider(request).await?.into_inner();
         ensure!(answer.diagnostics.is_empty(), "{:?}", messages(&answer.diagnostics));
         Ok(self)
+    }
+
+    /// A core that drives this provider, as to its resource.
+    ///
+    /// # Errors
+    /// When a schema is missing or can't be read.
+    pub async fn core(&self) -> Result<Core<ProviderClient<Channel>>> {
+        let request = pb::get_resource_identity_schemas::Request {};
+        let identities = self.rpc().get_resource_identity_schemas(request).await?.into_inner();
+        let identified = identities.identity_schemas.get(TYPE).context("no identity")?;
+        Core::new(self.rpc(), TYPE, self.resource()?, identified)
     }
 
     /// Ends the provider as a CLI does; gives its log.

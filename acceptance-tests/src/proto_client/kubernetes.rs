@@ -39,6 +39,8 @@ struct Held {
     reaction: Option<Reaction>,
     /// Dry runs are refused.
     refuses_dry_runs: bool,
+    /// A field that another manager owns.
+    contested: Option<Contested>,
     /// Uids given so far.
     uids: u64,
     /// Plural names that RBAC refuses.
@@ -49,6 +51,13 @@ struct Held {
     requests: Vec<String>,
     /// Bearer tokens that came with them.
     tokens: BTreeSet<String>,
+}
+
+/// A field of an object that can't be applied without force.
+struct Contested {
+    path: String,
+    field: String,
+    manager: String,
 }
 
 impl FakeApi {
@@ -115,6 +124,28 @@ impl FakeApi {
     /// From now on dry runs are refused, or not.
     pub fn refuse_dry_runs(&self, refuses: bool) {
         self.held().refuses_dry_runs = refuses;
+    }
+
+    /// From now on another manager owns a field of the object at a path: who applies it without force hears of it.
+    pub fn contest(&self, path: &str, field: &str, manager: &str) {
+        let [path, field, manager] = [path, field, manager].map(str::to_owned);
+        self.held().contested = Some(Contested { path, field, manager });
+    }
+
+    /// Nobody else owns anything any more.
+    pub fn yield_fields(&self) {
+        self.held().contested = None;
+    }
+
+    /// Answers a GET as if it had come over the wire.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Json {
+        self.held().answer(&Method::GET, path, "", false, &Json::Null).1
+    }
+
+    /// Forgets what was asked so far.
+    pub fn forget_requests(&self) {
+        self.held().requests.clear();
     }
 
     /// Refuses everything about a kind from now on.

@@ -79,6 +79,16 @@ pub enum Law {
     Owned,
     /// P19: half-done work is kept and told as what it is.
     HalfDone,
+    /// P14: a read takes rights to read alone, and reads no Secret.
+    ReadsLittle,
+    /// P17: a field of somebody else is taken only where the plan showed it.
+    TakesNoFields,
+    /// P21: kept volumes carry the record, others go.
+    Volumes,
+    /// P24: passwords are made once.
+    Passwords,
+    /// P24: a cluster of one has no disruption budget, any other has.
+    Budget,
 }
 
 /// A law that was broken.

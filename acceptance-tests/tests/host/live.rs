@@ -20,7 +20,7 @@ use crate::learn::Learned;
 const PATIENCE: &str = "6s";
 const ID: &str = "shop/orders";
 const SET: &str = "/apis/apps/v1/namespaces/shop/statefulsets/orders";
-const RW: &str = "/api/v1/namespaces/shop/services/orders-rw";
+pub const RW: &str = "/api/v1/namespaces/shop/services/orders-rw";
 const RO: &str = "/api/v1/namespaces/shop/services/orders-ro";
 const DESIRED: &str = "/api/v1/namespaces/shop/configmaps/orders-desired";
 const ROOT: &str = "/api/v1/namespaces/shop/configmaps/kube-root-ca.crt";
@@ -141,10 +141,11 @@ impl<C: Calls> LiveWorld<'_, C> {
         })?;
         let ready = &applied.stored.state["ready"];
         ensure(*ready == true, Law::Applies, || format!("ready is {ready} after an apply that succeeded"))?;
+        self.budgeted(&applied.stored.state)?;
         Ok(applied.stored)
     }
 
-    async fn try_apply(&self, plan: &Plan) -> Kept<Applied> {
+    pub async fn try_apply(&self, plan: &Plan) -> Kept<Applied> {
         let applied = answered(self.world.core.apply(plan, &plan.config)).await?;
         sound(&applied.diagnostics)?;
         accepted(&applied.violations)?;
@@ -153,8 +154,10 @@ impl<C: Calls> LiveWorld<'_, C> {
 
     /// P12: right after an apply nothing has drifted, whatever an API server adds, and nothing is to be done.
     async fn at_rest(&self, stored: &Stored, given: &Json) -> Kept {
+        self.api.forget_requests();
         let read = answered(self.world.core.read(stored)).await?;
         seen_unchanged(Law::AtRest, stored, &read)?;
+        self.reads_little()?;
         self.world.nothing_to_do(Law::NothingToDo, Turn::of(stored, given)).await
     }
 
@@ -234,8 +237,12 @@ impl<C: Calls> LiveWorld<'_, C> {
         ensure(told || !is_wholly_known(&warned.planned), Law::DryRun, || {
             "nobody heard of the dry run".to_owned()
         })?;
+        self.contested(&stored, &warned).await?;
+        let secrets = self.secrets();
+        let before = stored.clone();
         let stored = if case.half_done { self.half_changed(stored, &case.after).await? } else { stored };
         let changed = self.applied(&stored, &case.after).await?;
+        self.same_secrets(&secrets, &before.state, &changed.state)?;
         self.at_rest(&changed, &case.after).await?;
         Ok(changed)
     }
@@ -299,10 +306,12 @@ impl<C: Calls> LiveWorld<'_, C> {
         given["deletion_protection"] = json!(false);
         let unprotected = self.applied(&stored, &given).await?;
         self.at_rest(&unprotected, &given).await?;
+        self.give_volumes();
         let plan = self.world.agreed(&unprotected, &Json::Null).await?;
         let ended = self.try_apply(&plan).await?;
         let gone = !has_errors(&ended.diagnostics) && ended.stored.state.is_null();
         ensure(gone, Law::Applies, || messages(&ended.diagnostics).join("\n"))?;
+        self.volumes_after_the_end(&unprotected.state)?;
         let read = answered(self.world.core.read(&unprotected)).await?;
         let told = || format!("after a destroy: {:?}", messages(&read.diagnostics));
         ensure(read.stored.state.is_null() && !has_errors(&read.diagnostics), Law::Gone, told)

@@ -7,6 +7,7 @@
 
 mod cases;
 mod generate;
+mod kept;
 mod laws;
 mod learn;
 mod live;

@@ -57,6 +57,7 @@ fn every_left_out_rule_is_noticed() {
                         core: &provider.core,
                         learned,
                         mutation: *mutation,
+                        api: None,
                         calls: AtomicU64::new(0),
                     });
                     let broken =
@@ -91,8 +92,13 @@ fn every_rule_of_apply_that_is_left_out_is_noticed() {
     let learned = provider.provider.learned().expect("what it takes");
     let mut unnoticed = Vec::new();
     for mutation in Mutation::ALL.iter().filter(|mutation| mutation.needs_apply()) {
-        let core =
-            plain.with(|_| Mutant { core: plain, learned, mutation: *mutation, calls: AtomicU64::new(0) });
+        let core = plain.with(|_| Mutant {
+            core: plain,
+            learned,
+            mutation: *mutation,
+            api: Some(provider.api.clone()),
+            calls: AtomicU64::new(0),
+        });
         let world = provider.world(&core, learned);
         let half = if mutation.needs_half() { 1.0 } else { 0.0 };
         let strategy = live::lives(&plain.attributes, learned, half);

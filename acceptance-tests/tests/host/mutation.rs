@@ -8,14 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pgha_acceptance_tests::host::schema::{Attribute, Nesting, Shape, is_unknown, is_wholly_known, join};
+use pgha_acceptance_tests::host::schema::{
+    Attribute, Nesting, Shape, Type, is_unknown, is_wholly_known, join, walk,
+};
 use pgha_acceptance_tests::host::{Calls, Core, Rule, has_errors};
+use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, argument, dynamic};
+use pgha_acceptance_tests::proto_client::values::{self, UNKNOWN, argument, dynamic};
 use rmpv::Value as Pack;
 use serde_json::{Value as Json, json};
 
 use crate::generate::synonym;
+use crate::kept::{BUDGET, CLAIMS, SECRETS};
 use crate::laws::Law;
 use crate::learn::Learned;
 
@@ -41,6 +45,8 @@ mutations! {
     NamesNoPath,
     /// Whatever is written is valid.
     ValidatesNothing,
+    /// P2: a minimum and a maximum of the schema are no rule.
+    ValidatesNoNumbers,
     /// P3: what is not known is judged as if it were empty.
     ValidatesUnknowns,
     /// P3: what is not known is planned as if it were not set.
@@ -143,12 +149,16 @@ mutations! {
     SeesNoDrift,
     /// P13: a replica count shows twice.
     ShowsReplicasTwice,
+    /// P14: a read looks into a Secret.
+    ReadsASecret,
     /// P15: whatever can't be found is gone.
     GoneWithoutProof,
     /// P15: what is gone stays in the state.
     NeverGone,
     /// P16: a create takes over what exists.
     TakesOver,
+    /// P17: fields are taken over that no plan showed.
+    ForcesWhatWasNotShown,
     /// P18: an apply fails although it is carried out.
     FailsWhatWorks,
     /// P19: a create that is not complete fails.
@@ -157,8 +167,16 @@ mutations! {
     ClaimsWhatFailed,
     /// P20: the destroy of a tainted instance is not refused.
     DestroysTainted,
+    /// P21: volumes are kept without the record of whose data they hold.
+    ForgetsTheRecord,
+    /// P21: volumes that are to be kept go too.
+    DropsKeptVolumes,
     /// P22: an import forgets something.
     ImportsLess,
+    /// P24: each apply makes passwords.
+    MakesNewPasswords,
+    /// P24: a cluster of one has a disruption budget.
+    BudgetsForOne,
     /// The host's rule: a state after apply is the planned one.
     AppliesAnotherValue,
     /// The host's rule: a state after apply is wholly known.
@@ -187,7 +205,12 @@ impl Mutation {
         let expected: &[Law] = match self {
             Self::Dies => &[Law::Answers],
             Self::NamesNoPath => &[Law::NamesThePath],
-            Self::ValidatesNothing => &[Law::RefusesBadInput],
+            Self::ReadsASecret => &[Law::ReadsLittle],
+            Self::ForcesWhatWasNotShown => &[Law::TakesNoFields],
+            Self::ForgetsTheRecord | Self::DropsKeptVolumes => &[Law::Volumes],
+            Self::MakesNewPasswords => &[Law::Passwords],
+            Self::BudgetsForOne => &[Law::Budget],
+            Self::ValidatesNothing | Self::ValidatesNoNumbers => &[Law::RefusesBadInput],
             Self::ValidatesUnknowns => &[Law::UnknownsPass],
             Self::PlansUnknownAsNull | Self::PlansAnotherValue => &[Law::Host(Rule::PlanValid)],
             // Where the prior state was changed from outside, that is taken over.
@@ -255,6 +278,8 @@ pub struct Mutant<'a, C> {
     pub core: &'a Core<C>,
     pub learned: &'a Learned,
     pub mutation: Mutation,
+    /// Where it does what it should not, when there is a cluster.
+    pub api: Option<FakeApi>,
     /// Calls so far, for what moves by itself.
     pub calls: AtomicU64,
 }
@@ -276,6 +301,36 @@ impl<C: Calls> Mutant<'_, C> {
 
     fn attributes(&self) -> &[Attribute] {
         &self.core.attributes
+    }
+
+    fn is_of_a_number(&self, diagnostic: &pb::Diagnostic) -> bool {
+        let at = diagnostic.attribute.as_ref().map(values::path).unwrap_or_default();
+        walk(self.attributes())
+            .iter()
+            .any(|(path, one)| *path == at && one.shape == Shape::Leaf(Type::Number))
+    }
+
+    /// What is done in the cluster that should not be, after an apply or a destroy.
+    fn meddles(&self, planned: &Json) {
+        let Some(api) = &self.api else { return };
+        api.edit(|objects| match self.mutation {
+            Mutation::ForgetsTheRecord => {
+                let claims = objects.iter_mut().filter(|(path, _)| path.starts_with(CLAIMS));
+                claims.for_each(|(_, claim)| claim["metadata"]["annotations"] = Json::Null);
+            }
+            Mutation::DropsKeptVolumes if planned.is_null() => {
+                objects.retain(|path, _| !path.starts_with(CLAIMS));
+            }
+            Mutation::MakesNewPasswords => {
+                let secrets = objects.iter_mut().filter(|(path, _)| path.starts_with(SECRETS));
+                let call = self.calls.fetch_add(1, Ordering::Relaxed);
+                secrets.for_each(|(_, secret)| secret["data"]["password"] = json!(format!("new-{call}")));
+            }
+            Mutation::BudgetsForOne if planned["replicas"] == 0 => {
+                objects.insert(BUDGET.to_owned(), json!({ "kind": "PodDisruptionBudget" }));
+            }
+            _ => {}
+        });
     }
 
     /// What the provider is made to believe.
@@ -410,7 +465,7 @@ impl<C: Calls> Mutant<'_, C> {
 
     fn drops(&self, asked: &Asked, diagnostic: &pb::Diagnostic) -> bool {
         let is_error = diagnostic.severity() == pb::diagnostic::Severity::Error;
-        let at = diagnostic.attribute.as_ref().map(pgha_acceptance_tests::proto_client::values::path);
+        let at = diagnostic.attribute.as_ref().map(values::path);
         let at = at.unwrap_or_default();
         match self.mutation {
             Mutation::WarnsOfNothing => !is_error,
@@ -589,6 +644,9 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         if self.is(Mutation::ValidatesNothing) {
             answer.diagnostics.clear();
         }
+        if self.is(Mutation::ValidatesNoNumbers) {
+            answer.diagnostics.retain(|one| !self.is_of_a_number(one));
+        }
         if self.is(Mutation::NamesNoPath) {
             answer.diagnostics.iter_mut().for_each(|one| one.attribute = None);
         }
@@ -617,6 +675,9 @@ impl<C: Calls> Calls for Mutant<'_, C> {
 
     async fn read(&self, request: pb::read_resource::Request) -> Result<pb::read_resource::Response> {
         let before = request.current_state.clone();
+        if let Some(api) = self.api.as_ref().filter(|_| self.is(Mutation::ReadsASecret)) {
+            drop(api.get(&format!("{SECRETS}superuser")));
+        }
         let mut answer = self.core.calls.read(request).await?;
         let mut state = self.core.decode(answer.new_state.as_ref())?;
         let was = self.core.decode(before.as_ref())?;
@@ -701,7 +762,11 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         let planned = self.core.decode(request.planned_state.as_ref())?;
         let config = self.core.decode(request.config.as_ref())?;
         let planned_identity = request.planned_identity.clone();
+        if let Some(api) = self.api.as_ref().filter(|_| self.is(Mutation::ForcesWhatWasNotShown)) {
+            api.yield_fields();
+        }
         let mut answer = self.core.calls.apply(request).await?;
+        self.meddles(&planned);
         let mut state = self.core.decode(answer.new_state.as_ref())?;
         self.twist_apply(&planned, &mut state, &mut answer.diagnostics);
         if !state.is_null() {

@@ -114,7 +114,7 @@ fn no_case_breaks_a_law() {
 /// A provider in front of an API server with agents.
 pub struct LiveProvider {
     pub provider: Provider,
-    api: FakeApi,
+    pub api: FakeApi,
     agents: Agents,
 }
 

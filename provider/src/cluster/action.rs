@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::carried::carried;
 use super::failure::describe;
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Event, Invoke};
 use crate::live::api::Mode;
 use crate::live::config::Connector;
@@ -92,7 +92,7 @@ async fn carry_out(
     }
     let text = |name: &str| config.get(name).as_str().unwrap_or_default().to_owned();
     let (namespace, name) = (text("namespace"), text("name"));
-    let mut work = Work::new(connector, &namespace, &name, timeout(action, &config), stop).await?;
+    let mut work = Work::new(connector, &namespace, &name, patience(action, &config), stop).await?;
     work.frame.tell = Some(tell);
     if action == Action::RotateCredentials {
         return rotate(&config, &work).await;
@@ -103,11 +103,11 @@ async fn carry_out(
     Ok(())
 }
 
-fn timeout(action: Action, config: &Value) -> Duration {
+fn patience(action: Action, config: &Value) -> Patience {
     let timeouts = config.get("timeouts").to_json();
     let timeouts =
         timeouts.and_then(|json| serde_json::from_value::<Timeouts>(json).ok()).unwrap_or_default();
-    timeouts.invoke.unwrap_or(action.patience()).to_std()
+    Patience::said_in("timeouts.invoke", timeouts.invoke.unwrap_or(action.patience()).to_std())
 }
 
 /// One request, from the asking to its answer.
@@ -187,7 +187,7 @@ async fn withdraw(request: &Request, work: &Work) -> String {
         stop: tokio_util::sync::CancellationToken::new(),
         tell: None,
     };
-    let work = Work { api: work.api.clone(), names: work.names.clone(), frame };
+    let work = Work { api: work.api.clone(), names: work.names.clone(), frame, patience: work.patience };
     let withdrawn = async {
         let Some(written) = without_request(&work.objects().await?, &request.id)? else { return Ok(false) };
         apply(&work, &written.object).await?.map_err(|error| error.diagnostic())?;
@@ -229,7 +229,7 @@ async fn rotate(config: &Value, work: &Work) -> Result<(), Diagnostic> {
     // Steps for Secrets need no memory of what was applied.
     let mut anchor = Anchor::new(Json::Null);
     let mut runner = work.runner(&start, &mut anchor, start.anchor_uid(), Json::Null);
-    let described = |failure: Failure| describe(failure, work, "invoke");
+    let described = |failure: Failure| describe(failure, work);
     runner.run(secrets).await.map_err(described)?;
     work.frame.tell(format!("new passwords are in {}", names.join(" and ")));
     let written = write(work, |live| with_rotation(live, &rotation)).await?;

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::carried::{carried, facts, private};
 use super::failure::describe;
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Answer, Apply};
 use crate::live::config::Connector;
 use crate::live::errors::causes;
@@ -94,7 +94,8 @@ fn unknown_inputs() -> Diagnostic {
 async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnostic> {
     let mut plan = Plan { facts: Facts::default(), ..Plan::new(&request)? };
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().create();
-    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.create", timeout);
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Create, &needs(Operation::Create, plan.spec.network_policy.is_some())).await?;
     let start = work.troubles().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
@@ -104,7 +105,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut anchor = Anchor::new(plan.config.clone());
     let mut runner = work.runner(&start, &mut anchor, None, anchor_metadata(&plan.spec));
     if let Err(failure) = runner.run(vec![first]).await {
-        return Err(describe(failure, &work, "create"));
+        return Err(describe(failure, &work));
     }
     plan.facts = Facts {
         anchor_uid: runner.anchor_uid.clone(),
@@ -121,7 +122,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         Err(problem) => Err(Failure::Refused(problem)),
     };
     let until = work.last_moment();
-    let problem = finished(ended, &runner, &work, "create", until).await;
+    let problem = finished(ended, &runner, &work, until).await;
     let live = work.last(until).await.unwrap_or_else(|| LiveCluster::nothing(&plan.spec.name));
     Ok(answer(outcome::created(&request.planned, &live, problem), &plan.facts, diagnostics))
 }
@@ -136,7 +137,8 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         });
     }
     let timeout = plan.spec.timeouts.clone().unwrap_or_default().update();
-    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.update", timeout);
+    let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Update, &needs(Operation::Update, plan.job(connector).has_network_policy())).await?;
     let start = work.troubles().await?;
     let mut live = start.clone();
@@ -146,7 +148,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let mut remade = false;
     if let Some(step) = remake_anchor(&plan.job(connector), &start)? {
         work.may(Operation::Update, &of_new_anchor(&start)).await?;
-        runner.run(vec![step]).await.map_err(|failure| describe(failure, &work, "update"))?;
+        runner.run(vec![step]).await.map_err(|failure| describe(failure, &work))?;
         remade = true;
         plan.facts.anchor_uid.clone_from(&runner.anchor_uid);
         live = work.objects().await?;
@@ -162,7 +164,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
         plan.facts.cluster_id.clone_from(&start.cluster_id);
     }
     let until = work.last_moment();
-    let problem = finished(ended, &runner, &work, "update", until).await;
+    let problem = finished(ended, &runner, &work, until).await;
     let live = work.last(until).await.unwrap_or_else(|| live.clone());
     let outcome = outcome::updated(&request.planned, &request.prior, &live, problem);
     Ok(answer(outcome, &plan.facts, diagnostics))
@@ -173,8 +175,8 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let text = |name: &str| prior.get(name).as_str().unwrap_or_default().to_owned();
     let timeouts =
         prior.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
-    let timeout = timeouts.unwrap_or_default().delete();
-    let work = Work::new(connector, &text("namespace"), &text("name"), timeout, request.stop).await?;
+    let patience = Patience::said_in("timeouts.delete", timeouts.unwrap_or_default().delete());
+    let work = Work::new(connector, &text("namespace"), &text("name"), patience, request.stop).await?;
     let facts = Facts { protected: false, ..facts(&request.private) };
     let leaving = Leaving { prior, facts: &facts };
     work.may(Operation::Destroy, &needs(Operation::Destroy, leaving.has_network_policy())).await?;
@@ -189,7 +191,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     for phase in phases {
         let Steps { steps, diagnostics: told } = phase(&leaving, &work.objects().await?)?;
         diagnostics.extend(told);
-        runner.run(steps).await.map_err(|failure| describe(failure, &work, "delete"))?;
+        runner.run(steps).await.map_err(|failure| describe(failure, &work))?;
     }
     Ok(Answer { diagnostics, ..Answer::default() })
 }
@@ -214,7 +216,6 @@ async fn finished(
     ended: Result<(), Failure>,
     runner: &Runner<'_>,
     work: &Work,
-    operation: &str,
     until: Instant,
 ) -> Option<Diagnostic> {
     let failure = ended.err()?;
@@ -225,7 +226,7 @@ async fn finished(
         }
         Err(_) => tracing::warn!("the anchor is not up to date: the API server did not answer in time"),
     }
-    Some(describe(failure, work, operation))
+    Some(describe(failure, work))
 }
 
 fn answer(outcome: Outcome, facts: &Facts, mut diagnostics: Diagnostics) -> Answer {

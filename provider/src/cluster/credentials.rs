@@ -7,7 +7,7 @@ use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_provider_core::value::Value;
 
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Looked, ReadData};
 use crate::live::config::Connector;
 use crate::live::errors::LiveError;
@@ -26,7 +26,8 @@ async fn find(request: &ReadData, connector: &Connector) -> Result<Value, Diagno
     let config = &request.config;
     let text = |name: &str| config.get(name).as_str().unwrap_or_default().to_owned();
     let (namespace, cluster) = (text("namespace"), text("name"));
-    let work = Work::new(connector, &namespace, &cluster, PATIENCE, request.stop.clone()).await?;
+    let work =
+        Work::new(connector, &namespace, &cluster, Patience::fixed(PATIENCE), request.stop.clone()).await?;
     let name = secret_name(&work.names, role(config));
     let key = ObjectKey::new(Kind::Secret, name.as_str());
     let secret =

@@ -6,8 +6,7 @@ use super::work::Work;
 use crate::live::execute::Failure;
 use crate::live::wait::{self, Ended};
 
-/// `operation` is the name in `timeouts`.
-pub(super) fn describe(failure: Failure, work: &Work, operation: &str) -> Diagnostic {
+pub(super) fn describe(failure: Failure, work: &Work) -> Diagnostic {
     let (step, ended) = match failure {
         Failure::Refused(diagnostic) => return diagnostic,
         Failure::Stopped { next } => {
@@ -25,8 +24,9 @@ pub(super) fn describe(failure: Failure, work: &Work, operation: &str) -> Diagno
         Ended::TimedOut(words) => Diagnostic::error(
             format!("Not done within {timeout:?}: {goal}"),
             format!(
-                "What was going on last: {words}\n\nRaise timeouts.{operation} if the cluster only needs longer. What was \
-                 begun goes on in the cluster, also without the provider."
+                "What was going on last: {words}\n\nRaise {} if the cluster only needs longer. What was \
+                 begun goes on in the cluster, also without the provider.",
+                work.patience.attribute()
             ),
         ),
         Ended::Stopped(words) => {

@@ -5,7 +5,7 @@ use pgha_provider_core::import::import as core_import;
 use pgha_schema::resource::Timeouts;
 
 use super::carried::{carried, private};
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Answer, Import};
 use crate::live::config::Connector;
 
@@ -17,9 +17,10 @@ pub(super) async fn import(request: Import, connector: &Connector) -> Answer {
 }
 
 async fn find(request: Import, connector: &Connector) -> Result<Answer, Diagnostic> {
-    let timeout = Timeouts::default().read();
-    let work = Work::new(connector, &request.cluster.namespace, &request.cluster.name, timeout, request.stop)
-        .await?;
+    let patience = Patience::fixed(Timeouts::default().read());
+    let work =
+        Work::new(connector, &request.cluster.namespace, &request.cluster.name, patience, request.stop)
+            .await?;
     let (state, facts) = core_import(&work.objects().await?, &carried().agent.version)?;
     Ok(Answer { state, private: private(&facts), ..Answer::default() })
 }

@@ -86,7 +86,8 @@ impl Tryout<'_> {
 
     /// `Err`: why an apply would not begin.
     async fn trials(&self, api: &Api) -> Result<Vec<Trial>, Diagnostic> {
-        let live = match snapshot(api, &Names::new(&self.job.spec.name), Depth::Objects).await {
+        let names = Names::new(&self.job.spec.name);
+        let live = match Box::pin(snapshot(api, &names, Depth::Objects)).await {
             Ok(live) => live,
             Err(error) => {
                 tracing::info!(%error, causes = causes(&error), "no dry run at plan time");

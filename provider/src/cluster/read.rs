@@ -4,7 +4,7 @@ use pgha_provider_core::refresh::{Refreshed, refresh};
 use pgha_schema::resource::Timeouts;
 
 use super::carried::{facts, private};
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Answer, Read};
 use crate::live::config::Connector;
 
@@ -13,9 +13,9 @@ pub(super) async fn read(request: Read, connector: &Connector) -> Answer {
     let text = |name: &str| state.get(name).as_str().unwrap_or_default().to_owned();
     let timeouts =
         state.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
-    let timeout = timeouts.unwrap_or_default().read();
+    let patience = Patience::said_in("timeouts.read", timeouts.unwrap_or_default().read());
     let facts = facts(&kept);
-    let work = Work::new(connector, &text("namespace"), &text("name"), timeout, stop).await;
+    let work = Work::new(connector, &text("namespace"), &text("name"), patience, stop).await;
     let looked = match &work {
         Ok(work) => work.objects().await,
         Err(problem) => Err(problem.clone()),

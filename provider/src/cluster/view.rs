@@ -5,7 +5,7 @@ use pgha_provider_core::value::Value;
 use pgha_provider_core::view::view;
 use pgha_schema::data_source::ReadTimeout;
 
-use super::work::Work;
+use super::work::{Patience, Work};
 use crate::engine::{Looked, ReadData};
 use crate::live::config::Connector;
 
@@ -20,8 +20,8 @@ async fn look(request: &ReadData, connector: &Connector) -> Result<(Value, Diagn
     let text = |name: &str| config.get(name).as_str().unwrap_or_default().to_owned();
     let timeouts =
         config.get("timeouts").to_json().and_then(|json| serde_json::from_value::<ReadTimeout>(json).ok());
-    let timeout = timeouts.unwrap_or_default().read();
+    let patience = Patience::said_in("timeouts.read", timeouts.unwrap_or_default().read());
     let (namespace, name) = (text("namespace"), text("name"));
-    let work = Work::new(connector, &namespace, &name, timeout, request.stop.clone()).await?;
+    let work = Work::new(connector, &namespace, &name, patience, request.stop.clone()).await?;
     view(config, &namespace, &work.overview().await?)
 }

@@ -24,6 +24,31 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The same for one that failed by itself.
 const PATIENT_LAST_LOOK: Duration = Duration::from_secs(20);
 
+/// How long an operation may take, and where the user says so.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    time: Duration,
+    /// The attribute, as `timeouts.read`; none where it is fixed.
+    attribute: Option<&'static str>,
+}
+
+impl Patience {
+    /// As an attribute says.
+    pub(super) fn said_in(attribute: &'static str, time: Duration) -> Self {
+        Self { time, attribute: Some(attribute) }
+    }
+
+    /// Nobody can say otherwise.
+    pub(super) fn fixed(time: Duration) -> Self {
+        Self { time, attribute: None }
+    }
+
+    /// What to raise, for messages.
+    pub(super) fn attribute(self) -> &'static str {
+        self.attribute.unwrap_or("the timeout")
+    }
+}
+
 /// One operation.
 pub(super) struct Work {
     /// The namespace.
@@ -32,6 +57,8 @@ pub(super) struct Work {
     pub(super) names: Names,
     /// Deadline and stop.
     pub(super) frame: Frame,
+    /// Where the deadline comes from.
+    pub(super) patience: Patience,
 }
 
 impl Work {
@@ -39,16 +66,18 @@ impl Work {
         connector: &Connector,
         namespace: &str,
         cluster: &str,
-        timeout: Duration,
+        patience: Patience,
         stop: CancellationToken,
     ) -> Result<Self, Diagnostic> {
+        let timeout = patience.time;
         let deadline = Instant::now() + timeout;
         let connection = tokio::select! {
             connection = connector.connection() => connection?,
             () = stop.cancelled() => return Err(stopped()),
         };
         let api = Api::new(connection, namespace);
-        Ok(Self { api, names: Names::new(cluster), frame: Frame { deadline, timeout, stop, tell: None } })
+        let frame = Frame { deadline, timeout, stop, tell: None };
+        Ok(Self { api, names: Names::new(cluster), frame, patience })
     }
 
     /// Lists every right of these that the credentials lack, before the operation's first write.
@@ -90,7 +119,7 @@ impl Work {
         tokio::select! {
             answer = request => Ok(answer),
             () = self.frame.stop.cancelled() => Err(stopped()),
-            () = tokio::time::sleep_until(self.frame.deadline) => Err(too_slow(self.frame.timeout)),
+            () = tokio::time::sleep_until(self.frame.deadline) => Err(too_slow(self.patience)),
         }
     }
 
@@ -149,11 +178,13 @@ fn stopped() -> Diagnostic {
     Diagnostic::error("Stopped before anything was changed", "The run was interrupted.")
 }
 
-fn too_slow(timeout: Duration) -> Diagnostic {
+fn too_slow(patience: Patience) -> Diagnostic {
+    let advice = match patience.attribute {
+        Some(attribute) => format!("Raise {attribute}, or try again."),
+        None => "Try again.".to_owned(),
+    };
     Diagnostic::error(
         "The Kubernetes API is too slow",
-        format!(
-            "It did not tell within {timeout:?} what is there. Raise the timeout in `timeouts`, or try again."
-        ),
+        format!("It did not tell within {:?} what is there. {advice}", patience.time),
     )
 }

@@ -37,7 +37,9 @@ fn collect(attributes: &[Attribute], at: &str, config: &Json, all: &mut Vec<Secr
                 }
             }
             (Shape::Nested(_, inner), Json::Object(items)) => {
-                items.values().for_each(|item| collect(inner, &path, item, all));
+                for item in items.values() {
+                    collect(inner, &path, item, all);
+                }
             }
             _ => {}
         }

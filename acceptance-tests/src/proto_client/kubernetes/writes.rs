@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::{Held, failure, merge};
+use super::{Contested, Held, failure, merge};
 
 type Answer = (StatusCode, Json);
 
@@ -19,6 +19,12 @@ impl Held {
         let dry = query.contains("dryRun=All");
         if dry && self.refuses_dry_runs {
             return failure(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", "a dry run is refused by a test");
+        }
+        let forced = query.contains("force=true");
+        if let Some(contested) =
+            self.contested.as_ref().filter(|one| one.path == path && applies && !dry && !forced)
+        {
+            return conflict(contested);
         }
         let path = if *method == Method::POST { named(path, body) } else { path.to_owned() };
         let before = self.objects.get(&path).cloned();
@@ -82,6 +88,15 @@ impl Held {
         }
         object
     }
+}
+
+fn conflict(contested: &Contested) -> Answer {
+    let Contested { field, manager, .. } = contested;
+    let (code, mut status) = failure(StatusCode::CONFLICT, "Conflict", "Apply failed with 1 conflict");
+    let message = format!("conflict with \"{manager}\" using v1");
+    status["details"] =
+        json!({ "causes": [{ "reason": "FieldManagerConflict", "message": message, "field": field }] });
+    (code, status)
 }
 
 /// The path of an object that is created in a collection.
