@@ -140,7 +140,7 @@ impl FakeApi {
     /// Answers a GET as if it had come over the wire.
     #[must_use]
     pub fn get(&self, path: &str) -> Json {
-        self.held().answer(&Method::GET, path, "", false, &Json::Null).1
+        self.held().asked(&Method::GET, path, None, "", false, &Json::Null).1
     }
 
     /// Forgets what was asked so far.
@@ -179,15 +179,7 @@ impl FakeApi {
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
         let query = uri.query().unwrap_or_default();
-        let asked = Asked { method: method.as_str(), path: uri.path(), token: token.as_deref() };
-        let (code, json) = {
-            let mut held = self.held();
-            held.requests.push(format!("{method} {}", uri.path()));
-            match held.refusal(&asked) {
-                Some(refusal) => refusal,
-                None => held.answer(&method, uri.path(), query, applies, &body),
-            }
-        };
+        let (code, json) = self.held().asked(&method, uri.path(), token.as_deref(), query, applies, &body);
         let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
         *response.status_mut() = code;
         response
@@ -198,6 +190,24 @@ impl FakeApi {
 }
 
 impl Held {
+    /// A request: it is remembered, the gate may refuse it, else it is answered.
+    fn asked(
+        &mut self,
+        method: &Method,
+        path: &str,
+        token: Option<&str>,
+        query: &str,
+        applies: bool,
+        body: &Json,
+    ) -> (StatusCode, Json) {
+        self.requests.push(format!("{method} {path}"));
+        let asked = Asked { method: method.as_str(), path, token };
+        match self.refusal(&asked) {
+            Some(refusal) => refusal,
+            None => self.answer(method, path, query, applies, body),
+        }
+    }
+
     fn answer(
         &mut self,
         method: &Method,

@@ -327,6 +327,8 @@ fn in_place(prefix: &str, attributes: &[Attribute], all: &Value, found: &mut Vec
                     "postgres_version" => json!("18.1"),
                     "image" => json!("docker.io/library/postgres:18.1"),
                     "deletion_protection" => json!(true),
+                    "storage.size" => json!("2Gi"),
+                    "pod.security_context.run_as_user" => json!(1001),
                     _ => value.clone(),
                 };
                 found.push((name, value));

@@ -207,6 +207,21 @@ pub enum Wish {
     },
 }
 
+impl Wish {
+    /// Whether it is for something to be gone.
+    pub fn is_an_end(&self) -> bool {
+        match self {
+            Self::PodsGone { .. } | Self::ClaimsGone { .. } | Self::ObjectsGone { .. } => true,
+            Self::Primary
+            | Self::Acknowledged { .. }
+            | Self::Answered { .. }
+            | Self::Streaming { .. }
+            | Self::Stopped
+            | Self::Grown { .. } => false,
+        }
+    }
+}
+
 /// How far a wish is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {

@@ -82,7 +82,8 @@ pub async fn wait(
                 Progress::Failed(cause) => return Err(Ended::Failed(cause)),
                 Progress::Working(doing) => {
                     let told = last_words(start, &now);
-                    words = if told.is_empty() { doing } else { told };
+                    // What is to go is named, with what holds it; that no pod is there says nothing then.
+                    words = if told.is_empty() || wait.wish.is_an_end() { doing } else { told };
                 }
             },
             // An API server that restarts is no reason to give up a wait; one that refuses us is.
@@ -137,10 +138,10 @@ pub fn describe(wish: &Wish) -> String {
         Wish::PodsGone { from_ordinal } => format!("the pods from ordinal {from_ordinal} on have ended"),
         Wish::Grown { size } => format!("every volume has {size}"),
         Wish::ClaimsGone { names } => format!("{} gone", are("the volume claim", names)),
-        Wish::ObjectsGone { keys } => {
-            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
-            format!("{} gone", are("", &keys))
-        }
+        Wish::ObjectsGone { keys } => match keys.as_slice() {
+            [key] => format!("{key} is gone"),
+            keys => format!("all {} objects of the cluster are gone", keys.len()),
+        },
     }
 }
 
