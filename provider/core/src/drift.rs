@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::anchor::Anchor;
 use crate::ignore::Ignore;
 use crate::live::{LiveCluster, Seen};
-use crate::object::{Kind, ObjectKey};
+use crate::object::{self, Kind, ObjectKey};
 use crate::owned::{self, Difference, FieldPath};
 use crate::value::Value;
 
@@ -171,16 +171,12 @@ fn was_asked(state: InstanceState) -> bool {
 /// Volumes that ask for less than `size`: an apply lets them grow. Larger ones can't be made smaller, and are left so.
 pub(crate) fn small_claims(live: &LiveCluster, size: Option<Quantity>) -> Vec<Entry> {
     let Some(size) = size else { return Vec::new() };
-    let pods = live.wanted_pods().unwrap_or_default();
-    let wanted = live.claims_by_ordinal().into_iter().filter(|(ordinal, _)| u64::from(*ordinal) < pods);
-    let small = wanted.filter_map(|(_, claim)| {
-        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str)?;
-        let smaller = asked.parse::<Quantity>().is_ok_and(|asked| asked < size);
-        let key = ObjectKey::new(Kind::PersistentVolumeClaim, crate::object::name(claim));
-        smaller.then(|| {
-            let path = FieldPath::of_fields(&["spec", "resources", "requests", "storage"]);
-            entry(&key, claim, &Difference { path, was: Some(size.as_str().into()), is: Some(asked.into()) })
-        })
+    let small = live.wanted_claims().filter_map(|claim| {
+        let asked = object::asked_size(claim).filter(|asked| *asked < size)?;
+        let key = ObjectKey::new(Kind::PersistentVolumeClaim, object::name(claim));
+        let path = FieldPath::of_fields(&["spec", "resources", "requests", "storage"]);
+        let (was, is) = (Some(size.as_str().into()), Some(asked.as_str().into()));
+        Some(entry(&key, claim, &Difference { path, was, is }))
     });
     small.collect()
 }

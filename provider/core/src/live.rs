@@ -201,6 +201,13 @@ impl LiveCluster {
         self.by_ordinal(&self.claims)
     }
 
+    /// The volume claims of the pods that the StatefulSet asks for.
+    pub fn wanted_claims(&self) -> impl Iterator<Item = &Json> {
+        let pods = self.wanted_pods().unwrap_or_default();
+        let claims = self.claims_by_ordinal().into_iter();
+        claims.filter(move |(ordinal, _)| u64::from(*ordinal) < pods).map(|(_, claim)| claim)
+    }
+
     fn by_ordinal<'a>(&self, list: &'a Seen<Vec<Json>>) -> BTreeMap<u32, &'a Json> {
         let items = list.known().map(Vec::as_slice).unwrap_or_default();
         items.iter().filter_map(|item| Some((self.names.ordinal(object::name(item))?, item))).collect()

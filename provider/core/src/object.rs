@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pgha_schema::names::{APP_NAME, LABEL_INSTANCE, LABEL_NAME};
+use pgha_schema::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -165,6 +166,11 @@ pub fn annotation<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
 pub fn is_of(object: &Json, cluster: &str) -> bool {
     let label = |key: &str| object.get("metadata")?.get("labels")?.get(key)?.as_str();
     label(LABEL_NAME) == Some(APP_NAME) && label(LABEL_INSTANCE) == Some(cluster)
+}
+
+/// The size that a volume claim asks for; `None` when it does not say.
+pub fn asked_size(claim: &Json) -> Option<Quantity> {
+    claim.pointer("/spec/resources/requests/storage")?.as_str()?.parse().ok()
 }
 
 /// A pod in which nothing runs: it has not come so far, or a container of it ends again and again.

@@ -77,15 +77,8 @@ fn changed_by_others(live: &LiveCluster, changed: &[String]) -> Diagnostic {
 
 /// Claims that somebody has deleted go with their pods, and their data with them: nobody can take a deletion back.
 fn leaving_claims(live: &LiveCluster) -> Option<Diagnostic> {
-    let pods = live.wanted_pods().unwrap_or_default();
-    let leaving: Vec<&str> = live
-        .claims_by_ordinal()
-        .into_iter()
-        .filter(|(ordinal, claim)| {
-            u64::from(*ordinal) < pods && claim.pointer("/metadata/deletionTimestamp").is_some()
-        })
-        .map(|(_, claim)| object::name(claim))
-        .collect();
+    let deleted = |claim: &&Json| claim.pointer("/metadata/deletionTimestamp").is_some();
+    let leaving: Vec<&str> = live.wanted_claims().filter(deleted).map(object::name).collect();
     (!leaving.is_empty()).then(|| {
         Diagnostic::warning(
             format!("Volumes of cluster {} are being deleted", live.names.cluster()),

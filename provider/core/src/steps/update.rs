@@ -2,7 +2,6 @@
 
 use pgha_schema::desired::document_sha256;
 use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
-use pgha_schema::quantity::Quantity;
 use pgha_schema::record::Record;
 use serde_json::Value as Json;
 
@@ -141,15 +140,14 @@ fn riskier_than_planned(job: &Job<'_>, live: &LiveCluster) -> Result<(), Diagnos
     }
     let wanted = &job.spec.storage.size;
     for claim in live.claims_by_ordinal().values() {
-        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str);
-        let grew = asked.and_then(|text| text.parse::<Quantity>().ok()).is_some_and(|asked| asked > *wanted);
-        if grew && job.prior.get("storage.size").as_str() != Some(wanted.as_str()) {
+        let Some(asked) = object::asked_size(claim).filter(|asked| asked > wanted) else { continue };
+        if job.prior.get("storage.size").as_str() != Some(wanted.as_str()) {
             return Err(Diagnostic::error(
                 "A volume is larger than planned already",
                 format!(
                     "PersistentVolumeClaim {} asks for {}, and volumes can't shrink. Plan at least that size.",
                     object::name(claim),
-                    asked.unwrap_or_default()
+                    asked
                 ),
             )
             .at(Path::of("storage.size")));
@@ -168,10 +166,8 @@ fn recorded_pods(live: &LiveCluster) -> Option<u64> {
 /// Claims that are smaller than wanted are asked to grow.
 fn growth(job: &Job<'_>, live: &LiveCluster) -> Vec<Step> {
     let size = &job.spec.storage.size;
-    let smaller = live.claims_by_ordinal().into_iter().filter(|(_, claim)| {
-        let asked = claim.pointer("/spec/resources/requests/storage").and_then(Json::as_str);
-        asked.and_then(|text| text.parse::<Quantity>().ok()).is_some_and(|asked| asked < *size)
-    });
+    let claims = live.claims_by_ordinal().into_iter();
+    let smaller = claims.filter(|(_, claim)| object::asked_size(claim).is_some_and(|asked| asked < *size));
     let names = job.names();
     smaller.map(|(ordinal, claim)| render::grow(&names, ordinal, object::uid(claim), size.as_str())).collect()
 }

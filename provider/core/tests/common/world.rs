@@ -13,7 +13,9 @@ use pgha_provider_core::object::Kind;
 use pgha_provider_core::outcome;
 use pgha_provider_core::plan::{Plan, Request, plan};
 use pgha_provider_core::refresh::{Refreshed, refresh};
+use pgha_provider_core::render::Agent;
 use pgha_provider_core::rights::{Operation, Right, needs, of_steps};
+use pgha_provider_core::step::Sensitive;
 use pgha_provider_core::steps::{self, Job, Leaving, Steps};
 use pgha_provider_core::value::Value;
 use pgha_schema::resource::{ClusterSpec, schema};
@@ -47,6 +49,42 @@ pub fn spec_of(value: &Value) -> ClusterSpec {
     ClusterSpec::from_value(&known.to_json().expect("known")).expect("a specification")
 }
 
+/// What an apply of a configuration is made from, owned, so that a [`Job`] can borrow from it.
+struct Wanted {
+    planned: Value,
+    spec: ClusterSpec,
+    agent: Agent,
+    anchor: Json,
+    password: Option<Sensitive>,
+}
+
+impl Wanted {
+    fn new(json: &Json, prior: &Value, facts: &Facts) -> Self {
+        let config = config(json);
+        let planned = planned(&config, prior, facts).planned;
+        Self {
+            spec: spec_of(&planned),
+            agent: agent(),
+            anchor: steps::config_for_anchor(&config),
+            password: steps::password_to_write(&config, prior, &planned),
+            planned,
+        }
+    }
+
+    fn job<'a>(&'a self, prior: &'a Value, facts: &'a Facts, ignore: &'a Ignore) -> Job<'a> {
+        Job {
+            spec: &self.spec,
+            prior,
+            config: &self.anchor,
+            facts,
+            ignore,
+            agent: &self.agent,
+            gzipped: &[1],
+            superuser_password: self.password.as_ref(),
+        }
+    }
+}
+
 impl World {
     pub fn create(json: &Json) -> Self {
         let fake = Fake::new(json["name"].as_str().expect("a name"));
@@ -55,20 +93,10 @@ impl World {
 
     pub fn create_in(json: &Json, fake: Fake) -> Result<Self, Diagnostic> {
         let mut world = Self { fake, state: Value::Null, facts: Facts::default(), ignore: Ignore::default() };
-        let config = config(json);
-        let plan = planned(&config, &Value::Null, &Facts::default());
-        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-        let password = steps::password_to_write(&config, &Value::Null, &plan.planned);
-        let job = Job {
-            spec: &spec,
-            prior: &Value::Null,
-            config: &anchor,
-            facts: &Facts::default(),
-            ignore: &Ignore::default(),
-            agent: &agent,
-            gzipped: &[1, 2, 3],
-            superuser_password: password.as_ref(),
-        };
+        let (nothing, no_facts) = (Value::Null, Facts::default());
+        let wanted = Wanted::new(json, &nothing, &no_facts);
+        let no_ignore = Ignore::default();
+        let job = wanted.job(&nothing, &no_facts, &no_ignore);
         let ahead = needs(Operation::Create, job.has_network_policy());
         let ahead: BTreeSet<Right> = ahead.used.union(&ahead.given).copied().collect();
         let first = steps::create_anchor(&job, &world.fake.live)?;
@@ -79,7 +107,7 @@ impl World {
         used.remove(&Right { kind: Kind::Secret, verb: "update" });
         assert!(used.is_subset(&ahead), "not looked for before: {:?}", used.difference(&ahead));
         world.fake.run(all.steps);
-        world.answer(&plan.planned, outcome::created(&plan.planned, &world.fake.live, None).state);
+        world.answer(&wanted.planned, outcome::created(&wanted.planned, &world.fake.live, None).state);
         Ok(world)
     }
 
@@ -111,48 +139,24 @@ impl World {
 
     /// What is made of the plan from `prior` to this configuration.
     pub fn with_job<T>(&self, json: &Json, prior: &Value, make: impl FnOnce(&Job<'_>) -> T) -> T {
-        let config = config(json);
-        let plan = planned(&config, prior, &self.facts);
-        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-        let password = steps::password_to_write(&config, prior, &plan.planned);
-        make(&Job {
-            spec: &spec,
-            prior,
-            config: &anchor,
-            facts: &self.facts,
-            ignore: &self.ignore,
-            agent: &agent,
-            gzipped: &[1],
-            superuser_password: password.as_ref(),
-        })
+        make(&Wanted::new(json, prior, &self.facts).job(prior, &self.facts, &self.ignore))
     }
 
     /// Refresh, plan, apply, refresh: the plan after it is empty. Gives the state that the plan was made from.
     pub fn apply(&mut self, json: &Json) -> Value {
         self.refresh();
         let before = self.state.clone();
-        let config = config(json);
-        let plan = planned(&config, &before, &self.facts);
-        assert_ne!(plan.planned, before, "there is something to do");
-        let (spec, agent, anchor) = (spec_of(&plan.planned), agent(), steps::config_for_anchor(&config));
-        let password = steps::password_to_write(&config, &before, &plan.planned);
-        let job = Job {
-            spec: &spec,
-            prior: &before,
-            config: &anchor,
-            facts: &self.facts,
-            ignore: &self.ignore,
-            agent: &agent,
-            gzipped: &[1],
-            superuser_password: password.as_ref(),
-        };
+        let wanted = Wanted::new(json, &before, &self.facts);
+        let planned = &wanted.planned;
+        assert_ne!(*planned, before, "there is something to do");
+        let job = wanted.job(&before, &self.facts, &self.ignore);
         self.fake.log.clear();
         let remade = steps::remake_anchor(&job, &self.fake.live).expect("may be changed");
         let is_remade = remade.is_some();
         self.fake.run(remade.into_iter().collect());
         let all = steps::change(&job, &self.fake.live, is_remade).expect("may be changed");
         self.fake.run(all.steps);
-        self.answer(&plan.planned, outcome::updated(&plan.planned, &before, &self.fake.live, None).state);
+        self.answer(planned, outcome::updated(planned, &before, &self.fake.live, None).state);
         self.nothing_to_do(json);
         before
     }
