@@ -40,11 +40,7 @@ impl Plugin {
             let file = dir.join(format!("terraform-provider-postgres_v{VERSION}"));
             if !file.is_file() {
                 fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-                // Renamed when complete: another run may look at the same moment.
-                let mut part = tempfile::NamedTempFile::new_in(&root).context("make a file in the mirror")?;
-                part.write_all(&bytes).with_context(|| format!("write {}", part.path().display()))?;
-                part.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
-                part.persist(&file).with_context(|| format!("create {}", file.display()))?;
+                write_whole(&root, &file, &bytes, 0o755)?;
             }
         }
         Ok(Self { binary: binary.to_owned(), cli_config: knowing_only_the_mirror(&root)? })
@@ -72,8 +68,18 @@ fn knowing_only_the_mirror(root: &Path) -> Result<PathBuf> {
         "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}/mirror\"\n  }}\n}}\n",
         root.display()
     );
-    fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+    write_whole(root, &config, text.as_bytes(), 0o644)?;
     Ok(config)
+}
+
+/// Writes a file beside its place in `root` and renames it when complete: another run may read it at the same moment, and
+/// a CLI that finds an empty configuration goes to the registry instead.
+fn write_whole(root: &Path, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut part = tempfile::NamedTempFile::new_in(root).context("make a file in the mirror")?;
+    part.write_all(bytes).with_context(|| format!("write {}", part.path().display()))?;
+    part.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    part.persist(file).with_context(|| format!("create {}", file.display()))?;
+    Ok(())
 }
 
 /// The provider's binary: the one named by `PGHA_PROVIDER`, else built now with the profile of this binary.
@@ -103,5 +109,29 @@ pub fn arch() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_while_another_installs_finds_the_mirror() {
+        let root = tempfile::tempdir().unwrap();
+        let config = knowing_only_the_mirror(root.path()).unwrap();
+        let whole = fs::read_to_string(&config).unwrap();
+        assert!(whole.contains("filesystem_mirror"), "{whole}");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..2000 {
+                    knowing_only_the_mirror(root.path()).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                assert_eq!(fs::read_to_string(&config).unwrap(), whole, "read while it was written");
+            }
+        });
     }
 }
