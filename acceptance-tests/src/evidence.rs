@@ -32,7 +32,7 @@ pub async fn keep(
     if let Some(ids) = ids {
         let acknowledged: Vec<String> = ids.acknowledged.iter().map(ToString::to_string).collect();
         files.push(("acknowledged-ids.txt".to_owned(), acknowledged.join("\n") + "\n"));
-        files.push(("failures.txt".to_owned(), ids.first_failures.join("\n") + "\n"));
+        files.push(("failures.txt".to_owned(), ids.all_failures.join("\n") + "\n"));
     }
     files.extend(cluster.logs().await);
     for (file, text) in files {

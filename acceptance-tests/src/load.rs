@@ -157,12 +157,16 @@ pub struct Outcome {
     pub acknowledged: BTreeSet<i64>,
     /// The longest time without an acknowledged commit.
     pub gap: Duration,
+    /// When that began, from the load's start.
+    pub gap_began: Duration,
     /// How many statements or connections failed.
     pub failures: usize,
     /// Into how many outages the failures fall: those more than [`ONE_OUTAGE`] apart count as two.
     pub outages: usize,
     /// The first failures, for people.
     pub first_failures: Vec<String>,
+    /// All of them with their times from the load's start, those of one text in a row as one line.
+    pub all_failures: Vec<String>,
 }
 
 impl Load {
@@ -268,13 +272,16 @@ impl Load {
             }
         }
         let log = lock(&self.log);
+        let gap = longest_gap(&log.acknowledged, self.started, end);
         Ok(Outcome {
             table: self.table.clone(),
             acknowledged: log.acknowledged.iter().map(|(id, _)| *id).collect(),
-            gap: longest_gap(&log.acknowledged, self.started, end).length(),
+            gap: gap.length(),
+            gap_began: gap.from.saturating_duration_since(self.started),
             failures: log.failures.len(),
             outages: outages(&log.failures),
             first_failures: log.failures.iter().take(5).map(|(why, _)| why.clone()).collect(),
+            all_failures: in_rows(&log.failures, self.started),
         })
     }
 }
@@ -328,6 +335,18 @@ fn outages(failures: &[(String, Instant)]) -> usize {
     times.sort_unstable();
     let breaks = times.windows(2).filter(|pair| pair[1] - pair[0] > ONE_OUTAGE).count();
     if times.is_empty() { 0 } else { breaks + 1 }
+}
+
+/// What was told, and when.
+fn in_rows(failures: &[(String, Instant)], start: Instant) -> Vec<String> {
+    let since = |at: Instant| at.saturating_duration_since(start).as_secs_f64();
+    let rows = failures.chunk_by(|(one, _), (other, _)| one == other);
+    rows.filter_map(|row| {
+        let (why, first) = row.first()?;
+        let (_, last) = row.last()?;
+        Some(format!("{:.2} to {:.2} s, {} times: {why}", since(*first), since(*last), row.len()))
+    })
+    .collect()
 }
 
 struct Writer {
@@ -403,6 +422,26 @@ mod tests {
         assert_eq!(longest_gap(&seen, start, at(2_000)).length(), Duration::from_millis(1_100));
         assert_eq!(longest_gap(&seen, at(400), at(1_000)).length(), Duration::from_millis(500));
         assert_eq!(longest_gap(&[], start, at(50)).length(), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn failures_of_one_kind_in_a_row_are_one_line() {
+        let start = Instant::now();
+        let failed = |why: &str, ms: u64| (why.to_owned(), start + Duration::from_millis(ms));
+        let told = [
+            failed("refused", 1_000),
+            failed("refused", 1_500),
+            failed("silent", 2_000),
+            failed("refused", 2_500),
+        ];
+        assert_eq!(
+            in_rows(&told, start),
+            [
+                "1.00 to 1.50 s, 2 times: refused",
+                "2.00 to 2.00 s, 1 times: silent",
+                "2.50 to 2.50 s, 1 times: refused"
+            ]
+        );
     }
 
     #[test]

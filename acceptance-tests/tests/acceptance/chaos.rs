@@ -18,6 +18,10 @@ pub fn cases() -> Vec<Case> {
     cases![exclusive => overlapping_faults]
 }
 
+/// A time without a commit that is looked into by people, though nothing failed: longer than a lease, a promotion and the
+/// restart of an API server one after the other.
+const TO_EXPLAIN: Duration = Duration::from_secs(15);
+
 /// Sums over all rounds.
 #[derive(Default)]
 struct Sums {
@@ -66,10 +70,16 @@ async fn round(group: &mut Group, schedule: &Schedule, sums: &mut Sums) -> Resul
         Ok(()) => promised.kept(site).await,
         Err(error) => Err(error),
     };
+    let (gap, began) = (promised.ids.gap.as_secs_f64(), promised.ids.gap_began.as_secs_f64());
+    let without = format!("longest time without a commit {gap:.1} s, from {began:.1} s on");
+    bed.say(format!("  {without}"));
+    let effects = effects.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let story = format!("{schedule}\n\nwhat could not be done:\n{effects}\n{without}\n");
     if let Err(error) = outcome {
-        let effects = effects.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let story = format!("{schedule}\n\nwhat could not be done:\n{effects}");
         return Err(promised.with_evidence(&bed, site, &story, error).await);
+    }
+    if promised.ids.gap >= TO_EXPLAIN {
+        bed.say(format!("  {}", promised.keep_evidence(&bed, site, &story).await));
     }
 
     sums.rounds += 1;

@@ -72,13 +72,16 @@ impl Promised {
 
     /// Keeps histories, logs and the story of the faults in a folder, which the error then names.
     pub async fn with_evidence(&self, bed: &Bed, site: &Site, story: &str, error: Error) -> Error {
+        error.context(self.keep_evidence(bed, site, story).await)
+    }
+
+    /// The same, where nothing failed; says where it is.
+    pub async fn keep_evidence(&self, bed: &Bed, site: &Site, story: &str) -> String {
         let name = &self.ids.table;
         let kept = evidence::keep(&bed.sandbox, &site.cluster, name, story, Some(&self.ids), &self.lists);
         match kept.await {
-            Ok(folder) => {
-                error.context(format!("histories, logs and the faults are kept in {}", folder.display()))
-            }
-            Err(why) => error.context(format!("histories and logs could not be kept: {why:#}")),
+            Ok(folder) => format!("histories, logs and the faults are kept in {}", folder.display()),
+            Err(why) => format!("histories and logs could not be kept: {why:#}"),
         }
     }
 }
