@@ -323,10 +323,16 @@ impl Cluster {
         until(&what, within, || self.whole(replicas)).await
     }
 
-    /// Whether one primary serves, exactly `replicas` standbys stream from it and are ready behind ro, the primary alone is
-    /// behind rw, the record names it, and the status says the same and that as many confirm as should. Gives the primary's name.
+    /// Whether no pod is deleted, one primary serves, exactly `replicas` standbys stream from it and are ready behind ro, the
+    /// primary alone is behind rw, the record names it, and the status says the same and that as many confirm as should. Gives
+    /// the primary's name.
     pub async fn whole(&self, replicas: u32) -> Result<Seen<String>> {
-        let pods: BTreeSet<String> = self.pods().await?.into_keys().collect();
+        let pods = self.pods().await?;
+        // Until its turn comes, a deleted pod still serves.
+        if let Some((name, _)) = pods.iter().find(|(_, pod)| pod.metadata.deletion_timestamp.is_some()) {
+            return Ok(Seen::NotYet(format!("{name} is deleted")));
+        }
+        let pods: BTreeSet<String> = pods.into_keys().collect();
         let wanted: BTreeSet<String> = (0..=replicas).map(|ordinal| self.names.pod(ordinal)).collect();
         if pods != wanted {
             return Ok(Seen::NotYet(format!("pods {pods:?}, wanted {wanted:?}")));

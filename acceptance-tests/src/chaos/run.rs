@@ -1,6 +1,7 @@
 //! Carries a schedule out.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::Signal;
 use pgha_schema::names::{LABEL_ROLE, ROLE_PRIMARY};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::schedule::{Fault, Schedule, Timed};
@@ -31,7 +33,8 @@ pub async fn carry_out(
     schedule: &Schedule,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<()> {
-    let scene = Scene { sandbox, cluster, schedule, starved: Mutex::default() };
+    let scene =
+        Scene { sandbox, cluster, schedule, starved: Mutex::default(), switchovers: Mutex::default() };
     let begun = Instant::now();
     for (at, step) in steps(schedule) {
         sleep_until(begun + at).await;
@@ -46,6 +49,7 @@ pub async fn carry_out(
     scene.resume_all();
     scene.starved().clear();
     sandbox.heal_everything().await.context("heal the sandbox")?;
+    scene.switchovers_end().await;
     if schedule.faults.iter().any(|timed| matches!(timed.fault, Fault::StopApi | Fault::PauseApi)) {
         sandbox.restart_controllers().await.context("restart the controllers")?;
     }
@@ -76,6 +80,8 @@ struct Scene<'a> {
     schedule: &'a Schedule,
     /// Limits in force, by ordinal.
     starved: Mutex<BTreeMap<u32, Limit>>,
+    /// Switchovers that were asked for.
+    switchovers: Mutex<JoinSet<Result<()>>>,
 }
 
 impl Scene<'_> {
@@ -180,14 +186,21 @@ impl Scene<'_> {
         }
     }
 
-    /// Whoever leads is asked; nobody waits for the answer.
+    /// Whoever leads is asked; the schedule does not wait for the answer.
     fn switchover(&self, to: u32) -> Result<()> {
         let (cluster, to) = (self.cluster.clone(), self.pod(to));
-        tokio::spawn(async move {
+        self.switchovers.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
             let primary = cluster.primary().await?;
-            cluster.exec(&primary, &["pgha-agent", "switchover", "--to", &to]).await
+            cluster.exec(&primary, &["pgha-agent", "switchover", "--to", &to]).await.map(drop)
         });
         Ok(())
+    }
+
+    /// Whether they were carried out or refused is no matter: who looks at the cluster then sees none under way.
+    async fn switchovers_end(&self) {
+        let mut asked = mem::take(&mut *self.switchovers.lock().unwrap_or_else(PoisonError::into_inner));
+        // Each has a deadline of its own.
+        while asked.join_next().await.is_some() {}
     }
 
     /// Empties a volume whose content is elsewhere: the pod is suspended first, so that it can't come to lead meanwhile, and
