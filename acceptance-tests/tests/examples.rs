@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::process;
+use pgha_acceptance_tests::terraform::hcl::VERSIONS;
 use pgha_acceptance_tests::terraform::{Terraform, names, offline};
 
 /// What only Terraform 1.12 or newer reads; the protocol tests show that it works.
@@ -15,9 +16,6 @@ const TOO_NEW: &str = "import-by-identity.tf";
 
 /// The same of actions, which Terraform 1.14 brought.
 const TOO_NEW_FOLDER: &str = "examples/actions";
-
-/// For those that leave out where the provider comes from, as the registry's pages do.
-const VERSIONS: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")

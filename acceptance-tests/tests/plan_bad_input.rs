@@ -4,7 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use anyhow::{Context as _, Result};
-use pgha_acceptance_tests::terraform::hcl::hcl;
+use pgha_acceptance_tests::terraform::hcl::{VERSIONS, hcl};
 use pgha_acceptance_tests::terraform::{Terraform, offline};
 use serde_json::{Map, Value, json};
 
@@ -339,13 +339,12 @@ fn between_attributes() -> Vec<Case> {
     ]
 }
 
-const HEADER: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
 
 #[tokio::test]
 async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
     let tf = offline()?;
     let text: String = cases().iter().map(resource_text).collect();
-    tf.write("main.tf", &format!("{HEADER}{text}"))?;
+    tf.write("main.tf", &format!("{VERSIONS}{text}"))?;
     tf.init().await?;
     let diagnostics = validate(&tf).await?;
     let mut problems = Vec::new();
@@ -372,7 +371,7 @@ async fn provider_block_mistakes_are_named_too() -> Result<()> {
     ] {
         let tf = offline()?;
         let good = resource_text(&case("good", json!({}), "", &[]));
-        tf.write("main.tf", &format!("{HEADER}provider \"postgres\" {{\n  {body}\n}}\n{good}"))?;
+        tf.write("main.tf", &format!("{VERSIONS}provider \"postgres\" {{\n  {body}\n}}\n{good}"))?;
         tf.init().await?;
         tf.validate().await?.failed_saying(&[says])?;
     }
@@ -382,10 +381,10 @@ async fn provider_block_mistakes_are_named_too() -> Result<()> {
 #[tokio::test]
 async fn what_is_right_passes_and_what_is_missing_is_named() -> Result<()> {
     let tf = offline()?;
-    tf.write("main.tf", &format!("{HEADER}{}", resource_text(&case("good", json!({}), "", &[]))))?;
+    tf.write("main.tf", &format!("{VERSIONS}{}", resource_text(&case("good", json!({}), "", &[]))))?;
     tf.init().await?;
     tf.validate().await?.succeeded()?;
-    tf.write("main.tf", &format!("{HEADER}resource \"postgres_ha_cluster\" \"bare\" {{\n}}\n"))?;
+    tf.write("main.tf", &format!("{VERSIONS}resource \"postgres_ha_cluster\" \"bare\" {{\n}}\n"))?;
     tf.validate().await?.failed_saying(&[
         "\"name\" is required",
         "\"namespace\" is required",

@@ -5,12 +5,11 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
+use pgha_acceptance_tests::terraform::hcl::VERSIONS;
 use pgha_acceptance_tests::terraform::offline;
 use pgha_schema::names::KEY_STATUS;
 use serde_json::{Value, json};
 
-const HEADER: &str =
-    "terraform {\n  required_providers {\n    postgres = { source = \"pgha/postgres\" }\n  }\n}\n";
 const CLUSTER: &str = r#"
 resource "postgres_ha_cluster" "orders" {
   name      = "orders"
@@ -36,7 +35,7 @@ output "bytes" { value = provider::postgres::lsn_diff("16/B4000000", "16/B300000
 output "of_the_resource" { value = provider::postgres::failover_bound_seconds(postgres_ha_cluster.orders.failover) }
 output "of_some" { value = provider::postgres::failover_bound_seconds({ lease_duration = "20s" }) }
 "#;
-    tf.write("main.tf", &format!("{HEADER}{CLUSTER}{calls}"))?;
+    tf.write("main.tf", &format!("{VERSIONS}{CLUSTER}{calls}"))?;
     tf.init().await?;
     let planned = tf.plan(&[]).await?;
     let output = |name: &str| planned_output(&planned.json, name);
@@ -73,7 +72,7 @@ async fn a_mistake_in_a_call_points_at_its_argument() -> Result<()> {
             &["Invalid value for \"failover\" parameter", "no timing `ttl`"],
         ),
     ] {
-        tf.write("main.tf", &format!("{HEADER}output \"it\" {{ value = provider::postgres::{call} }}\n"))?;
+        tf.write("main.tf", &format!("{VERSIONS}output \"it\" {{ value = provider::postgres::{call} }}\n"))?;
         tf.init().await?;
         tf.try_plan(&[]).await?.failed_saying(says)?;
     }
@@ -113,7 +112,7 @@ output "states" { value = [for one in data.postgres_ha_cluster.orders.instances 
 output "uri" { value = provider::postgres::connection_uri(data.postgres_ha_cluster.orders, "rw", "app", "app") }
 "#;
     let provider = format!("provider \"postgres\" {{ host = \"{}\" }}\n", api.address());
-    tf.write("main.tf", &format!("{HEADER}{provider}{reads}"))?;
+    tf.write("main.tf", &format!("{VERSIONS}{provider}{reads}"))?;
     tf.init().await?;
     let planned = tf.plan(&[]).await?;
     assert_eq!(planned_output(&planned.json, "primary"), "orders-1");
@@ -150,7 +149,7 @@ output "primary" {{ value = data.postgres_ha_cluster.orders.primary }}
 "#,
         api.address()
     );
-    tf.write("main.tf", &format!("{HEADER}{body}"))?;
+    tf.write("main.tf", &format!("{VERSIONS}{body}"))?;
     tf.init().await?;
     let planned = tf.plan(&[]).await?;
     assert!(api.tokens().contains(SECRET), "the password was not read");

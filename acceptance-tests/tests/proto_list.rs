@@ -16,6 +16,7 @@ fn put_cluster(api: &FakeApi, namespace: &str, name: &str) {
     let given = js!({
         "name": name, "namespace": namespace, "replicas": 1, "storage": { "size": "2Gi" }, "sync_mode": "sync",
         "parameters": { "work_mem": "8MB" }, "failover": { "lease_duration": "12s" },
+        "superuser_password_wo_version": 3,
     });
     let data = js!({ "format": "1", "config.json": given.to_string(), "objects.json": "{}" });
     let anchor = js!({ "metadata": { "name": format!("{name}-anchor"), "uid": "uid" }, "data": data });
@@ -84,7 +85,15 @@ async fn the_whole_state_comes_with_it_and_a_configuration_of_it_changes_nothing
     let names: Vec<_> = set.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["failover", "name", "namespace", "parameters", "replicas", "storage"],
+        [
+            "failover",
+            "name",
+            "namespace",
+            "parameters",
+            "replicas",
+            "storage",
+            "superuser_password_wo_version"
+        ],
         "{generated:#}"
     );
 

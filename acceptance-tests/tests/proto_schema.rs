@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::proto_client::binary;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::process::Plugin;
+use pgha_acceptance_tests::terraform::hcl::VERSIONS;
 use serde_json::{Map, Value as Json, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -139,8 +140,7 @@ fn printed_by(cli: &str) -> Result<Json> {
     let overrides =
         format!("provider_installation {{\n  dev_overrides {{ \"pgha/postgres\" = \"{place}\" }}\n}}\n");
     std::fs::write(&config, overrides)?;
-    let required = "terraform {\n  required_providers { postgres = { source = \"pgha/postgres\" } }\n}\n";
-    std::fs::write(dir.path().join("main.tf"), required)?;
+    std::fs::write(dir.path().join("main.tf"), VERSIONS)?;
     let output = Command::new(cli)
         .args(["providers", "schema", "-json"])
         .current_dir(dir.path())

@@ -110,8 +110,8 @@ pub struct ClusterSpec {
     #[serde(default)]
     #[schemars(extend("x-tf" = Tf::new().rule(Rule::Password).write_only()))]
     pub superuser_password_wo: Option<String>,
-    /// Number of `superuser_password_wo`: change it with the password, for the provider can't see a change of that by itself. When
-    /// both are taken away the password stays as it is.
+    /// Number of `superuser_password_wo`: change it with the password, for the provider can't see a change of that by itself. While
+    /// the number stays, the password may be left out. When both are taken away the password stays as it is.
     #[serde(default)]
     pub superuser_password_wo_version: Option<u32>,
     /// The Services through which clients come.

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// Where the provider comes from, as configurations say it.
+pub const VERSIONS: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
+
 /// Address of the cluster that [`Config`] declares.
 pub const ADDRESS: &str = "postgres_ha_cluster.this";
 
@@ -99,8 +102,7 @@ impl Config {
 
     fn header(&self) -> String {
         format!(
-            "terraform {{\n  required_providers {{\n    postgres = {{\n      source = \"pgha/postgres\"\n    }}\n  }}\n}}\n\n\
-             provider \"postgres\" {{\n{}\n}}\n",
+            "{VERSIONS}\nprovider \"postgres\" {{\n{}\n}}\n",
             self.provider
         )
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::cluster::Cluster;
 use pgha_acceptance_tests::sandbox::STORAGE_CLASS;
+use pgha_acceptance_tests::terraform::hcl::VERSIONS;
 use pgha_schema::names::secret_key;
 
 use crate::cases;
@@ -22,8 +23,6 @@ const READ: [(&str, &str, &str); 5] = [
     ("functions/failover_bound_seconds/function.tf", "seconds", ""),
     ("functions/lsn_diff/function.tf", "bytes", "16777216"),
 ];
-const VERSIONS: &str = "terraform {\n  required_providers {\n    postgres = {\n      source = \"pgha/postgres\"\n    }\n  }\n}\n";
-
 pub fn cases() -> Vec<Case> {
     cases![
         => examples_of_the_resource,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use pgha_acceptance_tests::terraform::Terraform;
-use pgha_acceptance_tests::terraform::hcl::ADDRESS;
+use pgha_acceptance_tests::terraform::hcl::{ADDRESS, VERSIONS};
 use serde_json::json;
 
 use crate::bed::FIRST_CLI;
@@ -59,9 +59,7 @@ async fn import_block_with_generated_configuration(group: &mut Group) -> Result<
     let example = include_str!("../../../examples/resources/postgres_ha_cluster/import-by-string-id.tf");
     let text = example.replace("shop/orders", &format!("{}/{}", site.namespace, Group::CLUSTER));
     let second = Terraform::new(&cli, &plugin, &kubeconfig)?;
-    let provider =
-        "terraform {\n  required_providers {\n    postgres = { source = \"pgha/postgres\" }\n  }\n}\n";
-    second.write("main.tf", &format!("{provider}\n{text}"))?;
+    second.write("main.tf", &format!("{VERSIONS}\n{text}"))?;
     second.init().await?;
     let planned = second.plan(&["-generate-config-out=generated.tf"]).await?;
     ensure!(

@@ -76,6 +76,7 @@ fn main() {
         plan("drift", drift()),
         plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
         plan("faults", matrix()),
+        plan("standard", standard()),
     ];
     let mut right = vec![
         plan("online", online::cases()),
@@ -88,7 +89,6 @@ fn main() {
         plan("handles", [handles::cases(), strangers::cases()].concat()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),
-        plan("standard", standard()),
         plan("postgres16", versions::cases_16()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.

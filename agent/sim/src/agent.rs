@@ -5,6 +5,7 @@ use pgha_agent_core::observation::{LeaseSeen, Unfinished, WriteOutcome, WriteSee
 use pgha_agent_core::{Action, Timing, decide, failsafe, report};
 use pgha_schema::ids::Era;
 use pgha_schema::record::Record;
+use pgha_schema::status::AgentReport;
 
 use crate::kube_api::Put;
 use crate::mutation::Mutation;
@@ -32,7 +33,7 @@ impl World {
     pub fn step_agent(&mut self, pod: usize) {
         let now = self.now;
         let at = &self.pods[pod];
-        if !at.up || self.is_frozen(pod) || now < at.agent.alive_from || now < at.agent.frozen_until {
+        if !at.up || self.is_waking(pod) || now < at.agent.alive_from || now < at.agent.frozen_until {
             return;
         }
         self.finish_jobs(pod);
@@ -79,7 +80,7 @@ impl World {
                 self.check_taking(pod, if_version, record);
             }
         }
-        let told = report(&seen, &decision);
+        let told = AgentReport { reads_record: self.reads_record(pod), ..report(&seen, &decision) };
         self.set_beat(pod, &seen, &decision);
         self.pods[pod].agent.acknowledges = failsafe::acknowledges(&seen, &decision);
         if self.pods[pod].agent.reason.as_ref() != Some(&decision.reason) {
@@ -253,6 +254,7 @@ impl World {
             let Some(rewritten) = mutation.rewrite(before, record) else { return went(false, 10) };
             record = rewritten;
         }
+        self.write_as_read(pod, &mut record);
         let version = &self.version_of_swap(version, &record);
         let sent = self.clock(pod);
         let (taken_up, answered, took_ms) = self.call(pod);

@@ -110,6 +110,9 @@ impl World {
                 at.agent.checkpoint_until = None;
                 if let Postgres::Running(process) = &mut at.postgres {
                     process.checkpointed |= as_primary;
+                    if let Some(data) = &mut at.volume.data {
+                        data.removed = data.removed.max(process.replayed);
+                    }
                 }
                 at.agent.jobs.checkpoint = done(&at.agent.jobs.checkpoint, clock);
                 self.poke(pod);
@@ -173,11 +176,18 @@ impl World {
                 Some(DataDir { member: member.clone(), era, ..old })
             }
             (Unfinished::Clone, Some(source), _) => Some(DataDir {
-                member: member.clone(),
+                member: if self.mutation == Some(Mutation::ClonesKeepIdentity) {
+                    source.member
+                } else {
+                    member.clone()
+                },
                 era,
                 control: ControlState::InRecovery,
                 checkpoint: source.wal.len(),
+                removed: source.wal.len(),
                 unreadable: false,
+                waits: false,
+                outrun: false,
                 ..source
             }),
             _ => Some(DataDir {
@@ -190,6 +200,9 @@ impl World {
                 control: ControlState::ShutDown,
                 checkpoint: 1,
                 unreadable: false,
+                waits: false,
+                outrun: false,
+                removed: 0,
             }),
         };
         let at = &mut self.pods[pod];

@@ -3,6 +3,7 @@
 use pgha_agent_core::Action;
 use pgha_agent_core::observation::{AgentSeen, Job, RefusedAgent};
 use pgha_schema::desired::AgentBinary;
+use pgha_schema::record::{RECORD_FORMAT, Record};
 use pgha_schema::status::AgentRefusal;
 
 use crate::world::World;
@@ -37,7 +38,20 @@ pub fn binary(number: u64, broken: bool) -> AgentBinary {
     AgentBinary { version: number.to_string(), sha256, chunks: Vec::new() }
 }
 
+/// An agent from before the record's newest format.
+pub const OLD_AGENT: &str = "agent-of-old";
+
 impl World {
+    /// The newest format of the record that this pod's agent reads.
+    pub fn reads_record(&self, pod: usize) -> u32 {
+        if self.pods[pod].binaries.runs == OLD_AGENT { RECORD_FORMAT - 1 } else { RECORD_FORMAT }
+    }
+
+    /// An old agent knows no newer format: it writes what it has read.
+    pub fn write_as_read(&self, pod: usize, record: &mut Record) {
+        record.format = record.format.min(self.reads_record(pod));
+    }
+
     /// The newest agent, which a new pod starts with.
     pub fn newest_agent(&self) -> String {
         self.api.desired.agent.as_ref().map(|binary| binary.sha256.clone()).unwrap_or_default()

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand_xoshiro::Xoshiro256PlusPlus as Chance;
 
 use crate::exchange::binary;
+use crate::mutation::Mutation;
 use crate::network::End;
 use crate::postgres::{Postgres, Volume};
 use crate::world::{PODS, World};
@@ -52,10 +53,14 @@ pub enum Fault {
     ForceDelete(usize),
     /// The same, and the container gets the kubelet's two seconds, in which the API server no longer knows its token.
     Disown(usize),
+    /// Deleted by force, while the container's processes run on for a while.
+    LeaveBehind(usize),
     /// The volume is lost with the pod.
     WipeVolume(usize),
     /// The WAL on a volume is gone, and postgres crashes.
     LoseWal(usize),
+    /// The same, and each start waits for it.
+    StallStart(usize),
     /// A person asks for a switchover.
     Switchover(Option<usize>),
     /// The desired state asks for one.
@@ -146,9 +151,11 @@ pub fn choose(rng: &mut Chance, world: &World) -> Fault {
         75 => Fault::FillDisk(pod, some),
         76..79 => Fault::StickWatch(pod, some),
         79..84 => Fault::DeletePod(pod),
-        84..86 => Fault::ForceDelete(pod),
+        84 => Fault::ForceDelete(pod),
+        85 => Fault::LeaveBehind(pod),
         86 => Fault::Disown(pod),
         87 => Fault::WipeVolume(pod),
+        88 if rng.random_bool(0.5) => Fault::StallStart(pod),
         88 => Fault::LoseWal(pod),
         89..94 => choose_request(rng, pod, long),
         94..98 => Fault::Wish(choose_wish(rng)),
@@ -216,15 +223,17 @@ impl World {
                 self.kill_container(pod, false);
                 self.new_pod_object(pod);
             }
+            Fault::LeaveBehind(pod) => self.leave_behind(pod),
             Fault::Disown(pod) => {
                 self.delete_pod(pod);
                 self.pods[pod].disowned = true;
                 self.pods[pod].deleting_until = Some(now + 2_000);
             }
-            Fault::LoseWal(pod) => {
+            Fault::LoseWal(pod) | Fault::StallStart(pod) => {
                 self.kill_postgres(pod);
                 if let Some(data) = &mut self.pods[pod].volume.data {
                     data.unreadable = true;
+                    data.waits = matches!(fault, Fault::StallStart(_));
                 }
             }
             Fault::WipeVolume(pod) => {
@@ -329,6 +338,9 @@ impl World {
             return;
         }
         self.take_back(pod, self.api.desired.generation);
+        if self.mutation == Some(Mutation::StartsAfresh) {
+            self.kill_postgres(pod);
+        }
         let again = self.now + self.pick(100, 1_500);
         let terminate_ms = self.pods[pod].agent.terminate_ms;
         let fence_at = self.pods[pod].guard_deadline;
@@ -381,7 +393,7 @@ impl World {
     /// A volume is lost only while its content is elsewhere: one at a time, and never the only copy that the record
     /// relies on. Everything else may happen at any time.
     fn may_happen(&self, fault: &Fault) -> bool {
-        let (Fault::WipeVolume(pod) | Fault::LoseWal(pod)) = *fault else {
+        let (Fault::WipeVolume(pod) | Fault::LoseWal(pod) | Fault::StallStart(pod)) = *fault else {
             return match *fault {
                 // A Lease that is lost before a volume knows that there is data is for a person to make again: nobody was
                 // let in yet, but no member can tell (the reply to the write that ended the bootstrap may be lost).
@@ -397,7 +409,10 @@ impl World {
                 Fault::Wish(
                     Wish::Durability(Durability::Required) | Wish::Replicas(_) | Wish::SyncReplicas(_),
                 ) => self.all_can_be_read(),
-                Fault::DeletePod(pod) | Fault::ForceDelete(pod) | Fault::Disown(pod) => self.pods[pod].exists,
+                Fault::DeletePod(pod)
+                | Fault::ForceDelete(pod)
+                | Fault::LeaveBehind(pod)
+                | Fault::Disown(pod) => self.pods[pod].exists,
                 Fault::LoseForGood => self.may_be_lost(),
                 _ => true,
             };
@@ -408,7 +423,7 @@ impl World {
         let Some((_, record)) = &self.api.lease else { return false };
         let Postgres::Running(_) = &self.pods[pod].postgres else { return false };
         // One that has to confirm every commit, and can be replaced by nobody, stays what it is until a person takes its volume away.
-        if matches!(fault, Fault::LoseWal(_))
+        if matches!(fault, Fault::LoseWal(_) | Fault::StallStart(_))
             && self.api.desired.durability == Durability::Required
             && self.api.desired.replicas <= self.api.desired.sync_replicas
         {

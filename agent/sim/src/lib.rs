@@ -17,6 +17,7 @@ pub mod exchange;
 mod faults;
 pub mod invariants;
 pub mod kube_api;
+pub mod left_behind;
 pub mod mutation;
 pub mod network;
 pub mod observe;

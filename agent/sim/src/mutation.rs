@@ -103,6 +103,22 @@ pub enum Mutation {
     HandsOverToTheUnfit,
     /// A31: a restart that was asked for ends whatever postmaster runs.
     RestartsAgain,
+    /// A2: a clone keeps the identity of the data that it was copied from.
+    ClonesKeepIdentity,
+    /// A5: a container starts on a volume on which processes of the one before still run.
+    SharesVolume,
+    /// A9: clients are let in as soon as postgres may write.
+    OpensGateAtOnce,
+    /// A23: forked data is replaced although the record still counts on it.
+    ReplacesVoters,
+    /// A26: a standby without room asks for no restartpoint.
+    AsksForNoRoom,
+    /// A23: a standby that waits for WAL that nobody has goes on waiting.
+    WaitsForEver,
+    /// A8: a new agent ends what runs and starts it itself.
+    StartsAfresh,
+    /// A8: the holder writes the newest format that it knows, whoever reads it.
+    WritesNewFormat,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -143,6 +159,13 @@ impl Mutation {
             Self::RollsPrimaryFirst => Some("rolling"),
             Self::BeyondCounts => Some("scale-down"),
             Self::RestartsAgain | Self::ReinitsTheOnlyCopy => Some("restart-and-reinit"),
+            Self::SharesVolume => Some("left-behind"),
+            Self::OpensGateAtOnce => Some("frozen-between-promotion-and-gate"),
+            Self::ReplacesVoters => Some("voter-that-forked"),
+            Self::AsksForNoRoom => Some("standby-disk-full"),
+            Self::WaitsForEver => Some("standby-waits-for-wal"),
+            Self::StartsAfresh => Some("agents-restarted"),
+            Self::WritesNewFormat => Some("agents-of-two-formats"),
             _ => None,
         }
     }
@@ -170,6 +193,8 @@ impl Mutation {
             | Self::OneTiming
             | Self::DiesByStatus
             | Self::WritesBlindly
+            | Self::ClonesKeepIdentity
+            | Self::OpensGateAtOnce
             | Self::TakesAnyVersion => |violation| {
                 matches!(violation, Violation::TakenTooEarly { .. } | Violation::TwoWriters { .. })
             },
@@ -184,6 +209,7 @@ impl Mutation {
             | Self::RecreatesUnheard
             | Self::VotersUnseen
             | Self::InitdbBesideData
+            | Self::SharesVolume
             | Self::BreakGlassAnyEra => |violation| {
                 matches!(violation, Violation::CommitLost { .. } | Violation::LastCopyWiped { .. })
             },
@@ -221,6 +247,11 @@ impl Mutation {
             | Self::BeyondCounts
             | Self::HandsOverToTheUnfit
             | Self::ReinitsTheOnlyCopy
+            | Self::ReplacesVoters
+            | Self::AsksForNoRoom
+            | Self::WaitsForEver
+            | Self::StartsAfresh
+            | Self::WritesNewFormat
             | Self::RestartsAgain => return None,
         })
     }

@@ -126,7 +126,15 @@ impl World {
     /// An agent learns of a version of the Lease. `sent`: an own uncached read or write, with when it was sent.
     pub fn see_lease(&mut self, pod: usize, version: LeaseVersion, record: Record, sent: Option<u64>) {
         let clock = self.clock(pod);
+        let format = record.format;
+        let reads = self.reads_record(pod);
         let agent = &mut self.pods[pod].agent;
+        if format > reads {
+            let why = format!("its format is {format}, this agent reads {reads}");
+            agent.lease = LeaseSeen::Unusable { why };
+            self.poke(pod);
+            return;
+        }
         let number = |version: &LeaseVersion| version.resource_version.parse::<u64>().unwrap_or(0);
         let (first_seen_ms, fresh_before) = match &agent.lease {
             LeaseSeen::Read(read) => {
@@ -247,7 +255,13 @@ impl World {
         };
         let (id, primary) = match &self.pods[pod].postgres {
             Postgres::Down => return PostgresSeen::Down,
-            Postgres::Starting { .. } => return PostgresSeen::Starting { since_ms: clock },
+            Postgres::Starting { process, .. } => {
+                let id = process.id;
+                let agent = &mut self.pods[pod].agent;
+                let starting = agent.starting.filter(|(known, _)| *known == id).unwrap_or((id, clock));
+                agent.starting = Some(starting);
+                return PostgresSeen::Starting { since_ms: starting.1 };
+            }
             Postgres::Stopping { since, .. } => {
                 let since_ms = self.nodes[pod].clock(*since);
                 return PostgresSeen::Stopping { since_ms, walsenders };
@@ -310,7 +324,7 @@ impl World {
             replayed_lsn: lsn(process.replayed),
             timeline,
             stream,
-            upstream_lacks_wal: false,
+            upstream_lacks_wal: data.outrun && process.receiver.is_none(),
             replay_paused: false,
             settings,
             slots,
@@ -361,7 +375,7 @@ fn see_data(at: &crate::pod::Pod) -> DataSeen {
         control: data.control,
         shutdown_lsn: (data.control == pgha_agent_core::observation::ControlState::ShutDown)
             .then(|| lsn(data.wal.len())),
-        lacks_wal: false,
+        lacks_wal: data.waits,
         replay_bytes: 0,
         postgres_major: MAJOR,
     });

@@ -54,6 +54,8 @@ pub struct Pod {
     pub deleting_until: Option<u64>,
     /// The API server no longer knows the token of this pod.
     pub disowned: bool,
+    /// The container of an object that is gone already runs on the volume until then.
+    pub left_behind_until: Option<u64>,
     /// Hash of its template.
     pub template_hash: String,
     /// Its agents.
@@ -68,7 +70,7 @@ pub struct Pod {
     pub start_at: Option<u64>,
     /// Its life.
     pub nonce: ContainerNonce,
-    /// Everything in it is suspended until then.
+    /// Everything in it is suspended until then; postgres wakes first.
     pub frozen_until: u64,
     /// It gets hardly any processor until then.
     pub starved_until: u64,
@@ -108,6 +110,7 @@ impl Pod {
             labels: BTreeMap::new(),
             deleting_until: None,
             disowned: false,
+            left_behind_until: None,
             template_hash: hash.to_owned(),
             binaries,
             terminated: BTreeSet::new(),
@@ -194,6 +197,8 @@ pub struct Agent {
     pub checkpoint_until: Option<(u64, bool)>,
     /// The postmaster seen: id, first seen, first seen out of recovery.
     pub seen_process: Option<(u64, u64, Option<u64>)>,
+    /// The postmaster that has not answered yet, and since when it is there.
+    pub starting: Option<(u64, u64)>,
     /// When it was told to stop.
     pub terminate_ms: Option<u64>,
     /// What people asked it for.
@@ -269,6 +274,7 @@ impl Agent {
             data_job: None,
             checkpoint_until: None,
             seen_process: None,
+            starting: None,
             terminate_ms: None,
             requests: Vec::new(),
             lifted: BTreeSet::new(),

@@ -8,6 +8,9 @@ use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
 
+/// Records that a volume without room still takes beyond those that a restartpoint has left.
+pub const ROOM_LEFT: usize = 600;
+
 /// Bytes of one WAL record, so that the bounds of the rules mean something here.
 pub const RECORD_BYTES: u64 = 64 << 10;
 
@@ -37,6 +40,12 @@ pub struct DataDir {
     pub checkpoint: usize,
     /// WAL that a start reads is gone: it ends, again and again.
     pub unreadable: bool,
+    /// And it does not end: it waits for WAL that never comes.
+    pub waits: bool,
+    /// The primary has removed WAL that comes next here.
+    pub outrun: bool,
+    /// WAL up to this record was removed from the volume, or may be used again.
+    pub removed: usize,
 }
 
 impl DataDir {
@@ -239,5 +248,6 @@ pub fn rewind(target: &mut DataDir, source: &DataDir, source_checkpointed: bool)
     target.highest_timeline = target.highest_timeline.max(source.highest_timeline);
     target.control = ControlState::InRecovery;
     target.checkpoint = fork.min(target.wal.len());
+    target.removed = target.removed.min(target.checkpoint);
     true
 }

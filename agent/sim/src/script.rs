@@ -9,11 +9,12 @@
 //! heals                      every fault ends; it has to heal
 //! ```
 
-use pgha_schema::desired::{Durability, RunState, SyncMode};
+use pgha_schema::desired::{AgentBinary, Durability, RunState, SyncMode};
 use pgha_schema::ids::Era;
-use pgha_schema::record::Record;
+use pgha_schema::record::{RECORD_FORMAT, Record};
 use pgha_schema::request::Asked;
 
+use crate::exchange::OLD_AGENT;
 use crate::faults::{Cut, Fault, Wish};
 use crate::invariants::{Violation, acked_commits_survive, heals};
 use crate::mutation::Mutation;
@@ -141,6 +142,11 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
             let record = Record::initial(ANCHOR, world.api.desired.sync_mode);
             world.api.create(record);
         }
+        ["old-agents"] => begin_with_old_agents(world)?,
+        ["record", "voter", pod] => make_voter(world, index(pod)?)?,
+        ["outrun", pod] => outrun(world, index(pod)?),
+        ["api", "read-only"] => world.api.read_only = true,
+        ["api", "read-write"] => world.api.read_only = false,
         ["stick-replay", pod] => world.pods[index(pod)?].replay_stuck = true,
         ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
         ["make-room", pod] => world.pods[index(pod)?].disk_full = false,
@@ -236,7 +242,9 @@ fn fault(words: &[&str]) -> Result<Fault, String> {
         ["delete-pod", pod] => Fault::DeletePod(index(pod)?),
         ["force-delete", pod] => Fault::ForceDelete(index(pod)?),
         ["disown", pod] => Fault::Disown(index(pod)?),
+        ["leave-behind", pod] => Fault::LeaveBehind(index(pod)?),
         ["lose-wal", pod] => Fault::LoseWal(index(pod)?),
+        ["stall-start", pod] => Fault::StallStart(index(pod)?),
         ["wipe-volume", pod] => Fault::WipeVolume(index(pod)?),
         ["reboot", pod, seconds] => Fault::Reboot(index(pod)?, number(seconds)? * 1_000),
         ["cut", pod, "wholly"] => Fault::Cut(index(pod)?, Cut::Wholly, 0),
@@ -265,6 +273,17 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
             let line = format!("{} starts postgres", name(world, pod)?);
             let starts = world.log.iter().filter(|entry| entry.contains(&line)).count() as u64;
             (starts == number(count)?).then_some(()).ok_or(format!("{starts}"))
+        }
+        ["rebuilt", pod, count] => {
+            let (rewind, clone) =
+                (format!("{} begins Rewind", name(world, pod)?), format!("{} begins Clone", name(world, pod)?));
+            let told = |entry: &&String| entry.contains(&rewind) || entry.contains(&clone);
+            let times = world.log.iter().filter(told).count() as u64;
+            (times == number(count)?).then_some(()).ok_or(format!("{times}"))
+        }
+        ["format", format] => {
+            let at = record.map_or(0, |record| record.format);
+            (u64::from(at) == number(format)?).then_some(()).ok_or(format!("it is format {at}"))
         }
         ["voter", pod] => {
             let member = world.pods[index(pod)?].volume.counted().map(|data| data.member.clone());
@@ -347,6 +366,37 @@ fn every_row(world: &World, serving: &[usize]) -> Result<(), String> {
 
 fn name(world: &World, pod: &str) -> Result<String, String> {
     Ok(world.pods[index(pod)?].name.clone())
+}
+
+/// A cluster whose agents and record are from before the newest format.
+fn begin_with_old_agents(world: &mut World) -> Result<(), String> {
+    if world.now > 0 {
+        return Err("it has begun already".to_owned());
+    }
+    let mut wish = world.api.desired.clone();
+    wish.agent = wish.agent.map(|agent| AgentBinary { sha256: OLD_AGENT.to_owned(), ..agent });
+    *world = World::new(STORY_SEED, wish, world.mutation);
+    if let Some((_, record)) = &mut world.api.lease {
+        record.format = RECORD_FORMAT - 1;
+    }
+    Ok(())
+}
+
+/// Somebody's hand: nothing of the protocol makes a voter of a member that does not stream.
+fn make_voter(world: &mut World, pod: usize) -> Result<(), String> {
+    let member = world.pods[pod].volume.data.as_ref().map(|data| data.member.clone());
+    let (version, mut record) = world.api.lease.clone().ok_or("there is no Lease")?;
+    record.voters.insert(member.ok_or("it has no data")?);
+    world.replace_record(&version, record);
+    Ok(())
+}
+
+/// The primary has removed WAL that a standby still needs.
+fn outrun(world: &mut World, pod: usize) {
+    world.kill_postgres(pod);
+    if let Some(data) = &mut world.pods[pod].volume.data {
+        data.outrun = true;
+    }
 }
 
 /// What the provider's destroy leaves: the volumes, each with the whole record (P21).

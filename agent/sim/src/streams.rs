@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use pgha_agent_core::observation::{ControlState, InForce};
 
 use crate::invariants::one_history;
+use crate::mutation::Mutation;
 use crate::network::End;
-use crate::postgres::{Postgres, Process, Receiver, Sender, lsn};
+use crate::postgres::{Postgres, Process, ROOM_LEFT, Receiver, Sender, lsn};
 use crate::world::{World, running_control};
 
 /// wal_sender_timeout and wal_receiver_timeout.
@@ -22,8 +23,13 @@ impl World {
         }
         let now = self.now;
         let mut postgres = std::mem::replace(&mut self.pods[pod].postgres, Postgres::Down);
-        let unreadable = self.pods[pod].volume.data.as_ref().is_some_and(|data| data.unreadable);
+        let data = self.pods[pod].volume.data.as_ref();
+        let (unreadable, waits) = data.map_or((false, false), |data| (data.unreadable, data.waits));
         postgres = match postgres {
+            // Only a standby's start waits.
+            Postgres::Starting { until, process } if waits && !process.primary => {
+                Postgres::Starting { until, process }
+            }
             Postgres::Starting { until, .. } if now >= until && unreadable => {
                 self.pods[pod].guard_deadline = None;
                 self.poke(pod);
@@ -54,6 +60,7 @@ impl World {
     fn step_running(&mut self, pod: usize, process: &mut Process) {
         let now = self.now;
         let speed = if self.pods[pod].replay_stuck { 0 } else { self.pick(0, 20) as usize };
+        let full = self.pods[pod].disk_full;
         let Some(data) = &mut self.pods[pod].volume.data else { return };
         if process.primary {
             process.replayed = data.wal.len();
@@ -61,6 +68,10 @@ impl World {
         } else {
             process.replayed = (process.replayed + speed).min(data.wal.len());
             data.checkpoint = data.checkpoint.max(process.replayed.saturating_sub(50));
+        }
+        if process.primary || !full {
+            // By itself it makes room in time.
+            data.removed = data.removed.max(process.replayed);
         }
         if process.names_before.as_ref().is_some_and(|(_, until)| now >= *until) {
             process.names_before = None;
@@ -82,7 +93,7 @@ impl World {
         if process.promoting_until.is_some_and(|until| now >= until) && process.replayed == data.wal.len() {
             process.promoting_until = None;
             process.primary = true;
-            process.gate_open = false;
+            process.gate_open = self.mutation == Some(Mutation::OpensGateAtOnce);
             process.receiver = None;
             process.upstream = None;
             process.checkpointed = false;
@@ -237,7 +248,8 @@ impl World {
     fn receive(&mut self, pod: usize, from: usize, have: usize) {
         let now = self.now;
         let Some(source) = &self.pods[from].volume.data else { return };
-        let to = source.wal.len().min(have + RECORDS_PER_STEP);
+        let room = self.room(pod).saturating_sub(have);
+        let to = source.wal.len().min(have + RECORDS_PER_STEP.min(room));
         let more = source.wal.get(have..to).unwrap_or_default().to_vec();
         let (history, highest) = (source.history.clone(), source.highest_timeline);
         if !more.is_empty() && self.runs_out_of_room(pod) {
@@ -253,6 +265,13 @@ impl World {
         {
             receiver.heard_at = now;
         }
+    }
+
+    /// Up to how many records there is room for.
+    fn room(&self, pod: usize) -> usize {
+        let at = &self.pods[pod];
+        let removed = at.volume.data.as_ref().map_or(0, |data| data.removed);
+        if at.disk_full { removed + ROOM_LEFT } else { usize::MAX }
     }
 
     fn connect(&mut self, pod: usize) {
@@ -283,6 +302,7 @@ impl World {
         // All that PostgreSQL checks: the system identifier, that the own timeline is in the source's history, and that
         // the own position is not beyond its end there.
         let fits = mine.system == theirs.system
+            && !mine.outrun
             && theirs.end_of(mine.timeline()).is_none_or(|end| mine.wal.len() <= end)
             && mine.wal.len() <= theirs.wal.len();
         if !fits {

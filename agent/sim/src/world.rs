@@ -15,6 +15,7 @@ use crate::invariants::deposed_primary_is_stopped::Deposed;
 use crate::invariants::one_acknowledging_writer::Writers;
 use crate::invariants::{Violation, acked_commits_survive, unable_to_acknowledge_before_takeover};
 use crate::kube_api::KubeApi;
+use crate::left_behind::Leftover;
 use crate::mutation::Mutation;
 use crate::network::{End, Network};
 use crate::people::People;
@@ -26,6 +27,8 @@ pub const TICK_MS: u64 = 10;
 /// Who is starved of processor runs for so long of each turn.
 const STARVED_RUNS_MS: u64 = 10;
 const TURN_MS: u64 = 100;
+/// Who was suspended together wakes in any order: so much later than postgres, guard and agent do.
+const WAKES_LATER_MS: u64 = 50;
 /// Pods that can ever exist.
 pub const PODS: usize = 4;
 /// Uid of the anchor.
@@ -59,6 +62,8 @@ pub struct World {
     pub mutation: Option<Mutation>,
     /// What people are about.
     pub people: People,
+    /// Processes on a volume that is another container's by now: a rule is left out.
+    pub leftovers: Vec<Leftover>,
     /// Clients commit.
     pub clients_on: bool,
     clients: Vec<u64>,
@@ -98,6 +103,7 @@ impl World {
             violation: None,
             mutation,
             people: People::default(),
+            leftovers: Vec::new(),
             clients_on: true,
             clients: vec![0; 3],
             counter: 0,
@@ -139,6 +145,12 @@ impl World {
         let at = &self.pods[pod];
         let waits = self.now % TURN_MS >= STARVED_RUNS_MS;
         self.now < at.frozen_until || (waits && self.now < at.starved_until)
+    }
+
+    /// Whether guard and agent make no step: who wakes from a suspension wakes after postgres did.
+    pub fn is_waking(&self, pod: usize) -> bool {
+        let at = &self.pods[pod];
+        self.is_frozen(pod) || (at.frozen_until > 0 && self.now < at.frozen_until + WAKES_LATER_MS)
     }
 
     /// Whether postgres makes no step.
@@ -188,6 +200,7 @@ impl World {
             self.step_agent(pod);
         }
         self.step_people();
+        self.step_leftovers();
         self.step_clients();
         self.check_deposed();
     }
@@ -287,6 +300,7 @@ impl World {
                 self.pods[pod].ended = None;
             }
         }
+        self.end_left_behind(pod);
         if self.pods[pod].deleting_until.is_some_and(|until| now >= until || !self.pods[pod].up) {
             if self.pods[pod].up {
                 self.kill_container(pod, true);
@@ -387,7 +401,7 @@ impl World {
     }
 
     fn step_guard(&mut self, pod: usize) {
-        if !self.pods[pod].up || self.is_frozen(pod) || self.mutation == Some(Mutation::NoFence) {
+        if !self.pods[pod].up || self.is_waking(pod) || self.mutation == Some(Mutation::NoFence) {
             return;
         }
         let clock = self.clock(pod);

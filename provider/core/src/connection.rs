@@ -15,6 +15,11 @@ pub const LIBPQ_SETTINGS: [(&str, &str); 6] = [
 ];
 /// The same for pgJDBC, as far as it has words for it.
 pub const JDBC_SETTINGS: [(&str, &str); 2] = [("connectTimeout", "10"), ("tcpKeepAlive", "true")];
+/// With this libpq takes no connection to a standby for one to the primary: where routes are late, the Service for writes may still
+/// lead to an old primary, which answers reads as a standby, and a pool would keep that connection.
+pub const LIBPQ_PRIMARY: (&str, &str) = ("target_session_attrs", "read-write");
+/// The same for pgJDBC.
+pub const JDBC_PRIMARY: (&str, &str) = ("targetServerType", "primary");
 
 /// A connection to write down.
 #[derive(Clone, Debug, PartialEq, Eq)]

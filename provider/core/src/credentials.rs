@@ -8,7 +8,7 @@ use pgha_schema::credentials::{Credentials, CredentialsRole, schema};
 use pgha_schema::names::{Names, POSTGRES_PORT, secret_key};
 use serde_json::Value as Json;
 
-use crate::connection::{Connection, LIBPQ_SETTINGS};
+use crate::connection::{Connection, LIBPQ_PRIMARY, LIBPQ_SETTINGS};
 use crate::diagnostic::Diagnostic;
 use crate::object;
 use crate::value::Value;
@@ -52,6 +52,7 @@ pub fn read(config: &Value, names: &Names, secret: &Json) -> Result<Value, Diagn
     let password_setting = [(secret_key::PASSWORD, password.as_str())];
     let settings: BTreeMap<_, _> = LIBPQ_SETTINGS
         .into_iter()
+        .chain([LIBPQ_PRIMARY])
         .chain(password_setting)
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!((told.get("username"), told.get("database")), (&"web".into(), &"shop db".into()));
         let uri = told.get("uri").as_str().unwrap();
         assert!(uri.starts_with("postgresql://web:a%2Fb@orders-rw.shop.svc:5432/shop%20db?"), "{uri}");
-        assert!(uri.contains("tcp_user_timeout=10000"), "{uri}");
+        assert!(uri.contains("tcp_user_timeout=10000") && uri.contains("target_session_attrs=read-write"), "{uri}");
         assert!(told.is_wholly_known());
     }
 

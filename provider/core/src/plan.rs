@@ -62,6 +62,7 @@ pub fn plan(request: &Request<'_>) -> Plan {
     let changes = if request.prior.is_null() { Vec::new() } else { changes(request.prior, &planned) };
     let requires_replace: Vec<Path> =
         changes.iter().filter(|one| one.replaces).map(|one| one.path.clone()).collect();
+    diagnostics.extend(refusals::new_number_without_password(request.config, request.prior));
     if request.prior.is_null() {
         if request.facts.protected {
             diagnostics.push(protection::second_plan());

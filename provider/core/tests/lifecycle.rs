@@ -536,6 +536,9 @@ fn a_given_password_is_written_when_its_number_changes_and_kept_nowhere() {
     world.apply(&other);
     assert!(!world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "its number is the same");
     assert_eq!(world.fake.live.desired().expect("a document").credentials, wanted.credentials);
+    // While the number stays, nobody has to have the password.
+    other["superuser_password_wo"] = Json::Null;
+    world.nothing_to_do(&other);
     // Without both the password stays as it is.
     world.apply(&common::minimal());
     assert!(!world.fake.log.contains(&"write Secret orders-superuser".to_owned()), "{:?}", world.fake.log);

@@ -202,6 +202,25 @@ fn impossible_changes_are_refused_with_a_way_out() {
 }
 
 #[test]
+fn a_new_number_wants_its_password_and_an_old_one_does_not() {
+    let numbered = |number: u32| {
+        let mut json = common::minimal();
+        json["superuser_password_wo_version"] = json!(number);
+        json
+    };
+    let refusal = "error: superuser_password_wo_version: superuser_password_wo_version without superuser_password_wo";
+    for (prior, way_out) in
+        [(Value::Null, "leave both out"), (state(&common::minimal()), "leave both out"), (state(&numbered(1)), "as it was")]
+    {
+        let errors = errors(&made(&config(&numbered(2)), &prior).diagnostics);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with(refusal) && errors[0].contains(way_out), "{}", errors[0]);
+    }
+    let same = made(&config(&numbered(1)), &state(&numbered(1)));
+    assert_eq!((errors(&same.diagnostics).len(), same.planned), (0, state(&numbered(1))));
+}
+
+#[test]
 fn drift_an_unfinished_change_and_a_new_agent_each_make_an_update() {
     let config = config(&common::minimal());
     let mut drifted = state(&common::minimal());

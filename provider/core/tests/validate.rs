@@ -130,17 +130,15 @@ fn rules_between_attributes_name_the_one_to_change() {
 }
 
 #[test]
-fn a_password_and_its_number_come_together() {
+fn a_password_comes_with_its_number() {
     check(
         json!({"superuser_password_wo": "hunter2"}),
         "error: superuser_password_wo:",
         "superuser_password_wo_version = 1",
     );
-    check(
-        json!({"superuser_password_wo_version": 1}),
-        "error: superuser_password_wo_version:",
-        "leave both out",
-    );
+    let mut number = config(&common::minimal());
+    number.set_at("superuser_password_wo_version", Value::from(1));
+    assert!(!resource(&number).has_errors(), "whether it is new, only a plan can tell");
     check(
         json!({"superuser_password_wo": "hunter2\n", "superuser_password_wo_version": 1}),
         "error: superuser_password_wo:",

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::clones::Clones;
 use super::{Row, Summary};
 use crate::sandbox::Sandbox;
+use crate::terraform::hcl::VERSIONS;
 use crate::terraform::{Cli, Plugin, Terraform};
 
 /// How often the process's memory is looked at.
@@ -58,8 +59,7 @@ pub async fn row(
 
 fn configuration(namespace: &str, names: &[String]) -> String {
     format!(
-        "terraform {{\n  required_providers {{\n    postgres = {{\n      source = \"pgha/postgres\"\n    }}\n  }}\n}}\n\n\
-         locals {{\n  clusters = toset({names:?})\n}}\n\n\
+        "{VERSIONS}\nlocals {{\n  clusters = toset({names:?})\n}}\n\n\
          import {{\n  for_each = local.clusters\n  to       = postgres_ha_cluster.this[each.key]\n  id       = \"{namespace}/${{each.key}}\"\n}}\n\n\
          resource \"postgres_ha_cluster\" \"this\" {{\n  for_each            = local.clusters\n  name                = each.key\n  \
          namespace           = \"{namespace}\"\n  storage             = {{ size = \"1Gi\" }}\n  deletion_protection = false\n}}\n"

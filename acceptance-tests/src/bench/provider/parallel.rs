@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::poll::{Seen, until};
 use crate::sandbox::{STORAGE_CLASS, Sandbox};
+use crate::terraform::hcl::VERSIONS;
 use crate::terraform::{Cli, Plugin, Terraform};
 
 /// The one set of plain pods.
@@ -112,8 +113,7 @@ async fn apply(
 
 fn configuration(namespace: &str, count: u32) -> String {
     format!(
-        "terraform {{\n  required_providers {{\n    postgres = {{\n      source = \"pgha/postgres\"\n    }}\n  }}\n}}\n\n\
-         resource \"postgres_ha_cluster\" \"this\" {{\n  count               = {count}\n  name                = \"pg${{count.index}}\"\n  \
+        "{VERSIONS}\nresource \"postgres_ha_cluster\" \"this\" {{\n  count               = {count}\n  name                = \"pg${{count.index}}\"\n  \
          namespace           = \"{namespace}\"\n  replicas            = 0\n  storage             = {{ size = \"1Gi\", class = \
          \"{STORAGE_CLASS}\", retain = false }}\n  deletion_protection = false\n}}\n"
     )

@@ -7,7 +7,7 @@ use pgha_agent_core::{Action, Observation};
 use pgha_schema::desired::{Desired, Durability, RunState, SyncMode};
 use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::lsn::Lsn;
-use pgha_schema::record::{Bootstrap, ExchangePermit, Record};
+use pgha_schema::record::{Bootstrap, ExchangePermit, RECORD_FORMAT, Record};
 use pgha_schema::status::Acknowledged;
 
 use super::Mutation;
@@ -55,6 +55,9 @@ impl Mutation {
                 let others = record.members.keys().filter(|id| Some(*id) != own.member.as_ref());
                 record.voters = others.cloned().collect();
                 record.quorum = record.voters.len() as u32;
+            }
+            Self::ReplacesVoters if !own.holds(record) => {
+                record.voters.retain(|voter| Some(voter) != own.member.as_ref());
             }
             Self::RestartsAgain => {
                 let permit =
@@ -122,6 +125,9 @@ impl Mutation {
             Self::RollsPrimaryFirst => believe_that_others_are_rolled(seen),
             Self::ComparesNobody => seen.peers.clear(),
             Self::IgnoresFullDisk => seen.disk = DiskSeen::Healthy,
+            Self::AsksForNoRoom if seen.standby().is_some() => seen.disk = DiskSeen::Healthy,
+            Self::WaitsForEver => believe_that_wal_will_come(seen),
+            Self::WritesNewFormat => believe_that_all_read_it(seen),
             Self::DiesByStatus => bury_who_is_deleted(seen),
             Self::BreakGlassAnyEra => break_in_every_era(seen),
             Self::InitdbBesideData => believe_that_nothing_is_anywhere(seen),
@@ -165,6 +171,25 @@ impl Mutation {
             }
             (Self::NeverStarts, Action::StartPostgres { .. }) => None,
             (_, action) => Some(action),
+        }
+    }
+}
+
+fn believe_that_wal_will_come(seen: &mut Observation) {
+    if let DataSeen::Present(data) = &mut seen.data {
+        data.lacks_wal = false;
+    }
+    match &mut seen.postgres {
+        PostgresSeen::Starting { since_ms } => *since_ms = seen.now_ms,
+        PostgresSeen::Standby(standby) => standby.upstream_lacks_wal = false,
+        _ => {}
+    }
+}
+
+fn believe_that_all_read_it(seen: &mut Observation) {
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.reads_record = RECORD_FORMAT;
         }
     }
 }

@@ -7,7 +7,7 @@ use pgha_schema::functions::{Access, ClusterAddress};
 use pgha_schema::names::Names;
 
 use super::FunctionError;
-use crate::connection::{Connection, JDBC_SETTINGS, LIBPQ_SETTINGS};
+use crate::connection::{Connection, JDBC_PRIMARY, JDBC_SETTINGS, LIBPQ_PRIMARY, LIBPQ_SETTINGS};
 use crate::value::Value;
 
 const CLUSTER: usize = 0;
@@ -75,10 +75,10 @@ const JDBC_TAKEN: [&str; 4] = ["user", "PGHOST", "PGPORT", "PGDBNAME"];
 pub(super) fn libpq(arguments: &[Value]) -> Result<Connection, FunctionError> {
     let mut connection = connection(arguments)?;
     let kind = match access(arguments)? {
-        Access::Rw | Access::All => "read-write",
-        Access::Ro => "prefer-standby",
+        Access::Rw | Access::All => LIBPQ_PRIMARY,
+        Access::Ro => (LIBPQ_PRIMARY.0, "prefer-standby"),
     };
-    let chosen = LIBPQ_SETTINGS.into_iter().chain([("target_session_attrs", kind)]);
+    let chosen = LIBPQ_SETTINGS.into_iter().chain([kind]);
     connection.settings = settings(arguments, chosen, |name| {
         if LIBPQ_TAKEN.contains(&name) {
             return Err(format!("`{name}` is said by another argument."));
@@ -95,10 +95,10 @@ pub(super) fn libpq(arguments: &[Value]) -> Result<Connection, FunctionError> {
 pub(super) fn jdbc(arguments: &[Value]) -> Result<Connection, FunctionError> {
     let mut connection = connection(arguments)?;
     let access = access(arguments)?;
-    let kind = if access == Access::Ro { "preferSecondary" } else { "primary" };
+    let kind = if access == Access::Ro { (JDBC_PRIMARY.0, "preferSecondary") } else { JDBC_PRIMARY };
     // How long it keeps to what it knew of a host: 10 s without it.
     let recheck = (access == Access::All).then_some(("hostRecheckSeconds", "1"));
-    let chosen = JDBC_SETTINGS.into_iter().chain([("targetServerType", kind)]).chain(recheck);
+    let chosen = JDBC_SETTINGS.into_iter().chain([kind]).chain(recheck);
     connection.settings = settings(arguments, chosen, |name| {
         if JDBC_TAKEN.contains(&name) {
             return Err(format!("`{name}` is said by another argument."));

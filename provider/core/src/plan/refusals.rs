@@ -5,6 +5,7 @@ use pgha_schema::resource::PostgresVersion;
 use pgha_schema::tf::Change;
 
 use crate::diagnostic::Diagnostic;
+use crate::path::Path;
 use crate::plan::Changed;
 use crate::value::Value;
 
@@ -24,6 +25,21 @@ pub(super) fn refusals(changes: &[Changed]) -> Vec<Diagnostic> {
         | Change::Replace => None,
     });
     refused.collect()
+}
+
+/// A new number says that there is a new password. While the number stays, nobody has to have the password at hand.
+pub(super) fn new_number_without_password(config: &Value, prior: &Value) -> Option<Diagnostic> {
+    let (password, version) = ("superuser_password_wo", "superuser_password_wo_version");
+    let (number, was) = (config.get(version), prior.get(version));
+    let is_new = !matches!(number, Value::Null | Value::Unknown) && number != was;
+    (is_new && config.get(password).is_null()).then(|| {
+        let way_out = if was.is_null() { "leave both out" } else { "leave the number as it was" };
+        Diagnostic::error(
+            format!("{version} without {password}"),
+            format!("It numbers a new password, and there is none. Set {password} too, or {way_out}."),
+        )
+        .at(Path::of(version))
+    })
 }
 
 fn shrink(changed: &Changed) -> Option<Diagnostic> {

@@ -6,7 +6,7 @@ use pgha_schema::names::{POSTGRES_PORT, secret_key};
 use serde_json::{Value as Json, json};
 
 use super::{Component, Inputs, object};
-use crate::connection::{JDBC_SETTINGS, LIBPQ_SETTINGS, query};
+use crate::connection::{JDBC_PRIMARY, JDBC_SETTINGS, LIBPQ_PRIMARY, LIBPQ_SETTINGS, query};
 use crate::object::Kind;
 use crate::step::{Random, Secret, Step};
 
@@ -73,11 +73,11 @@ fn addresses(host: &str) -> Vec<(String, String)> {
     let (username, password) = (secret_key::USERNAME, secret_key::PASSWORD);
     let there = format!("{host}:{POSTGRES_PORT}/{{{}}}", secret_key::DBNAME);
     let uri = format!("postgresql://{{{username}}}:{{{password}}}@{there}");
-    let jdbc = query(JDBC_SETTINGS.into_iter());
+    let jdbc = query(JDBC_SETTINGS.into_iter().chain([JDBC_PRIMARY]));
     // All drivers know this one; what they do not know some hand to the server, which refuses it.
     let plain = query(LIBPQ_SETTINGS.into_iter().filter(|(name, _)| *name == "connect_timeout"));
     [
-        (secret_key::URI, format!("{uri}{}", query(LIBPQ_SETTINGS.into_iter()))),
+        (secret_key::URI, format!("{uri}{}", query(LIBPQ_SETTINGS.into_iter().chain([LIBPQ_PRIMARY])))),
         (secret_key::PLAIN_URI, format!("{uri}{plain}")),
         (
             secret_key::JDBC_URL,
@@ -103,6 +103,7 @@ mod tests {
             addresses("db-rw.shop.svc").into_iter().map(|(_, template)| template).collect();
         assert!(all[0].starts_with("postgresql://{username}:{password}@db-rw.shop.svc:5432/{dbname}?"));
         assert!(all[0].contains("keepalives_idle=5"), "{}", all[0]);
+        assert!(all[0].ends_with("&target_session_attrs=read-write"), "{}", all[0]);
         assert_eq!(
             all[1],
             "postgresql://{username}:{password}@db-rw.shop.svc:5432/{dbname}?connect_timeout=10"

@@ -182,25 +182,20 @@ fn has_parameter(config: &Config<'_>, name: &str) -> bool {
     }
 }
 
-/// A password and its number come together: the number alone tells that the password is another one.
+/// A password comes with its number, which alone tells that the password is another one. The number may stand alone: whether
+/// it is new, only a plan can tell.
 fn password(config: &Config<'_>, found: &mut Diagnostics) {
     let (password, version) = ("superuser_password_wo", "superuser_password_wo_version");
-    match (config.0.get(password), config.0.get(version)) {
-        (Value::Null, Value::Null | Value::Unknown) | (Value::Unknown, _) => {}
-        (Value::Null, _) => found.error(
-            Path::of(version),
-            format!("{version} without {password}"),
-            format!("It numbers a password, and there is none. Set {password} too, or leave both out."),
-        ),
-        (_, Value::Null) => found.error(
+    let given = !matches!(config.0.get(password), Value::Null | Value::Unknown);
+    if given && config.0.get(version).is_null() {
+        found.error(
             Path::of(password),
             format!("{password} without {version}"),
             format!(
                 "The password is in no state, so the provider can't see that it changes. Set {version} = 1, and another number \
                  with each new password."
             ),
-        ),
-        _ => {}
+        );
     }
 }
 
