@@ -339,7 +339,6 @@ fn between_attributes() -> Vec<Case> {
     ]
 }
 
-
 #[tokio::test]
 async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
     let tf = offline()?;

@@ -9,11 +9,8 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 80;
 /// Debts: what was too long when the rule came, by path or by path and function, with the length that it may not grow
 /// beyond. Whoever splits one takes its line away: the test asks for that.
-const TOO_LONG: [(&str, usize); 3] = [
-    ("agent/core/src/observation.rs", 544),
-    ("agent/sim/src/world.rs", 560),
-    ("agent/sim/src/agent.rs carry_out", 95),
-];
+const TOO_LONG: [(&str, usize); 2] =
+    [("agent/core/src/observation.rs", 544), ("agent/sim/src/agent.rs carry_out", 95)];
 /// The crates that only compute.
 const CORES: [&str; 4] = ["schema", "provider/core", "agent/core", "agent/sim"];
 /// What they may depend on: data, texts, hashes; of Kubernetes the types alone.
@@ -293,9 +290,9 @@ fn the_rules_themselves_see_what_they_look_for() {
         ["a", "b"]
     );
     assert_eq!(
-        too_long(500, vec![(501, "new.rs".into()), (9, "agent/sim/src/world.rs".into())], |debt| debt
-            .contains("world")),
-        ["new.rs: 501", "agent/sim/src/world.rs is short now: take it out of TOO_LONG"]
+        too_long(500, vec![(501, "new.rs".into()), (9, "agent/core/src/observation.rs".into())], |debt| debt
+            .contains("observation")),
+        ["new.rs: 501", "agent/core/src/observation.rs is short now: take it out of TOO_LONG"]
     );
     assert_eq!(links("[a](docs/x.md#top) [b](https://x) [c](#y)"), ["docs/x.md"]);
     assert_eq!(

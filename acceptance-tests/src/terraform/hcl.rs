@@ -101,10 +101,7 @@ impl Config {
     }
 
     fn header(&self) -> String {
-        format!(
-            "{VERSIONS}\nprovider \"postgres\" {{\n{}\n}}\n",
-            self.provider
-        )
+        format!("{VERSIONS}\nprovider \"postgres\" {{\n{}\n}}\n", self.provider)
     }
 }
 

@@ -47,7 +47,9 @@ async fn routes_are_late(group: &mut Group) -> Result<()> {
 async fn late(scene: &Scene, load: &Load) -> Result<()> {
     let proxies = |signal| {
         let places = ["node1", "node2", "node3", "client"];
-        places.iter().try_for_each(|place| scene.sandbox.signal_daemon(&format!("kube-proxy-{place}"), signal))
+        places
+            .iter()
+            .try_for_each(|place| scene.sandbox.signal_daemon(&format!("kube-proxy-{place}"), signal))
     };
     proxies(Signal::SIGSTOP)?;
     let found = found_by_the_list(scene).await;
@@ -80,7 +82,10 @@ async fn asked(scene: &Scene, hosts: &str) -> Result<String> {
     );
     let answer = scene
         .cluster
-        .exec(&scene.other, &["psql", "-X", "-A", "-t", "-q", "-d", &target, "-c", "SELECT pg_is_in_recovery()"])
+        .exec(
+            &scene.other,
+            &["psql", "-X", "-A", "-t", "-q", "-d", &target, "-c", "SELECT pg_is_in_recovery()"],
+        )
         .await?;
     Ok(if answer.success { answer.stdout.trim().to_owned() } else { answer.stderr })
 }

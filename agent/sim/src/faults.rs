@@ -402,7 +402,10 @@ impl World {
                         // Who can't read its WAL can't tell how much it has: nobody could be the newest but by a person's word.
                         && self.all_can_be_read()
                         && self.pods.iter().any(|pod| {
-                            pod.volume.kept.as_ref().is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
+                            let kept = pod.volume.kept.as_ref();
+                            kept.is_some_and(|kept| kept.bootstrap == Bootstrap::Done)
+                                // Initdb's marker stands until the agent has seen that the record names its data.
+                                && pod.volume.counted().is_some()
                         })
                 }
                 // As below: it may become the one that has to confirm every commit.

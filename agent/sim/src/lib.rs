@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod client_oracle;
+pub mod clients;
 pub mod data_job;
 pub mod exchange;
 mod faults;

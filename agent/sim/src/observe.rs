@@ -257,10 +257,7 @@ impl World {
             Postgres::Down => return PostgresSeen::Down,
             Postgres::Starting { process, .. } => {
                 let id = process.id;
-                let agent = &mut self.pods[pod].agent;
-                let starting = agent.starting.filter(|(known, _)| *known == id).unwrap_or((id, clock));
-                agent.starting = Some(starting);
-                return PostgresSeen::Starting { since_ms: starting.1 };
+                return self.see_starting(pod, id, clock);
             }
             Postgres::Stopping { since, .. } => {
                 let since_ms = self.nodes[pod].clock(*since);
@@ -329,6 +326,13 @@ impl World {
             settings,
             slots,
         })
+    }
+
+    fn see_starting(&mut self, pod: usize, id: u64, clock: u64) -> PostgresSeen {
+        let agent = &mut self.pods[pod].agent;
+        let (_, since_ms) = agent.starting.filter(|(known, _)| *known == id).unwrap_or((id, clock));
+        agent.starting = Some((id, since_ms));
+        PostgresSeen::Starting { since_ms }
     }
 
     fn see_walsenders(&self, process: &Process) -> Vec<Walsender> {

@@ -269,18 +269,8 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         ["primary", pod] => (serving == [index(pod)?]).then_some(()).ok_or(format!("{serving:?} serve")),
         ["a", "primary"] => (serving.len() == 1).then_some(()).ok_or(format!("{serving:?} serve")),
         ["nobody", "serves"] => serving.is_empty().then_some(()).ok_or(format!("{serving:?} serve")),
-        ["starts", pod, count] => {
-            let line = format!("{} starts postgres", name(world, pod)?);
-            let starts = world.log.iter().filter(|entry| entry.contains(&line)).count() as u64;
-            (starts == number(count)?).then_some(()).ok_or(format!("{starts}"))
-        }
-        ["rebuilt", pod, count] => {
-            let (rewind, clone) =
-                (format!("{} begins Rewind", name(world, pod)?), format!("{} begins Clone", name(world, pod)?));
-            let told = |entry: &&String| entry.contains(&rewind) || entry.contains(&clone);
-            let times = world.log.iter().filter(told).count() as u64;
-            (times == number(count)?).then_some(()).ok_or(format!("{times}"))
-        }
+        ["starts", pod, count] => times(world, pod, &["starts postgres"], number(count)?),
+        ["rebuilt", pod, count] => times(world, pod, &["begins Rewind", "begins Clone"], number(count)?),
         ["format", format] => {
             let at = record.map_or(0, |record| record.format);
             (u64::from(at) == number(format)?).then_some(()).ok_or(format!("it is format {at}"))
@@ -348,6 +338,14 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         _ => return Err("no such expectation".to_owned()),
     };
     found.map_err(|why| format!("not so: {why}"))
+}
+
+/// How often the log says one of these of a pod, since the beginning.
+fn times(world: &World, pod: &str, what: &[&str], wanted: u64) -> Result<(), String> {
+    let name = name(world, pod)?;
+    let told = |entry: &&String| what.iter().any(|what| entry.contains(&format!("{name} {what}")));
+    let found = world.log.iter().filter(told).count() as u64;
+    (found == wanted).then_some(()).ok_or(format!("{found}"))
 }
 
 /// The generation that the holder says is in force.

@@ -131,7 +131,10 @@ mod tests {
         assert_eq!((told.get("username"), told.get("database")), (&"web".into(), &"shop db".into()));
         let uri = told.get("uri").as_str().unwrap();
         assert!(uri.starts_with("postgresql://web:a%2Fb@orders-rw.shop.svc:5432/shop%20db?"), "{uri}");
-        assert!(uri.contains("tcp_user_timeout=10000") && uri.contains("target_session_attrs=read-write"), "{uri}");
+        assert!(
+            uri.contains("tcp_user_timeout=10000") && uri.contains("target_session_attrs=read-write"),
+            "{uri}"
+        );
         assert!(told.is_wholly_known());
     }
 

@@ -208,10 +208,13 @@ fn a_new_number_wants_its_password_and_an_old_one_does_not() {
         json["superuser_password_wo_version"] = json!(number);
         json
     };
-    let refusal = "error: superuser_password_wo_version: superuser_password_wo_version without superuser_password_wo";
-    for (prior, way_out) in
-        [(Value::Null, "leave both out"), (state(&common::minimal()), "leave both out"), (state(&numbered(1)), "as it was")]
-    {
+    let refusal =
+        "error: superuser_password_wo_version: superuser_password_wo_version without superuser_password_wo";
+    for (prior, way_out) in [
+        (Value::Null, "leave both out"),
+        (state(&common::minimal()), "leave both out"),
+        (state(&numbered(1)), "as it was"),
+    ] {
         let errors = errors(&made(&config(&numbered(2)), &prior).diagnostics);
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].starts_with(refusal) && errors[0].contains(way_out), "{}", errors[0]);

@@ -137,7 +137,7 @@ fn a_password_comes_with_its_number() {
         "superuser_password_wo_version = 1",
     );
     let mut number = config(&common::minimal());
-    number.set_at("superuser_password_wo_version", Value::from(1));
+    number.set_at("superuser_password_wo_version", Value::int(1));
     assert!(!resource(&number).has_errors(), "whether it is new, only a plan can tell");
     check(
         json!({"superuser_password_wo": "hunter2\n", "superuser_password_wo_version": 1}),

@@ -110,7 +110,7 @@ mod tests {
         );
         assert_eq!(
             all[2],
-            "jdbc:postgresql://db-rw.shop.svc:5432/{dbname}?connectTimeout=10&tcpKeepAlive=true&user={username}&password={password}"
+            "jdbc:postgresql://db-rw.shop.svc:5432/{dbname}?connectTimeout=10&tcpKeepAlive=true&targetServerType=primary&user={username}&password={password}"
         );
     }
 }
