@@ -294,12 +294,6 @@ fn between_attributes() -> Vec<Case> {
             ],
         ),
         case(
-            "number_without_a_password",
-            json!({"superuser_password_wo_version": 1}),
-            "superuser_password_wo_version",
-            &["superuser_password_wo_version without superuser_password_wo", "leave both out"],
-        ),
-        case(
             "password_of_other_letters",
             json!({"superuser_password_wo": "p\u{e4}ss", "superuser_password_wo_version": 1}),
             "superuser_password_wo",

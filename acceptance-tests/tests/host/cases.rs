@@ -294,8 +294,16 @@ impl<C: Calls> World<'_, C> {
         };
         let shrinks = known("storage.size") && size(new) < size(was);
         let jumps = known("postgres_version") && major(new) != major(was);
+        // A new number without its password, which `ignore_changes` may have taken away.
+        let lacks = numbered(&self.core.attributes).into_iter().any(|(text, number)| {
+            given[&text].is_null()
+                && !is_unknown(&given[&number])
+                && !given[&number].is_null()
+                && given[&number] != was[&number]
+        });
         // Of a volume of which nothing is known yet, nothing can be said.
-        let impossible = shrinks || jumps || (!is_unknown(&given["storage"]) && changed("storage.class"));
+        let moves = !is_unknown(&given["storage"]) && changed("storage.class");
+        let impossible = shrinks || jumps || moves || lacks;
         let refused = plan.is_refused();
         let say = || format!("refused: {refused}; {}", messages(&plan.diagnostics).join("\n"));
         if replaces {

@@ -210,15 +210,14 @@ fn a_new_number_wants_its_password_and_an_old_one_does_not() {
     };
     let refusal =
         "error: superuser_password_wo_version: superuser_password_wo_version without superuser_password_wo";
-    for (prior, way_out) in [
-        (Value::Null, "leave both out"),
-        (state(&common::minimal()), "leave both out"),
-        (state(&numbered(1)), "as it was"),
-    ] {
-        let errors = errors(&made(&config(&numbered(2)), &prior).diagnostics);
+    for (prior, way_out) in [(common::minimal(), "leave both out"), (numbered(1), "as it was")] {
+        let errors = errors(&made(&config(&numbered(2)), &state(&prior)).diagnostics);
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].starts_with(refusal) && errors[0].contains(way_out), "{}", errors[0]);
     }
+    let new = made(&config(&numbered(2)), &Value::Null).diagnostics.to_string();
+    assert!(new.starts_with("warning: superuser_password_wo_version: "), "{new}");
+    assert!(new.contains("a random one"), "{new}");
     let same = made(&config(&numbered(1)), &state(&numbered(1)));
     assert_eq!((errors(&same.diagnostics).len(), same.planned), (0, state(&numbered(1))));
 }

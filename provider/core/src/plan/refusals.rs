@@ -27,19 +27,27 @@ pub(super) fn refusals(changes: &[Changed]) -> Vec<Diagnostic> {
     refused.collect()
 }
 
-/// A new number says that there is a new password. While the number stays, nobody has to have the password at hand.
+/// A new number says that there is a new password. While the number stays, nobody has to have the password at hand. A new cluster
+/// gets a random one then: `ignore_changes` takes the password away where a cluster is made anew.
 pub(super) fn new_number_without_password(config: &Value, prior: &Value) -> Option<Diagnostic> {
     let (password, version) = ("superuser_password_wo", "superuser_password_wo_version");
     let (number, was) = (config.get(version), prior.get(version));
     let is_new = !matches!(number, Value::Null | Value::Unknown) && number != was;
-    (is_new && config.get(password).is_null()).then(|| {
-        let way_out = if was.is_null() { "leave both out" } else { "leave the number as it was" };
-        Diagnostic::error(
-            format!("{version} without {password}"),
-            format!("It numbers a new password, and there is none. Set {password} too, or {way_out}."),
+    if !is_new || !config.get(password).is_null() {
+        return None;
+    }
+    let summary = format!("{version} without {password}");
+    let none = "It numbers a new password, and there is none";
+    let told = if prior.is_null() {
+        Diagnostic::warning(
+            summary,
+            format!("{none}: the superuser gets a random one. Set {password} too, or leave both out."),
         )
-        .at(Path::of(version))
-    })
+    } else {
+        let way_out = if was.is_null() { "leave both out" } else { "leave the number as it was" };
+        Diagnostic::error(summary, format!("{none}. Set {password} too, or {way_out}."))
+    };
+    Some(told.at(Path::of(version)))
 }
 
 fn shrink(changed: &Changed) -> Option<Diagnostic> {
