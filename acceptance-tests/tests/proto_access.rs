@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 use pgha_acceptance_tests::host::{Ignored, Stored};
+use pgha_acceptance_tests::poll::{self, Seen};
 use pgha_acceptance_tests::proto_client::agents::Agents;
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
@@ -56,14 +59,20 @@ fn times(api: &FakeApi) -> BTreeMap<String, usize> {
     times
 }
 
-/// A program of the provider block that adds a line to `runs` and says the token `run-N` in its Nth run.
+/// A program of the provider block that adds a line to `runs` and says the token `run-N` in its Nth run; and in the first one what stands in
+/// the file `runs.more`.
 fn program(runs: &Path) -> Json {
-    let script = r#"echo run >>"$RUNS"; n=$(wc -l <"$RUNS")
-        printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run-%d"}}' "$n""#;
+    let script = r#"echo run >>"$RUNS"; n=$(wc -l <"$RUNS"); more=$(cat "$RUNS.more" 2>/dev/null); rm -f "$RUNS.more"
+        printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run-%d"%s}}' "$n" "$more""#;
     js!({
         "api_version": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
         "env": { "RUNS": runs },
     })
+}
+
+/// How often it ran.
+fn ran(runs: &Path) -> usize {
+    std::fs::read_to_string(runs).map_or(0, |text| text.lines().count())
 }
 
 /// A kubeconfig with what `user` says, in a folder of its own.
@@ -162,12 +171,53 @@ async fn a_client_certificate_lets_in() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_program_gives_the_token() -> Result<()> {
+async fn a_program_gives_the_token_and_runs_once() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
-    assert_eq!(primary(&host).await?, "orders-0");
+    let runs = folder.path().join("runs");
+    std::fs::write(folder.path().join("runs.more"), r#","expirationTimestamp":"2999-01-01T00:00:00Z""#)?;
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
+    for _ in 0..2 {
+        assert_eq!(primary(&host).await?, "orders-0");
+    }
     assert_eq!(api.tokens().into_iter().collect::<Vec<_>>(), ["run-1"]);
+    assert_eq!(ran(&runs), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_gives_a_certificate_and_runs_once() -> Result<()> {
+    let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
+    let front = TlsFront::start(api.address()).await?;
+    let runs = folder.path().join("runs");
+    let status =
+        js!({ "clientCertificateData": front.client_certificate, "clientKeyData": front.client_key });
+    std::fs::write(folder.path().join("runs.given"), js!({ "status": status }).to_string())?;
+    let mut exec = program(&runs);
+    exec["args"][1] = js!(r#"echo run >>"$RUNS"; cat "$RUNS.given""#);
+    let given = js!({
+        "host": front.address, "tls_server_name": NAME, "cluster_ca_certificate": front.authority,
+        "exec": exec,
+    });
+    assert_eq!(primary(&Host::configured(&given).await?).await?, "orders-0");
+    assert_eq!(ran(&runs), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_runs_again_before_its_token_expires() -> Result<()> {
+    let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
+    let expires = Timestamp::now() + SignedDuration::from_secs(3);
+    let more = format!(r#","expirationTimestamp":"{expires}""#);
+    std::fs::write(folder.path().join("runs.more"), more)?;
+    let asked = || async {
+        assert_eq!(primary(&host).await?, "orders-0");
+        let tokens = api.tokens();
+        anyhow::Ok(Seen::when(tokens.contains("run-2"), format!("{tokens:?}")))
+    };
+    poll::until("a request with the second token", Duration::from_secs(30), asked).await?;
+    assert_eq!(ran(&runs), 2);
     Ok(())
 }
 
@@ -190,11 +240,12 @@ async fn a_program_that_fails_is_quoted() -> Result<()> {
 async fn a_token_that_has_expired_is_had_anew_from_its_program_once_for_all_requests() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
     api.gate(|asked| (asked.token == Some("run-1")).then_some(StatusCode::UNAUTHORIZED));
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
     assert_eq!(primary(&host).await?, "orders-0");
     // The requests of the snapshot were refused together; a client for each of them would have brought a token each.
-    assert_eq!(api.tokens().len(), 2, "{:?}", api.tokens());
+    assert_eq!(api.tokens().into_iter().collect::<Vec<_>>(), ["run-1", "run-2"]);
+    assert_eq!(ran(&runs), 2);
     let asked = times(&api);
     assert!(asked.values().all(|times| *times <= 2), "{asked:?}");
     assert!(asked.values().any(|times| *times == 2), "{asked:?}");
@@ -220,12 +271,13 @@ async fn a_token_that_has_expired_is_read_anew_from_its_file() -> Result<()> {
 async fn credentials_that_are_refused_twice_are_an_error() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
     api.gate(|_| Some(StatusCode::UNAUTHORIZED));
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
     let told = problem(&host).await?;
     assert_says(&told, &["does not accept the credentials", api.address(), "host of the provider block"]);
     let asked = times(&api);
     assert!(asked.values().all(|times| *times <= 2), "{asked:?}");
+    assert_eq!(ran(&runs), 2);
     Ok(())
 }
 
@@ -271,6 +323,47 @@ async fn a_server_that_is_busy_for_a_moment_is_asked_again() -> Result<()> {
         let asked = times(&api);
         assert!(asked.values().all(|times| *times == 3), "{asked:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_for_how_long_it_is_busy_is_asked_after_that() -> Result<()> {
+    let api = with_cluster().await?;
+    api.ask_to_wait(1);
+    let seen = Arc::new(Mutex::new(BTreeMap::<String, Vec<Instant>>::new()));
+    let noted = seen.clone();
+    api.gate(move |asked| {
+        let mut seen = noted.lock().unwrap();
+        let times = seen.entry(asked.path.to_owned()).or_default();
+        times.push(Instant::now());
+        (times.len() == 1).then_some(StatusCode::TOO_MANY_REQUESTS)
+    });
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    assert_eq!(primary(&host).await?, "orders-0");
+    let seen = seen.lock().unwrap().clone();
+    assert!(!seen.is_empty());
+    for (path, times) in seen {
+        assert_eq!(times.len(), 2, "{path}");
+        assert!(times[1] - times[0] >= Duration::from_secs(1), "{path}: {:?}", times[1] - times[0]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_so_holds_nobody_up_beyond_the_timeout() -> Result<()> {
+    let api = FakeApi::start_with(Agents::default().reaction()).await?;
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    let core = host.core().await?;
+    let given = js!({
+        "name": "db", "namespace": "shop", "storage": { "size": "1Gi" }, "timeouts": { "create": "2s" },
+    });
+    let plan = core.plan(&Stored::nothing(), &given, &Ignored::Nothing).await?;
+    api.ask_to_wait(25);
+    api.gate(|asked| (asked.method == "PATCH").then_some(StatusCode::SERVICE_UNAVAILABLE));
+    let began = Instant::now();
+    let found = messages(&core.apply(&plan, &given).await?.diagnostics);
+    assert!(found.len() == 1 && found[0].contains("503"), "{found:?}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What the Kubernetes API refuses, in words for the user: what was tried, on which object, which right is missing, who
 //! else owns the field.
 
+use std::time::Duration;
+
 use kube::client::AuthError;
 use kube::core::Status;
 use pgha_provider_core::conflict::{self, Conflict};
@@ -139,6 +141,12 @@ impl LiveError {
             kube::Error::HyperError(_) => true,
             _ => false,
         }
+    }
+
+    /// After how long the server wants to be asked again, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
     /// The fields that other managers own.
@@ -431,6 +439,18 @@ mod tests {
         error.error = kube::Error::Service(Box::new(refused));
         assert!(error.is_passing() && !error.is_not_found());
         text(&error, &["https://k:6443 can't be reached", "connection refused", "state is kept"]);
+    }
+
+    #[test]
+    fn a_server_may_say_when_it_wants_to_be_asked_again() {
+        let busy = |details: serde_json::Value| {
+            let status = json!({"code": 429, "reason": "TooManyRequests", "details": details});
+            answered(Verb::Get, Kind::Lease, "x", status)
+        };
+        let asked = busy(json!({"retryAfterSeconds": 7}));
+        assert!(asked.is_passing());
+        assert_eq!(asked.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!((busy(json!({})).retry_after(), busy(json!(null)).retry_after()), (None, None));
     }
 
     #[test]

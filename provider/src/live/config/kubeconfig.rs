@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::{
-    AuthInfo, Cluster, Context, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
-    NamedAuthInfo, NamedCluster, NamedContext,
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
+    NamedContext,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -116,10 +116,6 @@ pub fn resolve(
     };
     for level in [environment, attributes] {
         overlay(&mut cluster, &mut user, level);
-    }
-    if let Some(exec) = &mut user.exec {
-        // The host's standard input is not ours to hand on, and what the program says belongs into our error.
-        exec.interactive_mode = Some(ExecInteractiveMode::Never);
     }
     Ok(single(cluster, user))
 }

@@ -8,7 +8,9 @@
 
 mod connection;
 mod kubeconfig;
+mod program;
 mod proxy;
+mod retry_after;
 mod settings;
 mod source;
 #[cfg(test)]
