@@ -20,6 +20,8 @@ use pgha_acceptance_tests::proto_client::values::{json, messages};
 use pgha_acceptance_tests::proto_client::view::{orders, put_cluster, read};
 use serde_json::{Value as Json, json as js};
 
+/// A proxy that is not there.
+const AWAY: &str = "http://127.0.0.1:1";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 /// How often a request is sent that may be repeated.
 const ATTEMPTS: usize = 4;
@@ -125,7 +127,8 @@ async fn the_environments_proxy_is_taken_and_no_proxy_is_about_the_server() -> R
         let (url, given) = (proxy.url.clone(), js!({ "host": format!("http://{KNOWN}") }));
         async move {
             let change = |command: &mut tokio::process::Command| {
-                command.env("HTTPS_PROXY", url).env("NO_PROXY", direct);
+                // That of the other scheme is away.
+                command.env("HTTP_PROXY", url).env("HTTPS_PROXY", AWAY).env("NO_PROXY", direct);
             };
             Host::configured_in(change, &given).await
         }
@@ -137,6 +140,34 @@ async fn the_environments_proxy_is_taken_and_no_proxy_is_about_the_server() -> R
     let told = problem(&proxied(".invalid").await?).await?;
     assert!(told.contains("can't be reached") && !told.contains("proxy"), "{told}");
     assert_eq!(proxy.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_of_scheme_https_has_a_proxy_of_its_own() -> Result<()> {
+    let api = with_cluster().await?;
+    let front = TlsFront::start(api.address()).await?;
+    let proxy = Proxy::start(Speech::Connect, &front.address.replacen("https", "http", 1)).await?;
+    let given = js!({
+        "host": format!("https://{KNOWN}"), "cluster_ca_certificate": front.authority,
+        "client_certificate": front.client_certificate, "client_key": front.client_key,
+    });
+    let change = |command: &mut tokio::process::Command| {
+        command.env("HTTPS_PROXY", &proxy.url).env("HTTP_PROXY", AWAY).env("NO_PROXY", "");
+    };
+    let host = Host::configured_in(change, &given).await?;
+    assert_eq!(primary(&host).await?, "orders-0");
+    assert!(!proxy.asked().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socks_proxy_with_a_user_is_refused_without_its_password() -> Result<()> {
+    let cluster = js!({ "proxy-url": "socks5://me:hunter2@127.0.0.1:1" });
+    let folder = kubeconfig(&format!("http://{KNOWN}"), &cluster, &js!({ "token": "t" }))?;
+    let told = problem(&configured_by(&folder).await?).await?;
+    assert_says(&told, &["proxy_url", "proxy-url", "SOCKS", "without user and password"]);
+    assert!(!told.contains("hunter2"), "{told}");
     Ok(())
 }
 
