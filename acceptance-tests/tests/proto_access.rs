@@ -197,7 +197,26 @@ async fn a_client_certificate_lets_in() -> Result<()> {
     let asked = api.requests().len();
     let told = problem(&Host::configured(&given).await?).await?;
     assert_says(&told, &[&front.address]);
+    assert!(!told.contains("cluster_ca_certificate"), "{told}");
     assert_eq!(api.requests().len(), asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_to_be_trusted_is_not_asked() -> Result<()> {
+    let api = with_cluster().await?;
+    let (front, other) = (TlsFront::start(api.address()).await?, TlsFront::start(api.address()).await?);
+    for (authority, name) in [(&other.authority, Some(NAME)), (&front.authority, None)] {
+        let given =
+            js!({ "host": front.address, "cluster_ca_certificate": authority, "tls_server_name": name });
+        let told = problem(&Host::configured(&given).await?).await?;
+        assert_says(&told, &["No trusted connection", &front.address, "cluster_ca_certificate"]);
+    }
+    // Nobody there speaks TLS, so no certificate is at fault.
+    let address = api.address().replacen("http", "https", 1);
+    let plain = js!({ "host": address, "cluster_ca_certificate": front.authority });
+    assert_says(&problem(&Host::configured(&plain).await?).await?, &["can't be reached"]);
+    assert_eq!(api.requests(), [""; 0]);
     Ok(())
 }
 
