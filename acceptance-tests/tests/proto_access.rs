@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 use pgha_acceptance_tests::host::{Ignored, Stored};
+use pgha_acceptance_tests::poll::{self, Seen};
 use pgha_acceptance_tests::proto_client::agents::Agents;
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
@@ -17,6 +20,8 @@ use pgha_acceptance_tests::proto_client::values::{json, messages};
 use pgha_acceptance_tests::proto_client::view::{orders, put_cluster, read};
 use serde_json::{Value as Json, json as js};
 
+/// A proxy that is not there.
+const AWAY: &str = "http://127.0.0.1:1";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 /// How often a request is sent that may be repeated.
 const ATTEMPTS: usize = 4;
@@ -56,14 +61,20 @@ fn times(api: &FakeApi) -> BTreeMap<String, usize> {
     times
 }
 
-/// A program of the provider block that adds a line to `runs` and says the token `run-N` in its Nth run.
+/// A program of the provider block that adds a line to `runs` and says the token `run-N` in its Nth run; and in the first one what stands in
+/// the file `runs.more`.
 fn program(runs: &Path) -> Json {
-    let script = r#"echo run >>"$RUNS"; n=$(wc -l <"$RUNS")
-        printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run-%d"}}' "$n""#;
+    let script = r#"echo run >>"$RUNS"; n=$(wc -l <"$RUNS"); more=$(cat "$RUNS.more" 2>/dev/null); rm -f "$RUNS.more"
+        printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run-%d"%s}}' "$n" "$more""#;
     js!({
         "api_version": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
         "env": { "RUNS": runs },
     })
+}
+
+/// How often it ran.
+fn ran(runs: &Path) -> usize {
+    std::fs::read_to_string(runs).map_or(0, |text| text.lines().count())
 }
 
 /// A kubeconfig with what `user` says, in a folder of its own.
@@ -116,7 +127,8 @@ async fn the_environments_proxy_is_taken_and_no_proxy_is_about_the_server() -> R
         let (url, given) = (proxy.url.clone(), js!({ "host": format!("http://{KNOWN}") }));
         async move {
             let change = |command: &mut tokio::process::Command| {
-                command.env("HTTPS_PROXY", url).env("NO_PROXY", direct);
+                // That of the other scheme is away.
+                command.env("HTTP_PROXY", url).env("HTTPS_PROXY", AWAY).env("NO_PROXY", direct);
             };
             Host::configured_in(change, &given).await
         }
@@ -128,6 +140,34 @@ async fn the_environments_proxy_is_taken_and_no_proxy_is_about_the_server() -> R
     let told = problem(&proxied(".invalid").await?).await?;
     assert!(told.contains("can't be reached") && !told.contains("proxy"), "{told}");
     assert_eq!(proxy.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_of_scheme_https_has_a_proxy_of_its_own() -> Result<()> {
+    let api = with_cluster().await?;
+    let front = TlsFront::start(api.address()).await?;
+    let proxy = Proxy::start(Speech::Connect, &front.address.replacen("https", "http", 1)).await?;
+    let given = js!({
+        "host": format!("https://{KNOWN}"), "cluster_ca_certificate": front.authority,
+        "client_certificate": front.client_certificate, "client_key": front.client_key,
+    });
+    let change = |command: &mut tokio::process::Command| {
+        command.env("HTTPS_PROXY", &proxy.url).env("HTTP_PROXY", AWAY).env("NO_PROXY", "");
+    };
+    let host = Host::configured_in(change, &given).await?;
+    assert_eq!(primary(&host).await?, "orders-0");
+    assert!(!proxy.asked().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socks_proxy_with_a_user_is_refused_without_its_password() -> Result<()> {
+    let cluster = js!({ "proxy-url": "socks5://me:hunter2@127.0.0.1:1" });
+    let folder = kubeconfig(&format!("http://{KNOWN}"), &cluster, &js!({ "token": "t" }))?;
+    let told = problem(&configured_by(&folder).await?).await?;
+    assert_says(&told, &["proxy_url", "proxy-url", "SOCKS", "without user and password"]);
+    assert!(!told.contains("hunter2"), "{told}");
     Ok(())
 }
 
@@ -157,17 +197,77 @@ async fn a_client_certificate_lets_in() -> Result<()> {
     let asked = api.requests().len();
     let told = problem(&Host::configured(&given).await?).await?;
     assert_says(&told, &[&front.address]);
+    assert!(!told.contains("cluster_ca_certificate"), "{told}");
     assert_eq!(api.requests().len(), asked);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_program_gives_the_token() -> Result<()> {
+async fn a_server_that_is_not_to_be_trusted_is_not_asked() -> Result<()> {
+    let api = with_cluster().await?;
+    let (front, other) = (TlsFront::start(api.address()).await?, TlsFront::start(api.address()).await?);
+    for (authority, name) in [(&other.authority, Some(NAME)), (&front.authority, None)] {
+        let given =
+            js!({ "host": front.address, "cluster_ca_certificate": authority, "tls_server_name": name });
+        let told = problem(&Host::configured(&given).await?).await?;
+        assert_says(&told, &["No trusted connection", &front.address, "cluster_ca_certificate"]);
+    }
+    // Nobody there speaks TLS, so no certificate is at fault.
+    let address = api.address().replacen("http", "https", 1);
+    let plain = js!({ "host": address, "cluster_ca_certificate": front.authority });
+    assert_says(&problem(&Host::configured(&plain).await?).await?, &["can't be reached"]);
+    assert_eq!(api.requests(), [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_gives_the_token_and_runs_once() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
-    assert_eq!(primary(&host).await?, "orders-0");
+    let runs = folder.path().join("runs");
+    std::fs::write(folder.path().join("runs.more"), r#","expirationTimestamp":"2999-01-01T00:00:00Z""#)?;
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
+    for _ in 0..2 {
+        assert_eq!(primary(&host).await?, "orders-0");
+    }
     assert_eq!(api.tokens().into_iter().collect::<Vec<_>>(), ["run-1"]);
+    assert_eq!(ran(&runs), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_gives_a_certificate_and_runs_once() -> Result<()> {
+    let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
+    let front = TlsFront::start(api.address()).await?;
+    let runs = folder.path().join("runs");
+    let status =
+        js!({ "clientCertificateData": front.client_certificate, "clientKeyData": front.client_key });
+    std::fs::write(folder.path().join("runs.given"), js!({ "status": status }).to_string())?;
+    let mut exec = program(&runs);
+    exec["args"][1] = js!(r#"echo run >>"$RUNS"; cat "$RUNS.given""#);
+    let given = js!({
+        "host": front.address, "tls_server_name": NAME, "cluster_ca_certificate": front.authority,
+        "exec": exec,
+    });
+    assert_eq!(primary(&Host::configured(&given).await?).await?, "orders-0");
+    assert_eq!(ran(&runs), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_runs_again_before_its_token_expires() -> Result<()> {
+    let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
+    let expires = Timestamp::now() + SignedDuration::from_secs(3);
+    let more = format!(r#","expirationTimestamp":"{expires}""#);
+    std::fs::write(folder.path().join("runs.more"), more)?;
+    let asked = || async {
+        assert_eq!(primary(&host).await?, "orders-0");
+        let tokens = api.tokens();
+        anyhow::Ok(Seen::when(tokens.contains("run-2"), format!("{tokens:?}")))
+    };
+    poll::until("a request with the second token", Duration::from_secs(30), asked).await?;
+    assert_eq!(ran(&runs), 2);
     Ok(())
 }
 
@@ -190,11 +290,12 @@ async fn a_program_that_fails_is_quoted() -> Result<()> {
 async fn a_token_that_has_expired_is_had_anew_from_its_program_once_for_all_requests() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
     api.gate(|asked| (asked.token == Some("run-1")).then_some(StatusCode::UNAUTHORIZED));
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
     assert_eq!(primary(&host).await?, "orders-0");
     // The requests of the snapshot were refused together; a client for each of them would have brought a token each.
-    assert_eq!(api.tokens().len(), 2, "{:?}", api.tokens());
+    assert_eq!(api.tokens().into_iter().collect::<Vec<_>>(), ["run-1", "run-2"]);
+    assert_eq!(ran(&runs), 2);
     let asked = times(&api);
     assert!(asked.values().all(|times| *times <= 2), "{asked:?}");
     assert!(asked.values().any(|times| *times == 2), "{asked:?}");
@@ -220,12 +321,13 @@ async fn a_token_that_has_expired_is_read_anew_from_its_file() -> Result<()> {
 async fn credentials_that_are_refused_twice_are_an_error() -> Result<()> {
     let (api, folder) = (with_cluster().await?, tempfile::tempdir()?);
     api.gate(|_| Some(StatusCode::UNAUTHORIZED));
-    let exec = program(&folder.path().join("runs"));
-    let host = Host::configured(&js!({ "host": api.address(), "exec": exec })).await?;
+    let runs = folder.path().join("runs");
+    let host = Host::configured(&js!({ "host": api.address(), "exec": program(&runs) })).await?;
     let told = problem(&host).await?;
     assert_says(&told, &["does not accept the credentials", api.address(), "host of the provider block"]);
     let asked = times(&api);
     assert!(asked.values().all(|times| *times <= 2), "{asked:?}");
+    assert_eq!(ran(&runs), 2);
     Ok(())
 }
 
@@ -271,6 +373,47 @@ async fn a_server_that_is_busy_for_a_moment_is_asked_again() -> Result<()> {
         let asked = times(&api);
         assert!(asked.values().all(|times| *times == 3), "{asked:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_for_how_long_it_is_busy_is_asked_after_that() -> Result<()> {
+    let api = with_cluster().await?;
+    api.ask_to_wait(1);
+    let seen = Arc::new(Mutex::new(BTreeMap::<String, Vec<Instant>>::new()));
+    let noted = seen.clone();
+    api.gate(move |asked| {
+        let mut seen = noted.lock().unwrap();
+        let times = seen.entry(asked.path.to_owned()).or_default();
+        times.push(Instant::now());
+        (times.len() == 1).then_some(StatusCode::TOO_MANY_REQUESTS)
+    });
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    assert_eq!(primary(&host).await?, "orders-0");
+    let seen = seen.lock().unwrap().clone();
+    assert!(!seen.is_empty());
+    for (path, times) in seen {
+        assert_eq!(times.len(), 2, "{path}");
+        assert!(times[1] - times[0] >= Duration::from_secs(1), "{path}: {:?}", times[1] - times[0]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_so_holds_nobody_up_beyond_the_timeout() -> Result<()> {
+    let api = FakeApi::start_with(Agents::default().reaction()).await?;
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    let core = host.core().await?;
+    let given = js!({
+        "name": "db", "namespace": "shop", "storage": { "size": "1Gi" }, "timeouts": { "create": "2s" },
+    });
+    let plan = core.plan(&Stored::nothing(), &given, &Ignored::Nothing).await?;
+    api.ask_to_wait(25);
+    api.gate(|asked| (asked.method == "PATCH").then_some(StatusCode::SERVICE_UNAVAILABLE));
+    let began = Instant::now();
+    let found = messages(&core.apply(&plan, &given).await?.diagnostics);
+    assert!(found.len() == 1 && found[0].contains("503"), "{found:?}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     Ok(())
 }
 

@@ -64,12 +64,12 @@ pub struct ProviderConfig {
     /// Cluster of the kubeconfig, instead of the context's.
     #[schemars(extend("x-tf" = Tf::new().env("KUBE_CTX_CLUSTER")))]
     pub config_context_cluster: Option<String>,
-    /// Proxy through which the API is reached: a URL with scheme http, https or socks5. Without one `HTTPS_PROXY` counts, except for the
-    /// servers that `NO_PROXY` names and for this machine.
+    /// Proxy through which the API is reached: a URL with scheme http, https or socks5; user and password are for the first two only. Without
+    /// one `HTTPS_PROXY` counts, or `HTTP_PROXY` for a server of scheme http, except for the servers that `NO_PROXY` names and for this machine.
     #[schemars(extend("x-tf" = Tf::new().env("KUBE_PROXY_URL").rule(Rule::ProxyUrl)))]
     pub proxy_url: Option<String>,
-    /// A program that gives credentials, as in a kubeconfig. It is run without a terminal, and again when the API server no longer
-    /// accepts what it gave.
+    /// A program that gives credentials, as in a kubeconfig. It is run without a terminal, and again shortly before what it gave expires or
+    /// when the API server no longer accepts it.
     pub exec: Option<Exec>,
     /// Regular expressions; annotations of a cluster's objects whose keys match one are left to others: never drift, and never
     /// touched once the object is there. Those that the cluster needs itself (`pgha/`) are not left to anybody.

@@ -47,6 +47,8 @@ struct Held {
     forbidden: BTreeSet<String>,
     /// Refuses some before anything else is looked at.
     gate: Option<Gate>,
+    /// What `Retry-After` says while it is too busy.
+    retry_after: Option<u32>,
     /// `GET /api/...`, as they came.
     requests: Vec<String>,
     /// Bearer tokens that came with them.
@@ -182,6 +184,10 @@ impl FakeApi {
         let (code, json) = self.held().asked(&method, uri.path(), token.as_deref(), query, applies, &body);
         let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
         *response.status_mut() = code;
+        let busy = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&code);
+        if let Some(seconds) = self.held().retry_after.filter(|_| busy) {
+            response.headers_mut().insert("retry-after", seconds.into());
+        }
         response
             .headers_mut()
             .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));

@@ -75,7 +75,7 @@ impl Work {
             connection = connector.connection() => connection?,
             () = stop.cancelled() => return Err(stopped()),
         };
-        let api = Api::new(connection, namespace);
+        let api = Api::new(connection, namespace).until(deadline);
         let frame = Frame { deadline, timeout, stop, tell: None };
         Ok(Self { api, names: Names::new(cluster), frame, patience })
     }

@@ -7,6 +7,7 @@ use kube::core::Request;
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_schema::names::MANAGER;
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::config::Connection;
 use super::errors::{EVERYWHERE, LiveError, Verb};
@@ -14,6 +15,8 @@ use super::errors::{EVERYWHERE, LiveError, Verb};
 /// How often a request is sent again that the server was too busy for, or that found no server.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a server may make one request wait by asking for it: as long as it may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A page of a list.
 const PAGE: u32 = 500;
 
@@ -31,6 +34,7 @@ pub enum Mode {
 pub struct Api {
     connection: Connection,
     namespace: String,
+    deadline: Option<Instant>,
 }
 
 type Answer<T> = Result<T, LiveError>;
@@ -38,7 +42,12 @@ type Answer<T> = Result<T, LiveError>;
 impl Api {
     /// The namespace `namespace` through `connection`.
     pub fn new(connection: &Connection, namespace: &str) -> Self {
-        Self { connection: connection.clone(), namespace: namespace.to_owned() }
+        Self { connection: connection.clone(), namespace: namespace.to_owned(), deadline: None }
+    }
+
+    /// The same for an operation with a deadline: no server can make its requests wait beyond it.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// All namespaces through `connection`.
@@ -195,7 +204,7 @@ impl Api {
         Request::new(format!("{prefix}/{}/{place}{}", kind.api_version(), kind.plural()))
     }
 
-    /// Sends a request that may be repeated.
+    /// Sends a request that may be repeated, after a while: ours, or what a busy server asks for, if that is longer.
     async fn patiently(
         &self,
         verb: Verb,
@@ -203,18 +212,26 @@ impl Api {
         name: &str,
         request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Answer<Json> {
-        let mut pause = FIRST_PAUSE;
+        let (mut ours, mut patience) = (FIRST_PAUSE, PATIENCE);
         for _ in 1..ATTEMPTS {
             match self.once(verb, kind, name, &request).await {
                 Err(error) if error.is_passing() => {
-                    tracing::debug!(%error, causes = super::errors::causes(&error), "sent again in a moment");
+                    let limit = self.time_left().min(patience);
+                    let pause = pause(ours, error.retry_after(), limit);
+                    let causes = super::errors::causes(&error);
+                    tracing::debug!(%error, causes, pause_ms = pause.as_millis() as u64, "sent again after a pause");
                     tokio::time::sleep(pause).await;
-                    pause *= 2;
+                    patience = patience.saturating_sub(pause);
+                    ours *= 2;
                 }
                 answer => return answer,
             }
         }
         self.once(verb, kind, name, &request).await
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     async fn once(
@@ -249,6 +266,11 @@ impl Api {
     }
 }
 
+/// What the server asks for counts up to the limit, and never makes a pause shorter than it would be.
+fn pause(ours: Duration, asked: Option<Duration>, limit: Duration) -> Duration {
+    ours.max(asked.unwrap_or_default().min(limit))
+}
+
 fn apply_params(force: bool, mode: Mode) -> PatchParams {
     PatchParams {
         dry_run: mode == Mode::DryRun,
@@ -260,4 +282,20 @@ fn apply_params(force: bool, mode: Mode) -> PatchParams {
 
 fn bytes(object: &Json) -> Vec<u8> {
     object.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_the_server_asks_within_the_limit() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(FIRST_PAUSE, None, PATIENCE), FIRST_PAUSE);
+        assert_eq!(pause(FIRST_PAUSE, Some(seconds(7)), PATIENCE), seconds(7));
+        assert_eq!(pause(seconds(1), Some(seconds(0)), PATIENCE), seconds(1));
+        assert_eq!(pause(FIRST_PAUSE, Some(seconds(3600)), seconds(4)), seconds(4));
+        // At the deadline, and when patience is used up, there are the pauses that there always were.
+        assert_eq!(pause(FIRST_PAUSE, Some(seconds(7)), Duration::ZERO), FIRST_PAUSE);
+    }
 }

@@ -1,12 +1,16 @@
 //! What the Kubernetes API refuses, in words for the user: what was tried, on which object, which right is missing, who
 //! else owns the field.
 
+use std::time::Duration;
+
 use kube::client::AuthError;
 use kube::core::Status;
 use pgha_provider_core::conflict::{self, Conflict};
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_provider_core::step::Forced;
+
+use super::tls::{self, Trouble};
 
 /// What was asked of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +145,12 @@ impl LiveError {
         }
     }
 
+    /// After how long the server wants to be asked again, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
     /// The fields that other managers own.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let causes = self.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
@@ -252,23 +262,27 @@ fn no_answer(error: &kube::Error, tried: &str, server: &str, configured_by: &str
         let (what, said) = no_credentials(failure);
         return Diagnostic::error(what, format!("{tried}: {said} (settings from {configured_by})"));
     }
-    let lower = causes.to_ascii_lowercase();
-    if lower.contains("certificate") || lower.contains("tls") {
-        return Diagnostic::error(
-            format!("No trusted connection to {server}"),
-            format!(
-                "{tried}: {causes} (settings from {configured_by}). Set cluster_ca_certificate to the authority that \
-                 signed the server's certificate, or tls_server_name to the name in it."
-            ),
-        );
-    }
-    Diagnostic::error(
-        format!("The Kubernetes API server {server} can't be reached"),
-        format!(
-            "{tried}: {causes} (settings from {configured_by}). The state is kept as it is. Check that the address is \
-             right and that the server is up."
+    let (what, advice) = match tls::trouble(error) {
+        Some(Trouble::Settings) => (
+            "The provider's TLS settings can't be used".to_owned(),
+            "Correct cluster_ca_certificate, tls_server_name, client_certificate or client_key, whichever is named.",
         ),
-    )
+        Some(Trouble::Untrusted) => (
+            format!("No trusted connection to {server}"),
+            "Set cluster_ca_certificate to the authority that signed the server's certificate, or tls_server_name to the \
+             name in it.",
+        ),
+        Some(Trouble::Refused) => (
+            format!("{server} does not accept the client's certificate"),
+            "Set client_certificate and client_key to a pair that has not expired, from an authority that the server \
+             knows.",
+        ),
+        None => (
+            format!("The Kubernetes API server {server} can't be reached"),
+            "The state is kept as it is. Check that the address is right and that the server is up.",
+        ),
+    };
+    Diagnostic::error(what, format!("{tried}: {causes} (settings from {configured_by}). {advice}"))
 }
 
 /// Why there are no credentials to send.
@@ -305,7 +319,8 @@ fn causes_from(error: &(dyn std::error::Error + 'static)) -> String {
     join(chain(error))
 }
 
-fn chain<'a>(
+/// An error and its causes, outermost first.
+pub fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
@@ -431,6 +446,42 @@ mod tests {
         error.error = kube::Error::Service(Box::new(refused));
         assert!(error.is_passing() && !error.is_not_found());
         text(&error, &["https://k:6443 can't be reached", "connection refused", "state is kept"]);
+    }
+
+    #[test]
+    fn a_certificate_is_the_trouble_only_where_one_was_looked_at() {
+        let failed = |cause: std::io::Error| {
+            let mut error = answered(Verb::Get, Kind::Lease, "x", json!({}));
+            error.error = kube::Error::Service(Box::new(cause));
+            error
+        };
+        // As the connector wraps it.
+        let tls = |cause: rustls::Error| {
+            failed(std::io::Error::other(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)))
+        };
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        text(&tls(unknown), &["No trusted connection to https://k:6443", "cluster_ca_certificate"]);
+        let expired = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+        text(&tls(expired), &["does not accept the client's certificate", "client_key"]);
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        text(&tls(plain), &["can't be reached"]);
+        let elsewhere = std::io::Error::other("no route to tls-certificate.example");
+        text(&failed(elsewhere), &["can't be reached", "tls-certificate.example"]);
+        let mut settings = answered(Verb::Get, Kind::Lease, "x", json!({}));
+        settings.error = kube::Error::RustlsTls(kube::client::RustlsTlsError::MissingPrivateKey);
+        text(&settings, &["TLS settings can't be used", "private key", "client_key"]);
+    }
+
+    #[test]
+    fn a_server_may_say_when_it_wants_to_be_asked_again() {
+        let busy = |details: serde_json::Value| {
+            let status = json!({"code": 429, "reason": "TooManyRequests", "details": details});
+            answered(Verb::Get, Kind::Lease, "x", status)
+        };
+        let asked = busy(json!({"retryAfterSeconds": 7}));
+        assert!(asked.is_passing());
+        assert_eq!(asked.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!((busy(json!({})).retry_after(), busy(json!(null)).retry_after()), (None, None));
     }
 
     #[test]

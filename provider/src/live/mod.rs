@@ -7,4 +7,5 @@ pub mod dry_run;
 pub mod errors;
 pub mod execute;
 pub mod rights;
+pub mod tls;
 pub mod wait;

@@ -53,7 +53,7 @@ pub enum Rule {
     Locale,
     /// A network in CIDR form.
     Cidr,
-    /// A URL with scheme http, https or socks5.
+    /// A URL with scheme http, https or socks5; with a user only for the first two.
     ProxyUrl,
     /// PEM text.
     Pem,
@@ -351,13 +351,18 @@ pub(crate) fn is_cidr(text: &str) -> bool {
 fn proxy_url(text: &str) -> Result<(), Problem> {
     let rest = ["http://", "https://", "socks5://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     let ends = |c: char| c.is_whitespace() || c.is_control();
-    if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(ends)) {
-        return Ok(());
+    // The text may hold a password: it is not shown.
+    match rest {
+        Some(rest) if text.starts_with("socks5") && rest.contains('@') => Err(Problem::new(
+            "The URL of a SOCKS proxy has a user, and those are asked without user and password only.",
+            "Leave them out, or use a proxy of scheme http or https.",
+        )),
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(ends) => Ok(()),
+        _ => Err(Problem::new(
+            "The text is not a proxy's URL.",
+            "Write scheme://host:port with scheme http, https or socks5.",
+        )),
     }
-    Err(Problem::new(
-        format!("`{text}` is not a proxy's URL."),
-        "Write scheme://host:port with scheme http, https or socks5.",
-    ))
 }
 
 fn pem(text: &str) -> Result<(), Problem> {

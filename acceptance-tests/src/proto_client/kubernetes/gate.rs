@@ -24,6 +24,11 @@ impl FakeApi {
     pub fn gate(&self, gate: impl FnMut(&Asked<'_>) -> Option<StatusCode> + Send + 'static) {
         self.held().gate = Some(Box::new(gate));
     }
+
+    /// From now on whoever is refused because the server is too busy is asked to come again after so many seconds.
+    pub fn ask_to_wait(&self, seconds: u32) {
+        self.held().retry_after = Some(seconds);
+    }
 }
 
 impl Held {

@@ -1,11 +1,15 @@
-//! The way to one API server: a client, and how it is made anew when its credentials are no longer accepted.
+//! The way to one API server: a client, and how it is made anew when its credentials expire or are no longer accepted.
 
 use std::sync::Arc;
 
-use kube::client::AuthError;
+use http::HeaderValue;
+use jiff::Timestamp;
+use kube::client::{AuthError, ClientBuilder};
 use kube::config::AuthInfo;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
+
+use super::{program, retry_after};
 
 /// A client, and words about it for messages. Clones share the client: what one of them renews, all have.
 #[derive(Clone)]
@@ -21,9 +25,16 @@ pub struct Connection {
 }
 
 struct Current {
-    client: kube::Client,
+    made: Made,
     /// How often it was made anew, or tried to be.
     renewals: u64,
+}
+
+/// A client with credentials.
+struct Made {
+    client: kube::Client,
+    /// When they are to be had anew, as far as is known.
+    renewal: Option<Timestamp>,
 }
 
 impl Connection {
@@ -33,8 +44,8 @@ impl Connection {
     /// When a program fails, a file can't be read or a certificate is none.
     pub async fn new(config: kube::Config, source: String) -> Result<Self, kube::Error> {
         let server = address(&config);
-        let client = build(config.clone()).await?;
-        let current = Arc::new(Mutex::new(Current { client, renewals: 0 }));
+        let made = build(config.clone()).await?;
+        let current = Arc::new(Mutex::new(Current { made, renewals: 0 }));
         Ok(Self { server, source, config: Arc::new(config), current })
     }
 
@@ -44,20 +55,29 @@ impl Connection {
     /// # Errors
     /// What the server answers, why no answer came, or why there are no new credentials.
     pub async fn send(&self, request: http::Request<Vec<u8>>) -> Result<String, kube::Error> {
-        let (client, renewals) = {
-            let current = self.current.lock().await;
-            (current.client.clone(), current.renewals)
-        };
-        let user = &self.config.auth_info;
-        let answer = match client.request_text(request.clone()).await {
-            Err(kube::Error::Api(status)) if status.code == 401 && may_change(user) => {
+        let (client, renewals) = self.ready().await;
+        let answer = match retry_after::send(&client, request.clone()).await {
+            Err(kube::Error::Api(status)) if status.code == 401 && may_change(&self.config.auth_info) => {
                 tracing::info!(server = self.server, "the credentials are not accepted: renewing them");
-                self.renewed(renewals).await?.request_text(request).await
+                retry_after::send(&self.renewed(renewals).await?, request).await
             }
             answer => answer,
         };
-        // A program runs before a request too, when it told when its token expires.
-        answer.map_err(|error| discreet(error, user))
+        // The program of an auth provider runs before a request.
+        answer.map_err(discreet)
+    }
+
+    /// The client, with credentials that have not expired as far as is known, and after how many renewals it was made.
+    async fn ready(&self) -> (kube::Client, u64) {
+        let mut current = self.current.lock().await;
+        if current.made.renewal.is_some_and(|at| at <= Timestamp::now())
+            && let Err(error) = self.renew(&mut current).await
+        {
+            // Those that there are may be good for a while. Once they are refused the program runs again, and its failure is told.
+            let causes = crate::live::errors::causes(&error);
+            tracing::warn!(server = self.server, causes, "the credentials expire and can't be renewed");
+        }
+        (current.made.client.clone(), current.renewals)
     }
 
     /// A client that was made after so many renewals. Requests of a snapshot are refused together, and one renewal serves them
@@ -65,11 +85,17 @@ impl Connection {
     async fn renewed(&self, renewals: u64) -> Result<kube::Client, kube::Error> {
         let mut current = self.current.lock().await;
         if current.renewals == renewals {
-            // Counted first: if the program fails, it does not run again for each of the others.
-            current.renewals += 1;
-            current.client = build((*self.config).clone()).await?;
+            self.renew(&mut current).await?;
         }
-        Ok(current.client.clone())
+        Ok(current.made.client.clone())
+    }
+
+    async fn renew(&self, current: &mut Current) -> Result<(), kube::Error> {
+        // Noted first: if the program fails, it does not run again for each of the others.
+        current.renewals += 1;
+        current.made.renewal = None;
+        current.made = build((*self.config).clone()).await?;
+        Ok(())
     }
 }
 
@@ -79,17 +105,41 @@ pub fn address(config: &kube::Config) -> String {
 }
 
 /// Credential programs run here, and block.
-async fn build(config: kube::Config) -> Result<kube::Client, kube::Error> {
-    let user = config.auth_info.clone();
-    let built =
-        tokio::task::spawn_blocking(move || kube::Client::try_from(with_token_of_file(config)?)).await;
-    let built = built.map_err(|crash| kube::Error::Service(crash.into()))?;
-    built.map_err(|error| discreet(error, &user))
+async fn build(mut config: kube::Config) -> Result<Made, kube::Error> {
+    let built = tokio::task::spawn_blocking(move || {
+        let renewal = identify(&mut config.auth_info).map_err(kube::Error::Auth)?;
+        let client = ClientBuilder::try_from(config)?.with_layer(&retry_after::Listen).build();
+        Ok(Made { client, renewal })
+    })
+    .await;
+    built.map_err(|crash| kube::Error::Service(crash.into()))?.map_err(discreet)
 }
 
-/// A program's failure as it may be told and logged. The library quotes what the program printed, and the environment that it
-/// was given, secrets and all.
-fn discreet(error: kube::Error, user: &AuthInfo) -> kube::Error {
+/// Puts what programs and files say in their place; gives the time at which they are to be asked again.
+fn identify(user: &mut AuthInfo) -> Result<Option<Timestamp>, AuthError> {
+    read_token_file(user)?;
+    let renewal = program::replace(user)?;
+    if let Some(token) = &user.token {
+        // The library panics over one that no header can hold.
+        HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(AuthError::InvalidBearerToken)?;
+    }
+    Ok(renewal)
+}
+
+/// The token in the place of the file that it is in: the client itself would send a line's end with it, which no header may
+/// have, and kubectl does not. It would read the file each minute; we do when the token is refused.
+fn read_token_file(user: &mut AuthInfo) -> Result<(), AuthError> {
+    if let (None, Some(path)) = (&user.token, &user.token_file) {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| AuthError::ReadTokenFile(error, path.into()))?;
+        user.token = Some(SecretString::from(text.trim()));
+    }
+    Ok(())
+}
+
+/// A failure as it may be told and logged: the library quotes what the program of an auth provider printed.
+fn discreet(error: kube::Error) -> kube::Error {
     let failure = match error {
         kube::Error::Auth(failure) => failure,
         kube::Error::Service(boxed) => match boxed.downcast() {
@@ -98,26 +148,13 @@ fn discreet(error: kube::Error, user: &AuthInfo) -> kube::Error {
         },
         other => return other,
     };
-    kube::Error::Auth(match (failure, &user.exec) {
-        (AuthError::AuthExecRun { mut out, .. }, Some(exec)) => {
+    kube::Error::Auth(match failure {
+        AuthError::AuthExecRun { cmd, mut out } => {
             out.stdout.clear();
-            let words = exec.command.iter().chain(exec.args.iter().flatten());
-            AuthError::AuthExecRun { cmd: words.map(String::as_str).collect::<Vec<_>>().join(" "), out }
+            AuthError::AuthExecRun { cmd, out }
         }
-        (failure, _) => failure,
+        failure => failure,
     })
-}
-
-/// The token in the place of the file that it is in: the client itself would send a line's end with it, which no header may
-/// have, and kubectl does not. It would read the file each minute; we do when the token is refused.
-fn with_token_of_file(mut config: kube::Config) -> Result<kube::Config, kube::Error> {
-    let user = &mut config.auth_info;
-    if let (None, Some(path)) = (&user.token, &user.token_file) {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| kube::Error::Auth(AuthError::ReadTokenFile(error, path.into())))?;
-        user.token = Some(SecretString::from(text.trim()));
-    }
-    Ok(config)
 }
 
 /// Whether credentials that are looked for again may be others: those of programs and files. Which of several count is the
@@ -132,6 +169,8 @@ fn may_change(user: &AuthInfo) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn user(yaml: serde_json::Value) -> AuthInfo {
@@ -140,7 +179,6 @@ mod tests {
 
     #[test]
     fn only_what_comes_from_programs_and_files_is_renewed() {
-        use serde_json::json;
         let program = json!({ "command": "login" });
         for changes in [
             json!({ "exec": program }),
@@ -164,15 +202,19 @@ mod tests {
 
     #[test]
     fn a_token_file_is_read_without_its_line_end_and_a_missing_one_is_named() {
-        use secrecy::ExposeSecret as _;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "first\n").unwrap();
-        let mut config = kube::Config::new("https://k:6443".parse().unwrap());
-        config.auth_info.token_file = Some(file.path().to_str().unwrap().to_owned());
-        let token = with_token_of_file(config.clone()).unwrap().auth_info.token.unwrap();
-        assert_eq!(token.expose_secret(), "first");
-        config.auth_info.token_file = Some("/nowhere/token".to_owned());
-        let error = with_token_of_file(config).unwrap_err();
+        let mut found = user(json!({ "tokenFile": file.path() }));
+        assert_eq!(identify(&mut found).unwrap(), None);
+        assert_eq!(found.token.unwrap().expose_secret(), "first");
+        let error = identify(&mut user(json!({ "tokenFile": "/nowhere/token" }))).unwrap_err();
         assert!(error.to_string().contains("/nowhere/token"), "{error}");
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_hold_is_refused_and_not_shown() {
+        let error = identify(&mut user(json!({ "token": "hunter2\n" }))).unwrap_err();
+        assert!(matches!(error, AuthError::InvalidBearerToken(_)), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::{
-    AuthInfo, Cluster, Context, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
-    NamedAuthInfo, NamedCluster, NamedContext,
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -117,10 +116,6 @@ pub fn resolve(
     for level in [environment, attributes] {
         overlay(&mut cluster, &mut user, level);
     }
-    if let Some(exec) = &mut user.exec {
-        // The host's standard input is not ours to hand on, and what the program says belongs into our error.
-        exec.interactive_mode = Some(ExecInteractiveMode::Never);
-    }
     Ok(single(cluster, user))
 }
 
@@ -130,13 +125,16 @@ pub async fn client_config(
     user_agent: &str,
     around: &Surroundings<'_>,
 ) -> Result<kube::Config, ConfigError> {
-    let unusable = |source| ConfigError::Unusable { source: Box::new(source) };
     let named_proxy = config.clusters.iter().find_map(|named| named.cluster.as_ref()?.proxy_url.clone());
     let options = KubeConfigOptions::default();
-    let mut config = kube::Config::from_custom_kubeconfig(config, &options).await.map_err(unusable)?;
+    let mut config = kube::Config::from_custom_kubeconfig(config, &options)
+        .await
+        .map_err(|source| ConfigError::Unusable { source: Box::new(source) })?;
     // The library holds NO_PROXY against the proxy's own address rather than the server's.
-    config.proxy_url = proxy::on_the_way(named_proxy.as_deref(), &config.cluster_url, around)
-        .map_err(|error| unusable(KubeconfigError::ParseProxyUrl(error)))?;
+    config.proxy_url = proxy::on_the_way(named_proxy.as_deref(), &config.cluster_url, around)?;
+    if config.proxy_url.is_some() {
+        config.cluster_url = proxy::with_port(config.cluster_url);
+    }
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // Else the time for which a connection lay idle would count as the server's silence.

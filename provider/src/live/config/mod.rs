@@ -8,7 +8,9 @@
 
 mod connection;
 mod kubeconfig;
+mod program;
 mod proxy;
+mod retry_after;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -80,6 +82,14 @@ pub enum ConfigError {
         /// Those that are there.
         known: Vec<String>,
     },
+    /// The proxy on the way to the API server can't be asked.
+    #[error("the proxy that {named_by} names can't be used")]
+    Proxy {
+        /// The attribute or the variable.
+        named_by: &'static str,
+        /// Why.
+        source: proxy::ProxyError,
+    },
     /// The settings do not make a client.
     #[error("the settings do not make a client")]
     Unusable {
@@ -148,6 +158,15 @@ impl ConfigError {
                     _ => "config_context",
                 };
                 (Some(path), format!("{}.", capitalised(&listed(known))))
+            }
+            Self::Proxy { named_by, .. } if *named_by == proxy::ATTRIBUTE => (
+                Some(proxy::ATTRIBUTE),
+                "It is set there, by KUBE_PROXY_URL, or as proxy-url in the kubeconfig. A proxy of scheme http or https can \
+                 be asked with user and password."
+                    .to_owned(),
+            ),
+            Self::Proxy { named_by, .. } => {
+                (None, format!("Correct {named_by}, or let NO_PROXY name the server."))
             }
             Self::Unusable { .. } | Self::Client { .. } => {
                 (None, "Correct the setting that is named, or the file that it comes from.".to_owned())
