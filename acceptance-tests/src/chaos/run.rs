@@ -122,6 +122,10 @@ impl Scene<'_> {
         self.starved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn switchovers(&self) -> MutexGuard<'_, JoinSet<Result<()>>> {
+        self.switchovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn label(&self, pod: u32) -> Result<()> {
         let patch = json!({ "metadata": { "labels": { LABEL_ROLE: ROLE_PRIMARY } } });
         self.cluster.patch::<Pod>(&self.pod(pod), patch).await
@@ -189,7 +193,7 @@ impl Scene<'_> {
     /// Whoever leads is asked; the schedule does not wait for the answer.
     fn switchover(&self, to: u32) -> Result<()> {
         let (cluster, to) = (self.cluster.clone(), self.pod(to));
-        self.switchovers.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+        self.switchovers().spawn(async move {
             let primary = cluster.primary().await?;
             cluster.exec(&primary, &["pgha-agent", "switchover", "--to", &to]).await.map(drop)
         });
@@ -198,7 +202,7 @@ impl Scene<'_> {
 
     /// Whether they were carried out or refused is no matter: who looks at the cluster then sees none under way.
     async fn switchovers_end(&self) {
-        let mut asked = mem::take(&mut *self.switchovers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut asked = mem::take(&mut *self.switchovers());
         // Each has a deadline of its own.
         while asked.join_next().await.is_some() {}
     }

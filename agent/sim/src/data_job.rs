@@ -111,7 +111,7 @@ impl World {
                 if let Postgres::Running(process) = &mut at.postgres {
                     process.checkpointed |= as_primary;
                     if let Some(data) = &mut at.volume.data {
-                        data.removed = data.removed.max(process.replayed);
+                        data.free(process.replayed);
                     }
                 }
                 at.agent.jobs.checkpoint = done(&at.agent.jobs.checkpoint, clock);

@@ -49,6 +49,11 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// WAL up to this record needs no room any more.
+    pub fn free(&mut self, up_to: usize) {
+        self.removed = self.removed.max(up_to);
+    }
+
     /// The timeline that it is on.
     pub fn timeline(&self) -> u32 {
         self.history.last().map_or(1, |(timeline, _)| *timeline)

@@ -71,7 +71,7 @@ impl World {
         }
         if process.primary || !full {
             // By itself it makes room in time.
-            data.removed = data.removed.max(process.replayed);
+            data.free(process.replayed);
         }
         if process.names_before.as_ref().is_some_and(|(_, until)| now >= *until) {
             process.names_before = None;

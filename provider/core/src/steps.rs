@@ -102,10 +102,14 @@ impl Job<'_> {
 
 /// The superuser's password from config, if it is to be written: at a create that gives one, and when its number changes.
 pub fn password_to_write(config: &Value, prior: &Value, planned: &Value) -> Option<Sensitive> {
-    let version = planned.get("superuser_password_wo_version");
-    let is_new = !version.is_null() && prior.get("superuser_password_wo_version") != version;
-    let given = config.get("superuser_password_wo").as_str().filter(|_| is_new);
+    let given = config.get("superuser_password_wo").as_str().filter(|_| numbers_new_password(planned, prior));
     given.map(Sensitive::new)
+}
+
+/// Whether this configuration or plan gives the superuser's password a number that it did not have; not yet known is no.
+pub fn numbers_new_password(wanted: &Value, prior: &Value) -> bool {
+    let version = wanted.get("superuser_password_wo_version");
+    !matches!(version, Value::Null | Value::Unknown) && prior.get("superuser_password_wo_version") != version
 }
 
 /// The configuration for the anchor: as written, less `timeouts` and what is write-only. It must be wholly known.

@@ -7,6 +7,7 @@ use pgha_schema::tf::Change;
 use crate::diagnostic::Diagnostic;
 use crate::path::Path;
 use crate::plan::Changed;
+use crate::steps::numbers_new_password;
 use crate::value::Value;
 
 const SECOND_CLUSTER: &str =
@@ -31,9 +32,7 @@ pub(super) fn refusals(changes: &[Changed]) -> Vec<Diagnostic> {
 /// gets a random one then: `ignore_changes` takes the password away where a cluster is made anew.
 pub(super) fn new_number_without_password(config: &Value, prior: &Value) -> Option<Diagnostic> {
     let (password, version) = ("superuser_password_wo", "superuser_password_wo_version");
-    let (number, was) = (config.get(version), prior.get(version));
-    let is_new = !matches!(number, Value::Null | Value::Unknown) && number != was;
-    if !is_new || !config.get(password).is_null() {
+    if !numbers_new_password(config, prior) || !config.get(password).is_null() {
         return None;
     }
     let summary = format!("{version} without {password}");
@@ -44,7 +43,8 @@ pub(super) fn new_number_without_password(config: &Value, prior: &Value) -> Opti
             format!("{none}: the superuser gets a random one. Set {password} too, or leave both out."),
         )
     } else {
-        let way_out = if was.is_null() { "leave both out" } else { "leave the number as it was" };
+        let way_out =
+            if prior.get(version).is_null() { "leave both out" } else { "leave the number as it was" };
         Diagnostic::error(summary, format!("{none}. Set {password} too, or {way_out}."))
     };
     Some(told.at(Path::of(version)))
