@@ -162,12 +162,35 @@ async fn a_server_of_scheme_https_has_a_proxy_of_its_own() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_socks_proxy_with_a_user_is_refused_without_its_password() -> Result<()> {
-    let cluster = js!({ "proxy-url": "socks5://me:hunter2@127.0.0.1:1" });
-    let folder = kubeconfig(&format!("http://{KNOWN}"), &cluster, &js!({ "token": "t" }))?;
-    let told = problem(&configured_by(&folder).await?).await?;
-    assert_says(&told, &["proxy_url", "proxy-url", "SOCKS", "without user and password"]);
-    assert!(!told.contains("hunter2"), "{told}");
+async fn a_socks_proxy_is_asked_as_the_user_of_its_url() -> Result<()> {
+    let api = with_cluster().await?;
+    let proxy = Proxy::start(Speech::Socks5OfUser, api.address()).await?;
+    let through = |who: &'static str| {
+        let url = proxy.url.replace("://", &format!("://{who}"));
+        let given = js!({ "host": format!("http://{KNOWN}"), "proxy_url": url });
+        async move { Host::configured(&given).await }
+    };
+    assert_eq!(primary(&through("me:hunter2%40%3A@").await?).await?, "orders-0");
+    let asked = proxy.asked().len();
+    assert!(asked > 0);
+    for stranger in ["me:hunter3@", "you:hunter2%40%3A@", ""] {
+        let told = problem(&through(stranger).await?).await?;
+        assert_says(&told, &[KNOWN, "proxy socks5://127.0.0.1"]);
+        assert!(!told.contains("hunter"), "{told}");
+    }
+    assert_eq!(proxy.asked().len(), asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_url_does_not_matter_where_none_is_asked() -> Result<()> {
+    let api = with_cluster().await?;
+    let folder = kubeconfig(api.address(), &js!({}), &js!({ "token": "t" }))?;
+    let given = js!({ "config_path": folder.path().join("config") });
+    let change = |command: &mut tokio::process::Command| {
+        command.env("HTTPS_PROXY", "http://no url");
+    };
+    assert_eq!(primary(&Host::configured_in(change, &given).await?).await?, "orders-0");
     Ok(())
 }
 

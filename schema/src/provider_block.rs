@@ -64,7 +64,7 @@ pub struct ProviderConfig {
     /// Cluster of the kubeconfig, instead of the context's.
     #[schemars(extend("x-tf" = Tf::new().env("KUBE_CTX_CLUSTER")))]
     pub config_context_cluster: Option<String>,
-    /// Proxy through which the API is reached: a URL with scheme http, https or socks5; user and password are for the first two only. Without
+    /// Proxy through which the API is reached: a URL with scheme http, https or socks5, with user and password where it asks for them. Without
     /// one `HTTPS_PROXY` counts, or `HTTP_PROXY` for a server of scheme http, except for the servers that `NO_PROXY` names and for this machine.
     #[schemars(extend("x-tf" = Tf::new().env("KUBE_PROXY_URL").rule(Rule::ProxyUrl)))]
     pub proxy_url: Option<String>,

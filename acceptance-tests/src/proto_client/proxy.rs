@@ -17,7 +17,14 @@ pub enum Speech {
     Connect,
     /// SOCKS, version 5, with names resolved by the proxy.
     Socks5,
+    /// The same, for the user [`USER`] with [`PASSWORD`] alone.
+    Socks5OfUser,
 }
+
+/// Whom [`Speech::Socks5OfUser`] lets through.
+pub const USER: &str = "me";
+/// With what; in a URL it has to be encoded.
+pub const PASSWORD: &str = "hunter2@:";
 
 /// A proxy on a port of its own; it ends with the test's runtime.
 #[derive(Debug, Clone)]
@@ -38,7 +45,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let scheme = match speech {
             Speech::Connect => "http",
-            Speech::Socks5 => "socks5",
+            Speech::Socks5 | Speech::Socks5OfUser => "socks5",
         };
         let url = format!("{scheme}://{}", listener.local_addr()?);
         let proxy = Self { url, asked: Arc::default() };
@@ -62,7 +69,8 @@ impl Proxy {
     async fn serve(&self, speech: Speech, mut client: BufReader<TcpStream>, to: SocketAddr) -> Result<()> {
         let (wanted, yes): (_, &[u8]) = match speech {
             Speech::Connect => (connect(&mut client).await?, b"HTTP/1.1 200 OK\r\n\r\n"),
-            Speech::Socks5 => (socks5(&mut client).await?, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+            Speech::Socks5 => (socks5(&mut client, None).await?, SOCKS_CONNECTED),
+            Speech::Socks5OfUser => (socks5(&mut client, Some((USER, PASSWORD))).await?, SOCKS_CONNECTED),
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(wanted.clone());
         ensure!(wanted == KNOWN, "nobody knows {wanted}");
@@ -88,18 +96,39 @@ async fn connect(client: &mut BufReader<TcpStream>) -> Result<String> {
     }
 }
 
-/// Whom SOCKS asks for; after RFC 1928.
-async fn socks5(client: &mut BufReader<TcpStream>) -> Result<String> {
+/// That it is connected; after RFC 1928.
+const SOCKS_CONNECTED: &[u8] = &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+
+/// Whom SOCKS asks for; after RFC 1928, and 1929 for the user.
+async fn socks5(client: &mut BufReader<TcpStream>, user: Option<(&str, &str)>) -> Result<String> {
     let [version, methods] = bytes(client).await?;
     ensure!(version == 5, "version {version}");
-    client.read_exact(&mut vec![0; methods.into()]).await?;
-    // Without authentication.
-    client.write_all(&[5, 0]).await?;
-    let [_, command, _, kind, length] = bytes(client).await?;
+    let mut offered = vec![0; methods.into()];
+    client.read_exact(&mut offered).await?;
+    let method = if user.is_some() { 2 } else { 0 };
+    if !offered.contains(&method) {
+        client.write_all(&[5, 0xff]).await?;
+        bail!("only {offered:?} are offered, not {method}");
+    }
+    client.write_all(&[5, method]).await?;
+    if let Some(user) = user {
+        let [_] = bytes(client).await?;
+        let (name, password) = (text(client).await?, text(client).await?);
+        let known = (name.as_str(), password.as_str()) == user;
+        client.write_all(&[1, u8::from(!known)]).await?;
+        ensure!(known, "nobody knows {name}");
+    }
+    let [_, command, _, kind] = bytes(client).await?;
     ensure!((command, kind) == (1, 3), "no connection to a name is asked for: {command}, {kind}");
-    let mut name = vec![0; length.into()];
-    client.read_exact(&mut name).await?;
-    Ok(format!("{}:{}", String::from_utf8(name)?, client.read_u16().await?))
+    Ok(format!("{}:{}", text(client).await?, client.read_u16().await?))
+}
+
+/// A text after its length.
+async fn text(client: &mut BufReader<TcpStream>) -> Result<String> {
+    let [length] = bytes(client).await?;
+    let mut text = vec![0; length.into()];
+    client.read_exact(&mut text).await?;
+    Ok(String::from_utf8(text)?)
 }
 
 async fn bytes<const N: usize>(client: &mut BufReader<TcpStream>) -> Result<[u8; N]> {

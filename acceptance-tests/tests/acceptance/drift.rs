@@ -13,6 +13,7 @@ use pgha_acceptance_tests::process;
 use pgha_acceptance_tests::sandbox::Sandbox;
 use pgha_acceptance_tests::terraform::Planned;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
+use pgha_schema::desired::Desired;
 use pgha_schema::names::{KEY_DESIRED, LABEL_MANAGED_BY};
 use serde_json::{Value, json};
 
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         => sync_mode_edited,
         => service_selector_edited,
         => service_deleted,
+        => part_of_the_agent_deleted,
         => parameter_edited,
         => setting_given_by_alter_system,
         => roles_altered_by_hand,
@@ -81,6 +83,22 @@ async fn service_deleted(group: &mut Group) -> Result<()> {
     let planned = drift_seen(site).await?;
     drift_names(&planned, &["Service", &service])?;
     repaired(site).await
+}
+
+/// Running pods don't need it any more, and no other could start.
+async fn part_of_the_agent_deleted(group: &mut Group) -> Result<()> {
+    let site = drifting(group).await?;
+    let desired = site.cluster.api::<ConfigMap>().get(&site.cluster.names.desired()).await?;
+    let text = desired.data.as_ref().and_then(|data| data.get(KEY_DESIRED)).context("no desired state")?;
+    let agent = serde_json::from_str::<Desired>(text)?.agent.context("no agent is wished for")?;
+    let part = agent.chunks.last().context("the agent has no parts")?;
+    site.cluster.api::<ConfigMap>().delete(part, &DeleteParams::default()).await?;
+    let planned = drift_seen(site).await?;
+    drift_names(&planned, &["ConfigMap", part])?;
+    repaired(site).await?;
+    let pod = site.cluster.names.pod(0);
+    site.cluster.delete_pod(&pod, false).await?;
+    site.cluster.until_whole(0, WHOLE).await.map(drop)
 }
 
 async fn parameter_edited(group: &mut Group) -> Result<()> {

@@ -65,16 +65,11 @@ const BY_ALTER_SYSTEM: &str = "ALTER SYSTEM";
 pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
     drift.entries.extend(altered(live, ignore));
+    compare_chunks(live, &mut drift);
     for (key, recorded) in &anchor.objects {
         match live.object(key) {
             Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
-            Seen::Missing => drift.entries.push(Entry {
-                object: key.to_string(),
-                field: String::new(),
-                diff: show::unified(&format!("{key}\n"), "(missing)\n"),
-                changed_by: String::new(),
-                changed_at: String::new(),
-            }),
+            Seen::Missing => drift.entries.push(missing(key)),
             Seen::Known(object) => {
                 let recorded = ignore.without(&live.names, key, recorded);
                 let found = owned::differences(&recorded, &owned::project(&recorded, object));
@@ -86,6 +81,40 @@ pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     drift.entries.sort();
     drift.entries.dedup();
     drift
+}
+
+/// A pod can't start without the ConfigMaps that hold its agent, and they go with the last cluster of the namespace that is one of their owners.
+fn compare_chunks(live: &LiveCluster, drift: &mut Drift) {
+    for (name, chunk) in &live.chunks {
+        let key = ObjectKey::new(Kind::ConfigMap, name.as_str());
+        match chunk {
+            Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
+            Seen::Missing => drift.entries.push(missing(&key)),
+            Seen::Known(chunk) => drift.entries.extend(disowned(&key, chunk, live)),
+        }
+    }
+}
+
+/// That the cluster is not among the object's owners, where it has to be.
+fn disowned(key: &ObjectKey, object: &Json, live: &LiveCluster) -> Option<Entry> {
+    if object::is_owned_by(object, live.anchor_uid()?) {
+        return None;
+    }
+    let owner = ObjectKey::new(Kind::ConfigMap, live.names.anchor());
+    let path = FieldPath::of_fields(&["metadata", "ownerReferences"]);
+    let was = Some(Json::String(format!("{owner} among others")));
+    let is = Some(Json::String(format!("without {owner}")));
+    Some(entry(key, object, &Difference { path, was, is }))
+}
+
+fn missing(key: &ObjectKey) -> Entry {
+    Entry {
+        object: key.to_string(),
+        field: String::new(),
+        diff: show::unified(&format!("{key}\n"), "(missing)\n"),
+        changed_by: String::new(),
+        changed_at: String::new(),
+    }
 }
 
 fn entry(key: &ObjectKey, live: &Json, difference: &Difference) -> Entry {

@@ -53,6 +53,9 @@ pub struct LiveCluster {
     pub pods: Seen<Vec<Json>>,
     /// The volume claims with the cluster's labels.
     pub claims: Seen<Vec<Json>>,
+    /// The metadata of the ConfigMaps that hold the agent which the desired document names ([`LiveCluster::chunks_wished`]), by their
+    /// names; empty but in snapshots that drift is told from.
+    pub chunks: BTreeMap<String, Seen<Json>>,
     /// Core v1 events of the namespace, while waiting; else empty.
     pub events: Vec<Json>,
     /// Last lines of the container logs of pods that crash, by pod, while waiting; else empty.
@@ -74,6 +77,22 @@ impl LiveCluster {
             cluster_id: None,
             pods: Seen::Known(Vec::new()),
             claims: Seen::Known(Vec::new()),
+            chunks: BTreeMap::new(),
+            events: Vec::new(),
+            logs: BTreeMap::new(),
+        }
+    }
+
+    /// A snapshot for which nothing was asked.
+    pub fn unseen(names: &Names) -> Self {
+        let unseen = || Seen::Forbidden("not asked for".to_owned());
+        Self {
+            names: names.clone(),
+            cluster_id: None,
+            objects: BTreeMap::new(),
+            pods: unseen(),
+            claims: unseen(),
+            chunks: BTreeMap::new(),
             events: Vec::new(),
             logs: BTreeMap::new(),
         }
@@ -165,6 +184,11 @@ impl LiveCluster {
     /// The desired document, when it is there and can be read.
     pub fn desired(&self) -> Option<Desired> {
         serde_json::from_str(self.desired_text()?).ok()
+    }
+
+    /// The names of the ConfigMaps that hold the agent which the pods are to run; they belong to all clusters of the namespace that run it.
+    pub fn chunks_wished(&self) -> Vec<String> {
+        self.desired().and_then(|desired| desired.agent).map(|agent| agent.chunks).unwrap_or_default()
     }
 
     /// The agents' status document, when it is there and can be read.

@@ -152,6 +152,12 @@ pub fn uid(object: &Json) -> Option<&str> {
     object.pointer("/metadata/uid")?.as_str()
 }
 
+/// Whether the object with this uid is one of those that own `object`.
+pub fn is_owned_by(object: &Json, uid: &str) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Json::as_array);
+    owners.into_iter().flatten().any(|owner| owner["uid"] == uid)
+}
+
 /// The name of an object; empty when it has none.
 pub fn name(object: &Json) -> &str {
     object.pointer("/metadata/name").and_then(Json::as_str).unwrap_or_default()

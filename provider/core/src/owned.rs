@@ -191,6 +191,35 @@ fn owns(fields: &Json, path: &[Segment]) -> bool {
     next.is_some_and(|next| owns(next, rest))
 }
 
+/// Whether a server-side apply of `applied` takes a field out of `live`: one that `us` applied before, by its `managedFields`, and that
+/// `applied` has no more.
+pub fn takes_out(live: &Json, applied: &Json, us: &str) -> bool {
+    let entries = live.pointer("/metadata/managedFields").and_then(Json::as_array);
+    let ours =
+        entries.into_iter().flatten().filter(|entry| entry["manager"] == us && entry["operation"] == "Apply");
+    ours.filter_map(|entry| entry.get("fieldsV1")).any(|fields| lacks(applied, fields))
+}
+
+/// Whether one of these fields is not in `value`.
+fn lacks(value: &Json, fields: &Json) -> bool {
+    fields.as_object().into_iter().flatten().any(|(name, inner)| {
+        let there = match name.split_once(':') {
+            Some(("f", field)) => value.get(field),
+            Some(("k", keys)) => element(value, keys),
+            // Elements of a set, and the thing itself.
+            _ => return false,
+        };
+        there.is_none_or(|there| lacks(there, inner))
+    })
+}
+
+/// The element of a keyed list with these key fields.
+fn element<'a>(list: &'a Json, keys: &str) -> Option<&'a Json> {
+    let keys: BTreeMap<String, Json> = serde_json::from_str(keys).ok()?;
+    let mut elements = list.as_array()?.iter();
+    elements.find(|element| keys.iter().all(|(name, value)| element.get(name) == Some(value)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -234,6 +263,26 @@ mod tests {
                 (".spec.selector".to_owned(), Some(json!({"role": "primary", "x": "y"}))),
             ]
         );
+    }
+
+    #[test]
+    fn what_we_apply_no_more_is_taken_out() {
+        let fields = json!({"f:metadata": {"f:labels": {".": {}, "f:a": {}}}, "f:rules": {},
+            "f:spec": {"f:ports": {"k:{\"port\":1,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}});
+        let live = |manager: &str, operation: &str| {
+            json!({"metadata": {"managedFields": [
+                {"manager": manager, "operation": operation, "fieldsV1": fields}]}})
+        };
+        let all = json!({"metadata": {"labels": {"a": "2", "b": "1"}}, "rules": [],
+            "spec": {"ports": [{"port": 1, "protocol": "TCP"}]}});
+        assert!(!takes_out(&live("us", "Apply"), &all, "us"));
+        for path in ["/metadata/labels", "/spec/ports"] {
+            let mut fewer = all.clone();
+            *fewer.pointer_mut(path).unwrap() = if path == "/spec/ports" { json!([]) } else { json!({}) };
+            assert!(takes_out(&live("us", "Apply"), &fewer, "us"), "{path}");
+            assert!(!takes_out(&live("us", "Update"), &fewer, "us"), "{path}");
+            assert!(!takes_out(&live("them", "Apply"), &fewer, "us"), "{path}");
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 mod trouble;
 
 use pgha_schema::desired::SyncMode;
+use pgha_schema::names::Names;
 use pgha_schema::quantity::Quantity;
 use pgha_schema::status::{ClusterStatus, InstanceState, InstanceStatus, Role};
 use serde_json::Value as Json;
 
 use crate::live::{LiveCluster, Seen};
-use crate::object::{self, ObjectKey};
+use crate::object::{self, Kind, ObjectKey};
 use crate::step::{Progress, Wish};
 use trouble::Trouble;
 
@@ -17,10 +18,10 @@ use trouble::Trouble;
 /// `start` is the snapshot at the wait's start, so that events of an earlier attempt are told from new ones; `waited_ms`
 /// is how long the wait has lasted: some troubles mend themselves within seconds and are failures only after that.
 pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: u64) -> Progress {
-    let status = now.status();
     if let Some(progress) = told_by_objects(wish, start, now) {
         return progress;
     }
+    let status = now.status();
     if status.as_ref().is_some_and(|status| told_by_status(wish, status)) {
         return Progress::Done;
     }
@@ -46,6 +47,42 @@ pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: 
     match failed {
         Some(trouble) => Progress::Failed(trouble.text.clone()),
         None => Progress::Working(working(status.as_ref(), now, &troubles)),
+    }
+}
+
+/// What a wish is fulfilled by: little enough to look at several times a second, where everything that tells why it takes long is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// These objects.
+    pub keys: Vec<ObjectKey>,
+    /// The cluster's pods.
+    pub pods: bool,
+    /// Its volume claims.
+    pub claims: bool,
+}
+
+impl Signs {
+    /// Those of `wish` for the cluster with these names.
+    pub fn of(wish: &Wish, names: &Names) -> Self {
+        match wish {
+            Wish::Primary | Wish::Acknowledged { .. } | Wish::Streaming { .. } | Wish::Stopped => {
+                Self { keys: vec![ObjectKey::new(Kind::ConfigMap, names.status())], ..Self::default() }
+            }
+            Wish::Answered { .. } => {
+                Self { keys: vec![ObjectKey::new(Kind::Lease, names.cluster())], ..Self::default() }
+            }
+            Wish::PodsGone { .. } => Self { pods: true, ..Self::default() },
+            Wish::Grown { .. } | Wish::ClaimsGone { .. } => Self { claims: true, ..Self::default() },
+            Wish::ObjectsGone { keys } => Self { keys: keys.clone(), ..Self::default() },
+        }
+    }
+}
+
+/// Whether `wish` has come true, by a snapshot that holds its [`Signs`] at least.
+pub fn is_fulfilled(wish: &Wish, start: &LiveCluster, now: &LiveCluster) -> bool {
+    match told_by_objects(wish, start, now) {
+        Some(progress) => progress == Progress::Done,
+        None => now.status().is_some_and(|status| told_by_status(wish, &status)),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use pgha_schema::names::MANAGER;
 use serde_json::Value as Json;
 
 use crate::diagnostic::Diagnostic;
 use crate::live::LiveCluster;
 use crate::object::{Kind, ObjectKey};
+use crate::owned;
 use crate::step::Step;
 
 /// One right in the cluster's namespace, as RBAC speaks of it.
@@ -129,7 +131,8 @@ fn applied(needs: &mut Needs, object: &Json, live: &LiveCluster) {
         add(&mut needs.used, key.kind, &["create"]);
     }
     let gives = matches!(key.kind, Kind::Role | Kind::RoleBinding);
-    if gives && !there.known().is_some_and(|there| holds(there, object)) {
+    let stays = |there: &&Json| holds(there, object) && !owned::takes_out(there, object, MANAGER);
+    if gives && !there.known().is_some_and(stays) {
         needs.given = given();
     }
 }
@@ -278,6 +281,27 @@ mod tests {
         assert!(!is_covered(&rule("", "statefulsets", "patch", &[]), right));
         assert!(!is_covered(&rule("apps", "statefulsets/scale", "patch", &[]), right));
         assert!(!is_covered(&rule("apps", "statefulsets", "get", &[]), right));
+    }
+
+    #[test]
+    fn whatever_changes_in_the_agents_role_takes_the_rights_that_it_gives() {
+        let role = |labels: Json| {
+            json!({"apiVersion": Kind::Role.api_version(), "kind": "Role",
+                "metadata": {"name": "orders", "labels": labels}, "rules": []})
+        };
+        let mut there = role(json!({"ours": "1", "theirs": "1"}));
+        there["metadata"]["managedFields"] = json!([{"manager": MANAGER, "operation": "Apply",
+            "fieldsV1": {"f:metadata": {"f:labels": {"f:ours": {}}}, "f:rules": {}}}]);
+        let mut live = LiveCluster::nothing("orders");
+        live.objects.insert(ObjectKey::new(Kind::Role, "orders"), crate::live::Seen::Known(there));
+        let takes = |labels: Json| {
+            let mut needs = Needs::default();
+            applied(&mut needs, &role(labels), &live);
+            needs.given == given()
+        };
+        assert!(!takes(json!({"ours": "1"})));
+        assert!(takes(json!({"ours": "2"})) && takes(json!({"ours": "1", "more": "1"})));
+        assert!(takes(json!({})), "a label that is only taken away");
     }
 
     #[test]

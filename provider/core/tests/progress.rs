@@ -3,7 +3,7 @@
 
 use pgha_provider_core::live::{LiveCluster, Seen};
 use pgha_provider_core::object::{Kind, ObjectKey};
-use pgha_provider_core::progress::progress;
+use pgha_provider_core::progress::{Signs, is_fulfilled, progress};
 use pgha_provider_core::step::{Progress, Wish};
 use serde_json::{Value as Json, json};
 
@@ -101,6 +101,30 @@ fn a_pod_of_an_older_template_is_no_cause() {
     old["metadata"]["annotations"]["pgha/template-hash"] = json!("before");
     let wish = Wish::Acknowledged { generation: 2, sha256: String::new() };
     assert_eq!(failed(&wish, &live(1, vec![old]), LONG_MS), None);
+}
+
+#[test]
+fn a_look_at_the_signs_tells_nothing_else() {
+    let now = live(3, vec![pod(2, json!({}))]);
+    for (wish, keys, pods, claims) in [
+        (Wish::Primary, vec!["ConfigMap orders-status"], false, false),
+        (Wish::Answered { id: "a".to_owned() }, vec!["Lease orders"], false, false),
+        (Wish::PodsGone { from_ordinal: 2 }, vec![], true, false),
+        (Wish::Grown { size: "2Gi".to_owned() }, vec![], false, true),
+    ] {
+        let signs = Signs::of(&wish, &now.names);
+        let named: Vec<String> = signs.keys.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (named, signs.pods, signs.claims),
+            (keys.iter().map(|key| (*key).to_owned()).collect(), pods, claims)
+        );
+    }
+    let gone = Wish::PodsGone { from_ordinal: 2 };
+    let mut seen = LiveCluster::unseen(&now.names);
+    seen.pods = now.pods.clone();
+    assert!(!is_fulfilled(&gone, &now, &seen));
+    assert!(is_fulfilled(&Wish::PodsGone { from_ordinal: 3 }, &now, &seen));
+    assert!(!is_fulfilled(&Wish::Primary, &now, &LiveCluster::unseen(&now.names)));
 }
 
 #[test]

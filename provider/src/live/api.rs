@@ -1,5 +1,6 @@
 //! The Kubernetes API of one namespace, in JSON: what server-side apply sends and owns is exactly what core rendered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
@@ -17,6 +18,8 @@ const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How long a server may make one request wait by asking for it: as long as it may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How old an answer may be that several clusters share.
+const RECENT: Duration = Duration::from_secs(1);
 /// A page of a list.
 const PAGE: u32 = 500;
 
@@ -72,6 +75,12 @@ impl Api {
         self.patiently(Verb::Get, key.kind, &key.name, request).await
     }
 
+    /// Reads the metadata of one object.
+    pub async fn get_metadata(&self, key: &ObjectKey) -> Answer<Json> {
+        let request = || self.kind(key.kind).get_metadata(&key.name, &kube::api::GetParams::default());
+        self.patiently(Verb::Get, key.kind, &key.name, request).await
+    }
+
     /// Reads all objects of a kind that the selectors let through.
     pub async fn list(&self, kind: Kind, labels: Option<&str>, fields: Option<&str>) -> Answer<Vec<Json>> {
         self.pages(kind, labels, fields, |params| self.kind(kind).list(params)).await
@@ -80,6 +89,23 @@ impl Api {
     /// The metadata of all objects of a kind that the selector lets through.
     pub async fn list_metadata(&self, kind: Kind, labels: &str) -> Answer<Vec<Json>> {
         self.pages(kind, Some(labels), None, |params| self.kind(kind).list_metadata(params)).await
+    }
+
+    /// The same as it was a moment ago: as the API server remembers it, which need not go through all that is stored, and for [`RECENT`] as
+    /// it answered to the last who asked. All clusters of a namespace ask for the same.
+    pub async fn list_recent_metadata(&self, kind: Kind, labels: &str) -> Answer<Arc<Vec<Json>>> {
+        let place = self.connection.recent.of(format!("{}/{}/{labels}", self.namespace, kind.plural()));
+        let mut place = place.lock().await;
+        if let Some((items, _)) = place.as_ref().filter(|(_, at)| at.elapsed() < RECENT) {
+            return Ok(Arc::clone(items));
+        }
+        let params = ListParams::default().labels(labels).match_any();
+        let request = || self.kind(kind).list_metadata(&params);
+        let mut list: Json = self.patiently(Verb::List, kind, "", request).await?;
+        let items = list.get_mut("items").map(Json::take).unwrap_or_default();
+        let items = Arc::new(serde_json::from_value::<Vec<Json>>(items).unwrap_or_default());
+        *place = Some((Arc::clone(&items), Instant::now()));
+        Ok(items)
     }
 
     async fn pages(
@@ -150,10 +176,10 @@ impl Api {
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 
-    /// Strategic merge patch: lists with keys are merged by them.
-    pub async fn strategic_merge(&self, key: &ObjectKey, patch: &Json) -> Answer<Json> {
+    /// Strategic merge patch of metadata: lists with keys are merged by them. The answer leaves out the rest, which may be megabytes.
+    pub async fn merge_metadata(&self, key: &ObjectKey, patch: &Json) -> Answer<Json> {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let request = || self.kind(key.kind).patch(&key.name, &params, &Patch::Strategic(patch));
+        let request = || self.kind(key.kind).patch_metadata(&key.name, &params, &Patch::Strategic(patch));
         self.patiently(Verb::Patch, key.kind, &key.name, request).await
     }
 

@@ -2,10 +2,13 @@
 //! rights only, and never a Secret (P14).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
+use pgha_provider_core::progress::Signs;
+use pgha_provider_core::render::chunk_label;
 use pgha_provider_core::view;
 use pgha_schema::names::{CONTAINER_POSTGRES, Names};
 use serde_json::Value as Json;
@@ -63,21 +66,74 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
             Depth::Objects | Depth::Troubles => cluster_identity(api).await,
         }
     };
-    let (objects, services, pods, claims, events, cluster_id) =
-        futures::try_join!(objects, services, pods, claims, events, identity)?;
+    let chunks = async {
+        match depth {
+            Depth::Objects => recent_chunks(api).await,
+            Depth::Overview | Depth::Troubles => Ok(Arc::default()),
+        }
+    };
+    let (objects, services, pods, claims, events, cluster_id, chunks) =
+        futures::try_join!(objects, services, pods, claims, events, identity, chunks)?;
     let logs = match depth {
         Depth::Overview | Depth::Objects => BTreeMap::new(),
         Depth::Troubles => crash_logs(api, pods.known().map(Vec::as_slice).unwrap_or_default()).await,
     };
-    Ok(LiveCluster {
+    let mut now = LiveCluster {
         names: names.clone(),
         cluster_id,
         objects: objects.into_iter().chain(services).collect(),
         pods,
         claims,
+        chunks: BTreeMap::new(),
         events,
         logs,
-    })
+    };
+    if depth == Depth::Objects {
+        now.chunks = wished_chunks(api, &now, &chunks).await?;
+    }
+    Ok(now)
+}
+
+/// The metadata of all chunks of agents in the namespace, as they were a moment ago.
+async fn recent_chunks(api: &Api) -> Result<Arc<Vec<Json>>, LiveError> {
+    let (label, value) = chunk_label();
+    let listed = seen(api.list_recent_metadata(Kind::ConfigMap, &format!("{label}={value}")).await)?;
+    Ok(listed.known().cloned().unwrap_or_default())
+}
+
+/// Those that the cluster needs. One that is not as it should be among those that were listed, which are a moment old, is asked for by
+/// itself.
+async fn wished_chunks(
+    api: &Api,
+    now: &LiveCluster,
+    listed: &[Json],
+) -> Result<BTreeMap<String, Seen<Json>>, LiveError> {
+    let found = try_join_all(now.chunks_wished().into_iter().map(|name| async move {
+        let is_well = |chunk: &&Json| {
+            object::name(chunk) == name && now.anchor_uid().is_some_and(|uid| object::is_owned_by(chunk, uid))
+        };
+        if let Some(chunk) = listed.iter().find(is_well) {
+            return Ok((name, Seen::Known(chunk.clone())));
+        }
+        let chunk = seen(api.get_metadata(&ObjectKey::new(Kind::ConfigMap, name.as_str())).await)?;
+        Ok((name, chunk))
+    }));
+    Ok(found.await?.into_iter().collect())
+}
+
+/// Only what fulfils a wish: a request or two.
+pub async fn glance(api: &Api, names: &Names, signs: &Signs) -> Result<LiveCluster, LiveError> {
+    let selector = LiveCluster::selector(names);
+    let mut now = LiveCluster::unseen(names);
+    let objects = try_join_all(signs.keys.iter().map(|key| one(api, key.clone()))).await?;
+    now.objects = objects.into_iter().collect();
+    if signs.pods {
+        now.pods = seen(api.list(Kind::Pod, Some(&selector), None).await)?;
+    }
+    if signs.claims {
+        now.claims = seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await)?;
+    }
+    Ok(now)
 }
 
 type One = (ObjectKey, Seen<Json>);

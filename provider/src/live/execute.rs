@@ -154,7 +154,7 @@ impl Runner<'_> {
                 GivenUp::Reference(key) => {
                     let patch =
                         json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}});
-                    self.api.strategic_merge(&key, &patch).await.map(drop)?;
+                    self.api.merge_metadata(&key, &patch).await.map(drop)?;
                 }
                 GivenUp::Whole { key, uid, resource_version } => {
                     self.api.delete(&key, Some(&uid), Some(&resource_version)).await?;
@@ -186,7 +186,7 @@ impl Runner<'_> {
         let key = key_of(object)?;
         let owned = json!({"metadata": {"ownerReferences": [owner]}});
         for _ in 0..SHARE_ATTEMPTS {
-            match self.api.strategic_merge(&key, &owned).await {
+            match self.api.merge_metadata(&key, &owned).await {
                 Err(error) if error.is_not_found() => {}
                 answer => return answer.map(drop).map_err(refused),
             }

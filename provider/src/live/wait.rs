@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgha_provider_core::live::LiveCluster;
-use pgha_provider_core::progress::{last_words, progress};
+use pgha_provider_core::progress::{Signs, is_fulfilled, last_words, progress};
 use pgha_provider_core::step::{Limit, Progress, Wait, Wish};
 use pgha_schema::names::Names;
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
-use super::collect::{Depth, snapshot};
+use super::collect::{Depth, glance, snapshot};
 use super::errors::LiveError;
 
-/// Between two snapshots.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at what the wish is fulfilled by.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks at everything, which tells why it takes long: a dozen requests and more, of each cluster that is waited for.
+const THOROUGH: Duration = Duration::from_millis(2_500);
 /// The same words are logged again after this.
 const REPEAT: Duration = Duration::from_secs(15);
 
@@ -63,29 +65,24 @@ pub async fn wait(
     start: &LiveCluster,
     wait: &Wait,
 ) -> Result<(), Ended> {
-    let began = Instant::now();
-    let goal = describe(&wait.wish);
-    let mut words = format!("waiting until {goal}");
-    let mut logged = (String::new(), began);
+    let mut watch = Watch::new(api, names, start, wait);
+    let end = end_of(wait, frame, watch.began);
+    let mut words = format!("waiting until {}", watch.goal);
+    let mut logged = (String::new(), watch.began);
     loop {
-        let taken = tokio::select! {
-            taken = Box::pin(snapshot(api, names, Depth::Troubles)) => taken,
+        let looked = tokio::select! {
+            looked = Box::pin(watch.look()) => looked,
             () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
-            () = tokio::time::sleep_until(end_of(wait, frame, began)) => return at_end(wait, words),
+            () = tokio::time::sleep_until(end) => return at_end(wait, words),
         };
-        match taken {
-            Ok(now) => match progress(&wait.wish, start, &now, began.elapsed().as_millis() as u64) {
-                Progress::Done => {
-                    tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "reached: {goal}");
-                    return Ok(());
-                }
-                Progress::Failed(cause) => return Err(Ended::Failed(cause)),
-                Progress::Working(doing) => {
-                    let told = last_words(start, &now);
-                    // What is to go is named, with what holds it; that no pod is there says nothing then.
-                    words = if told.is_empty() || wait.wish.is_an_end() { doing } else { told };
-                }
-            },
+        match looked {
+            Ok(Look::Fulfilled) => {
+                tracing::info!(elapsed_ms = watch.elapsed_ms(), "reached: {}", watch.goal);
+                return Ok(());
+            }
+            Ok(Look::Failed(cause)) => return Err(Ended::Failed(cause)),
+            Ok(Look::Working(doing)) => words = doing,
+            Ok(Look::NotYet) => {}
             // An API server that restarts is no reason to give up a wait; one that refuses us is.
             Err(error) if error.is_passing() => {
                 words = format!("the API server does not answer: {}", super::errors::causes(&error));
@@ -93,15 +90,70 @@ pub async fn wait(
             Err(error) => return Err(Ended::Refused(Box::new(error))),
         }
         if logged.0 != words || logged.1.elapsed() >= REPEAT {
-            tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "waiting until {goal}: {words}");
+            let goal = &watch.goal;
+            tracing::info!(elapsed_ms = watch.elapsed_ms(), "waiting until {goal}: {words}");
             frame.tell(format!("waiting until {goal}: {words}"));
             logged = (words.clone(), Instant::now());
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
-            () = tokio::time::sleep_until(end_of(wait, frame, began)) => return at_end(wait, words),
+            () = tokio::time::sleep_until(end) => return at_end(wait, words),
         }
+    }
+}
+
+/// One wait, and when it looked at everything.
+struct Watch<'a> {
+    api: &'a Api,
+    names: &'a Names,
+    start: &'a LiveCluster,
+    wish: &'a Wish,
+    goal: String,
+    signs: Signs,
+    began: Instant,
+    thorough_at: Instant,
+}
+
+/// What a look gave.
+enum Look {
+    Fulfilled,
+    Failed(String),
+    Working(String),
+    /// Only the signs were looked at.
+    NotYet,
+}
+
+impl<'a> Watch<'a> {
+    fn new(api: &'a Api, names: &'a Names, start: &'a LiveCluster, wait: &'a Wait) -> Self {
+        let (wish, began) = (&wait.wish, Instant::now());
+        let (goal, signs) = (describe(wish), Signs::of(wish, names));
+        Self { api, names, start, wish, goal, signs, began, thorough_at: began }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    async fn look(&mut self) -> Result<Look, LiveError> {
+        let now = glance(self.api, self.names, &self.signs).await?;
+        if is_fulfilled(self.wish, self.start, &now) {
+            return Ok(Look::Fulfilled);
+        }
+        if Instant::now() < self.thorough_at {
+            return Ok(Look::NotYet);
+        }
+        let now = snapshot(self.api, self.names, Depth::Troubles).await?;
+        self.thorough_at = Instant::now() + THOROUGH;
+        Ok(match progress(self.wish, self.start, &now, self.elapsed_ms()) {
+            Progress::Done => Look::Fulfilled,
+            Progress::Failed(cause) => Look::Failed(cause),
+            Progress::Working(doing) => {
+                let told = last_words(self.start, &now);
+                // What is to go is named, with what holds it; that no pod is there says nothing then.
+                Look::Working(if told.is_empty() || self.wish.is_an_end() { doing } else { told })
+            }
+        })
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Rule {
     Locale,
     /// A network in CIDR form.
     Cidr,
-    /// A URL with scheme http, https or socks5; with a user only for the first two.
+    /// A URL with scheme http, https or socks5.
     ProxyUrl,
     /// PEM text.
     Pem,
@@ -353,10 +353,6 @@ fn proxy_url(text: &str) -> Result<(), Problem> {
     let ends = |c: char| c.is_whitespace() || c.is_control();
     // The text may hold a password: it is not shown.
     match rest {
-        Some(rest) if text.starts_with("socks5") && rest.contains('@') => Err(Problem::new(
-            "The URL of a SOCKS proxy has a user, and those are asked without user and password only.",
-            "Leave them out, or use a proxy of scheme http or https.",
-        )),
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(ends) => Ok(()),
         _ => Err(Problem::new(
             "The text is not a proxy's URL.",

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use pgha_schema::desired::document_sha256;
 use pgha_schema::names::{KEY_DESIRED, KEY_STATUS, Names};
@@ -47,11 +48,12 @@ impl Clones {
     pub async fn make(original: &Cluster, count: u32) -> Result<Self> {
         let source = Source::read(original).await?;
         let names: Vec<String> = (0..count).map(|number| format!("copy-{number:03}")).collect();
-        stream::iter(&names)
+        let anchors = stream::iter(&names)
             .map(|name| source.copy(name))
             .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
+            .try_collect::<Vec<Json>>()
             .await?;
+        source.share(&anchors).await?;
         Ok(Self { namespace: original.namespace.clone(), names })
     }
 }
@@ -86,7 +88,23 @@ impl Source {
         Ok(Self { client, namespace, anchor_uid, anchor, others: objects })
     }
 
-    async fn copy(&self, name: &str) -> Result<()> {
+    /// The copies own the parts of the agent too, as clusters do.
+    async fn share(&self, anchors: &[Json]) -> Result<()> {
+        let chunks: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let patch = json!({"metadata": {"ownerReferences": anchors}});
+        for chunk in chunks.list_metadata(&ListParams::default()).await? {
+            let name = chunk.metadata.name.unwrap_or_default();
+            if !name.starts_with("pgha-agent-") {
+                continue;
+            }
+            let patched = chunks.patch_metadata(&name, &PatchParams::default(), &Patch::Strategic(&patch));
+            patched.await.with_context(|| format!("give {name} its owners"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a reference to the copy's anchor.
+    async fn copy(&self, name: &str) -> Result<Json> {
         let (resource, anchor) = &self.anchor;
         let made = self.create(resource, renamed(anchor, name, None)?).await?;
         let uid = made.metadata.uid.context("the copied anchor has a uid")?;
@@ -106,7 +124,7 @@ impl Source {
         for (resource, object) in copies {
             self.create(resource, object).await?;
         }
-        Ok(())
+        Ok(json!({"apiVersion": "v1", "kind": "ConfigMap", "name": anchor, "uid": uids.map(|(_, uid)| uid)}))
     }
 
     fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
-use pgha_provider_core::progress::progress;
+use pgha_provider_core::progress::{Signs, is_fulfilled, progress};
 use pgha_provider_core::render::{Component, labels};
 use pgha_provider_core::step::{Progress, Step, Taken, Wish};
 use pgha_schema::desired::{SyncMode, document_sha256};
@@ -75,6 +75,8 @@ impl Fake {
             Step::Create { object, taken } => self.create(object, &taken),
             Step::Share { object, owner } => {
                 assert_eq!(object["metadata"]["ownerReferences"][0], owner);
+                let metadata = json!({"metadata": object["metadata"]});
+                self.live.chunks.insert(object::name(&object).to_owned(), Seen::Known(metadata));
                 self.shared += 1;
             }
             Step::CreateSecret(secret) => {
@@ -240,6 +242,28 @@ impl Fake {
             | Wish::ObjectsGone { .. } => {}
         }
         assert_eq!(progress(wish, &self.live, &self.live, 0), Progress::Done, "{wish:?}");
+        assert!(is_fulfilled(wish, &self.live, &self.glance(wish)), "its signs tell it: {wish:?}");
+    }
+
+    /// What a look at the signs of a wish shows.
+    fn glance(&self, wish: &Wish) -> LiveCluster {
+        let signs = Signs::of(wish, &self.live.names);
+        let mut now = LiveCluster::unseen(&self.live.names);
+        now.objects = signs
+            .keys
+            .into_iter()
+            .map(|key| {
+                let seen = self.live.objects.get(&key).cloned().unwrap_or(Seen::Missing);
+                (key, seen)
+            })
+            .collect();
+        if signs.pods {
+            now.pods = self.live.pods.clone();
+        }
+        if signs.claims {
+            now.claims = self.live.claims.clone();
+        }
+        now
     }
 
     /// ALTER SYSTEM on the instance with this ordinal.

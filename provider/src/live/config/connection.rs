@@ -9,7 +9,8 @@ use kube::config::AuthInfo;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
-use super::{program, retry_after};
+use super::{program, proxy, retry_after, socks};
+use crate::live::recent::Recent;
 
 /// A client, and words about it for messages. Clones share the client: what one of them renews, all have.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct Connection {
     pub server: String,
     /// Where the settings come from.
     pub source: String,
+    /// Lists that were just answered.
+    pub recent: Recent,
     /// What the client is made of. Not the files that these settings came from: whoever chooses another context in a
     /// kubeconfig must not send a running apply to another cluster.
     config: Arc<kube::Config>,
@@ -46,7 +49,7 @@ impl Connection {
         let server = address(&config);
         let made = build(config.clone()).await?;
         let current = Arc::new(Mutex::new(Current { made, renewals: 0 }));
-        Ok(Self { server, source, config: Arc::new(config), current })
+        Ok(Self { server, source, recent: Recent::default(), config: Arc::new(config), current })
     }
 
     /// Sends a request, and once more with renewed credentials if the server does not accept those that it came with. A
@@ -108,7 +111,10 @@ pub fn address(config: &kube::Config) -> String {
 async fn build(mut config: kube::Config) -> Result<Made, kube::Error> {
     let built = tokio::task::spawn_blocking(move || {
         let renewal = identify(&mut config.auth_info).map_err(kube::Error::Auth)?;
-        let client = ClientBuilder::try_from(config)?.with_layer(&retry_after::Listen).build();
+        let client = match &config.proxy_url {
+            Some(proxy) if proxy.scheme_str() == Some(proxy::SOCKS) => socks::client(&config, proxy)?,
+            _ => ClientBuilder::try_from(config)?.with_layer(&retry_after::Listen).build(),
+        };
         Ok(Made { client, renewal })
     })
     .await;

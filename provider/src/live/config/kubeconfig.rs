@@ -19,6 +19,8 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// A server that accepts a connection and then says nothing is a broken one.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Stands where a proxy is to be chosen yet.
+const UNUSED: &str = "http://unused";
 
 /// Reads the source's files.
 pub fn load(source: &Source, around: &Surroundings<'_>) -> Result<Kubeconfig, ConfigError> {
@@ -121,11 +123,14 @@ pub fn resolve(
 
 /// The client's configuration of a resolved kubeconfig.
 pub async fn client_config(
-    config: Kubeconfig,
+    mut config: Kubeconfig,
     user_agent: &str,
     around: &Surroundings<'_>,
 ) -> Result<kube::Config, ConfigError> {
-    let named_proxy = config.clusters.iter().find_map(|named| named.cluster.as_ref()?.proxy_url.clone());
+    let clusters = config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut());
+    // With one named the library leaves the environment's alone, which it fails over when it can't read it, needed or not.
+    let named: Vec<_> = clusters.map(|cluster| cluster.proxy_url.replace(UNUSED.to_owned())).collect();
+    let named_proxy = named.into_iter().flatten().next();
     let options = KubeConfigOptions::default();
     let mut config = kube::Config::from_custom_kubeconfig(config, &options)
         .await

@@ -12,6 +12,7 @@ mod program;
 mod proxy;
 mod retry_after;
 mod settings;
+mod socks;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -161,9 +162,7 @@ impl ConfigError {
             }
             Self::Proxy { named_by, .. } if *named_by == proxy::ATTRIBUTE => (
                 Some(proxy::ATTRIBUTE),
-                "It is set there, by KUBE_PROXY_URL, or as proxy-url in the kubeconfig. A proxy of scheme http or https can \
-                 be asked with user and password."
-                    .to_owned(),
+                "It is set there, by KUBE_PROXY_URL, or as proxy-url in the kubeconfig.".to_owned(),
             ),
             Self::Proxy { named_by, .. } => {
                 (None, format!("Correct {named_by}, or let NO_PROXY name the server."))

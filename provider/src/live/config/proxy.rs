@@ -9,6 +9,8 @@ use super::settings::Surroundings;
 
 /// What names a proxy in the settings.
 pub const ATTRIBUTE: &str = "proxy_url";
+/// The scheme of a SOCKS proxy's URL.
+pub const SOCKS: &str = "socks5";
 
 /// Why a proxy is not asked. Its URL may hold a password, and is not told.
 #[derive(Debug, thiserror::Error)]
@@ -19,11 +21,6 @@ pub enum ProxyError {
     /// Another scheme.
     #[error("its URL begins with none of http://, https:// and socks5://")]
     Scheme,
-    /// The library knows SOCKS without user and password alone.
-    #[error(
-        "its URL is that of a SOCKS proxy with a user, and those are asked without user and password only"
-    )]
-    SocksUser,
 }
 
 /// The proxy on the way to `server`. One that the settings name is always taken. The environment's is chosen as by kubectl, that is by Go's
@@ -59,11 +56,7 @@ pub fn on_the_way(
 fn usable(url: &str) -> Result<Uri, ProxyError> {
     let proxy: Uri = url.parse().map_err(ProxyError::NoUrl)?;
     match proxy.scheme_str() {
-        Some("http" | "https") => Ok(proxy),
-        Some("socks5") if proxy.authority().is_some_and(|place| place.as_str().contains('@')) => {
-            Err(ProxyError::SocksUser)
-        }
-        Some("socks5") => Ok(proxy),
+        Some("http" | "https" | SOCKS) => Ok(proxy),
         _ => Err(ProxyError::Scheme),
     }
 }
@@ -158,11 +151,10 @@ mod tests {
             assert!(!text.contains("hunter2"), "{text}");
             text
         };
-        let named = refused(Some("socks5://me:hunter2@jump:1080"), &[]);
-        assert!(named.contains("proxy_url") && named.contains("SOCKS"), "{named}");
-        let by_variable = refused(None, &[("https_proxy", "socks5://me:hunter2@jump:1080")]);
+        let named = refused(Some("ftp://me:hunter2@jump"), &[]);
+        assert!(named.contains("proxy_url") && named.contains("begins with none of"), "{named}");
+        let by_variable = refused(None, &[("https_proxy", "ftp://me:hunter2@jump")]);
         assert!(by_variable.contains("https_proxy") && !by_variable.contains("proxy_url"), "{by_variable}");
-        assert!(refused(Some("ftp://me:hunter2@jump"), &[]).contains("begins with none of"));
         assert!(refused(Some("http://me:hunter2@ju mp"), &[]).contains("its URL is none"));
     }
 
