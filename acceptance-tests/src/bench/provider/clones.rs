@@ -97,8 +97,10 @@ impl Source {
             if !name.starts_with("pgha-agent-") {
                 continue;
             }
-            let patched = chunks.patch_metadata(&name, &PatchParams::default(), &Patch::Strategic(&patch));
-            patched.await.with_context(|| format!("give {name} its owners"))?;
+            chunks
+                .patch_metadata(&name, &PatchParams::default(), &Patch::Strategic(&patch))
+                .await
+                .with_context(|| format!("give {name} its owners"))?;
         }
         Ok(())
     }
