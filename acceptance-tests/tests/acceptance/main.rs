@@ -8,6 +8,7 @@ mod api_server;
 mod bed;
 mod bench;
 mod chaos;
+mod ci_jobs;
 mod clocks;
 mod create;
 mod drift;
@@ -66,7 +67,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let plan = |group: &str, cases: Vec<Case>| Plan { group: group.to_owned(), cli: FIRST_CLI, cases };
     let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
-    let drift = || [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat();
+    let drift =
+        || [reading::cases(), drift::cases(), objects::cases(), ci_jobs::cases(), report::cases()].concat();
     let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
     let standard = || [standard::cases(), foretold::cases()].concat();
     let mut left = vec![
