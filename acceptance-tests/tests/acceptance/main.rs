@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
 mod actions;
+mod agents_rights;
 mod api_server;
 mod bed;
 mod bench;
@@ -87,7 +88,7 @@ fn main() {
         plan("create", create()),
         plan("package", [package::cases(), examples::cases()].concat()),
         plan("storage", storage::cases()),
-        plan("upgrade", upgrade::cases()),
+        plan("upgrade", [upgrade::cases(), agents_rights::cases()].concat()),
         plan("handles", [handles::cases(), strangers::cases()].concat()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),
