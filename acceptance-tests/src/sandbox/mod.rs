@@ -238,7 +238,23 @@ impl Sandbox {
     /// # Errors
     /// When there is no log of it.
     pub fn requests_of(&self, namespace: &str, account: &str) -> Result<Vec<Request>> {
-        audit::requests_of(&self.layout, &format!("system:serviceaccount:{namespace}:{account}"))
+        self.requests_since(0, namespace, account)
+    }
+
+    /// How far the log of requests has come.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn end_of_requests(&self) -> Result<u64> {
+        audit::end(&self.layout)
+    }
+
+    /// What the pods of a service account have asked since the log was there.
+    ///
+    /// # Errors
+    /// When there is no log of it.
+    pub fn requests_since(&self, end: u64, namespace: &str, account: &str) -> Result<Vec<Request>> {
+        audit::requests_of(&self.layout, &format!("system:serviceaccount:{namespace}:{account}"), end)
     }
 
     /// The same of the user of [`Sandbox::restricted_kubeconfig`].
@@ -247,7 +263,7 @@ impl Sandbox {
     /// When there is no log of it.
     pub fn requests_with(&self, kubeconfig: &Path) -> Result<Vec<Request>> {
         let user = kubeconfig.file_stem().context("a kubeconfig has a name")?;
-        audit::requests_of(&self.layout, &user.to_string_lossy())
+        audit::requests_of(&self.layout, &user.to_string_lossy(), 0)
     }
 
     /// A kubeconfig of a new user who has just these rights, in this namespace only.

@@ -4,10 +4,12 @@
 #![allow(clippy::print_stdout, clippy::unused_async, missing_docs)]
 
 mod actions;
+mod agents_rights;
 mod api_server;
 mod bed;
 mod bench;
 mod chaos;
+mod ci_jobs;
 mod clocks;
 mod create;
 mod drift;
@@ -66,7 +68,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let plan = |group: &str, cases: Vec<Case>| Plan { group: group.to_owned(), cli: FIRST_CLI, cases };
     let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
-    let drift = || [reading::cases(), drift::cases(), objects::cases(), report::cases()].concat();
+    let drift =
+        || [reading::cases(), drift::cases(), objects::cases(), ci_jobs::cases(), report::cases()].concat();
     let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
     let standard = || [standard::cases(), foretold::cases()].concat();
     let mut left = vec![
@@ -85,7 +88,7 @@ fn main() {
         plan("create", create()),
         plan("package", [package::cases(), examples::cases()].concat()),
         plan("storage", storage::cases()),
-        plan("upgrade", upgrade::cases()),
+        plan("upgrade", [upgrade::cases(), agents_rights::cases()].concat()),
         plan("handles", [handles::cases(), strangers::cases()].concat()),
         plan("actions", actions::cases()),
         plan("clocks", clocks::cases()),

@@ -89,7 +89,8 @@ pub async fn strike(bed: &Bed, site: &Site, name: &str, repeat: u32, fault: Faul
 }
 
 impl Scene {
-    async fn of(bed: &Bed, cluster: &Cluster) -> Result<Self> {
+    /// Who is what now.
+    pub async fn of(bed: &Bed, cluster: &Cluster) -> Result<Self> {
         let primary = cluster.primary().await?;
         let standby = confirming_standby(cluster).await?;
         let pods = cluster.pods().await?.into_keys();

@@ -58,7 +58,7 @@ impl Newer {
 }
 
 /// The agent that the desired document wishes for.
-async fn wished_agent(cluster: &Cluster) -> Result<AgentBinary> {
+pub async fn wished_agent(cluster: &Cluster) -> Result<AgentBinary> {
     let maps: Api<ConfigMap> = cluster.api();
     let map = maps.get(&cluster.names.desired()).await?;
     let text = map.data.unwrap_or_default().remove(KEY_DESIRED).context("no desired document")?;
@@ -66,7 +66,7 @@ async fn wished_agent(cluster: &Cluster) -> Result<AgentBinary> {
 }
 
 /// Its binary, from the chunks.
-async fn binary_of(cluster: &Cluster, agent: &AgentBinary) -> Result<Vec<u8>> {
+pub async fn binary_of(cluster: &Cluster, agent: &AgentBinary) -> Result<Vec<u8>> {
     let maps: Api<ConfigMap> = cluster.api();
     let mut gzipped = Vec::new();
     for name in &agent.chunks {
@@ -114,7 +114,7 @@ impl Untouched {
 }
 
 /// Every agent says that it is this binary, and where the shell finds it lies the same one.
-async fn runs_everywhere(cluster: &Cluster, sha256: &str) -> Result<()> {
+pub async fn runs_everywhere(cluster: &Cluster, sha256: &str) -> Result<()> {
     until("every agent to be the wished one", WHOLE, || async {
         let status = cluster.status().await?;
         let all = status.instances.iter().map(|(pod, one)| (pod, one.agent_sha256.clone()));
