@@ -140,7 +140,8 @@ fn the_drift_jobs_are_what_ci_reads() -> Result<()> {
 /// The pages with configurations that are not copied from an example, but for docs/index.md, which costs little.
 fn pages() -> Result<Vec<PathBuf>> {
     let root = examples().join("..");
-    let mut pages = vec![root.join("README.md"), root.join("docs/index.md")];
+    let mut pages =
+        vec![root.join("README.md"), root.join("docs/index.md"), root.join("examples/module/README.md")];
     pages.extend(fs::read_dir(root.join("docs/guides"))?.flatten().map(|entry| entry.path()));
     pages.sort();
     Ok(pages)
@@ -148,7 +149,8 @@ fn pages() -> Result<Vec<PathBuf>> {
 
 /// What is fenced as Terraform's language in a page: a name made from page and line, and the text.
 fn blocks(page: &Path) -> Result<Vec<(String, String)>> {
-    let name = page.file_stem().context("a page has a name")?.to_string_lossy().into_owned();
+    // Several pages are called README.
+    let name = page.strip_prefix(examples().join(".."))?.to_string_lossy().replace('/', "-");
     let mut found: Vec<(String, String)> = Vec::new();
     let mut inside = false;
     for (at, line) in fs::read_to_string(page)?.lines().enumerate() {
@@ -168,7 +170,8 @@ fn blocks(page: &Path) -> Result<Vec<(String, String)>> {
 
 /// What the CLI is asked to judge, made from a block of a page. None when the CLI on this machine can't.
 fn judged(block: &str) -> Option<String> {
-    const BLOCKS: [&str; 7] = ["terraform", "resource", "provider", "output", "import", "data", "variable"];
+    const BLOCKS: [&str; 8] =
+        ["terraform", "resource", "provider", "output", "import", "data", "variable", "module"];
     let first = block.lines().find(|line| !line.trim_start().starts_with('#') && !line.is_empty())?;
     let word = first.split(' ').next()?;
     let orders = "resource \"postgres_ha_cluster\" \"orders\" {\n  name = \"orders\"\n  namespace = \"shop\"\n  \
@@ -202,6 +205,10 @@ async fn what_the_pages_show_is_valid() -> Result<()> {
         let Some(text) = judged(&text) else { continue };
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join(&name), &text)?;
+        // What the module's page tells to copy.
+        if text.contains("\"./modules/postgres\"") {
+            copy(&examples().join("module"), &folder.path().join("modules/postgres"))?;
+        }
         let tf = prepared(folder.path())?;
         tf.init().await.with_context(|| name.clone())?;
         tf.validate().await?.succeeded().with_context(|| format!("{name}:\n{text}"))?;

@@ -150,6 +150,35 @@ async fn it_logs_in_the_form_that_hosts_parse_and_is_silent_by_default() -> Resu
 }
 
 #[tokio::test]
+async fn the_agent_that_it_carries_can_be_written_for_an_image() -> Result<()> {
+    if std::env::var_os("PGHA_AGENT_SKIP").is_some() && std::env::var_os("PGHA_PROVIDER").is_none() {
+        eprintln!("skipped: built with PGHA_AGENT_SKIP, no agent is inside");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (agent, copy) = (folder.path().join("pgha-agent"), folder.path().join("copy"));
+    let written = bare_command()?.arg("--write-agent").arg(&agent).output().await?;
+    assert!(written.status.success() && written.stdout.is_empty(), "{written:?}");
+    // It runs, is of the provider's version, and copies itself as the init container has it do.
+    let version = async |program: &Path| -> Result<String> {
+        let told = tokio::process::Command::new(program).arg("--version").output().await?;
+        let told = String::from_utf8(told.stdout)?;
+        Ok(told.trim().rsplit(' ').next().context("no version")?.to_owned())
+    };
+    let provider = bare_command()?;
+    assert_eq!(version(&agent).await?, version(Path::new(provider.as_std().get_program())).await?);
+    let installed = tokio::process::Command::new(&agent).arg("install").arg(&copy).output().await?;
+    assert!(installed.status.success(), "{installed:?}");
+    assert!(std::fs::read(&agent)? == std::fs::read(&copy)?, "the copy is another one");
+
+    let nowhere = folder.path().join("missing/pgha-agent");
+    let refused = bare_command()?.arg("--write-agent").arg(&nowhere).output().await?;
+    let told = String::from_utf8(refused.stderr)?;
+    assert!(refused.status.code() == Some(1) && told.contains("missing/pgha-agent"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_person_can_start_it_and_attach_a_cli() -> Result<()> {
     let mut process = bare_command()?.arg("--debug").spawn()?;
     let mut lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();

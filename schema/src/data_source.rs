@@ -59,7 +59,8 @@ pub struct ClusterView {
     pub port: Option<u16>,
     /// Name of the Secret with the superuser's `username` and `password`.
     pub superuser_secret: Option<String>,
-    /// Name of the Secret for the application: `host`, `port`, `dbname`, `username`, `password` and `uri`.
+    /// Name of the Secret for the application: `host`, `port`, `dbname`, `username`, `password`, and addresses that hold all of them:
+    /// `uri`, `plain-uri` for drivers that refuse libpq's settings, and `jdbc-url`.
     pub app_secret: Option<String>,
     /// How many standbys are wanted beside the primary.
     pub replicas: Option<u32>,

@@ -122,10 +122,64 @@ fn the_uri_in_the_guide_is_that_in_the_secret() {
     }
 }
 
+/// What a registry shows: the index and these folders of docs/.
+const PUBLISHED: [&str; 7] =
+    ["guides", "resources", "data-sources", "functions", "ephemeral-resources", "actions", "list-resources"];
+
+/// Where the links and pictures of a page lead, addresses of the web and places in the same page apart.
+fn links(page: &str) -> Vec<&str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.starts_with("https://") && !target.starts_with('#')).collect()
+}
+
+/// The path below docs/ that a link of a page in `folder` (empty for the index) leads to, if a registry has it.
+fn published(folder: &str, link: &str) -> Option<String> {
+    let file = link.split('#').next()?;
+    let path = match file.strip_prefix("../") {
+        Some(rest) if !folder.is_empty() => rest.to_owned(),
+        Some(_) => return None,
+        None if folder.is_empty() => file.to_owned(),
+        None => format!("{folder}/{file}"),
+    };
+    let kept = path == "index.md"
+        || path
+            .split_once('/')
+            .is_some_and(|(first, name)| PUBLISHED.contains(&first) && !name.contains('/'));
+    kept.then_some(path)
+}
+
+#[test]
+fn links_of_published_pages_lead_to_published_pages() {
+    let mut pages = vec![(String::new(), "index.md".to_owned())];
+    for folder in PUBLISHED {
+        let files = std::fs::read_dir(root().join("docs").join(folder)).expect(folder).flatten();
+        let names = files.map(|file| format!("{folder}/{}", file.file_name().to_string_lossy()));
+        pages.extend(names.map(|name| (folder.to_owned(), name)));
+    }
+    let mut seen = 0;
+    for (folder, page) in pages {
+        for link in links(&read(&format!("docs/{page}"))) {
+            let target = published(&folder, link);
+            let there = target.is_some_and(|path| root().join("docs").join(path).is_file());
+            assert!(there, "docs/{page} links to {link}, which a registry does not have");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} links were found");
+}
+
 #[test]
 fn the_checks_themselves_see_what_they_look_for() {
     assert_eq!(
         messages("| *Cluster ... exists already* | x |\n| no | *not here* |"),
         ["Cluster", "exists already"]
     );
+    assert_eq!(links("[a](../b.md), [c](https://d), [e](#f) and ![g](h.svg)"), ["../b.md", "h.svg"]);
+    assert_eq!(published("guides", "../index.md#here").as_deref(), Some("index.md"));
+    assert_eq!(published("guides", "tls.md").as_deref(), Some("guides/tls.md"));
+    for (folder, link) in
+        [("guides", "../ha-protocol.md"), ("guides", "../decisions/0001.md"), ("", "../README.md")]
+    {
+        assert_eq!(published(folder, link), None, "{link}");
+    }
 }

@@ -32,6 +32,7 @@ mod quickstart;
 mod reading;
 mod replicas;
 mod report;
+mod report_sensitive;
 mod rights;
 mod runner;
 mod scene;
@@ -68,8 +69,9 @@ fn main() {
     let arguments = Arguments::from_args();
     let plan = |group: &str, cases: Vec<Case>| Plan { group: group.to_owned(), cli: FIRST_CLI, cases };
     let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
-    let drift =
-        || [reading::cases(), drift::cases(), objects::cases(), ci_jobs::cases(), report::cases()].concat();
+    // The last case of the second leaves a cluster that is gone.
+    let reports = || [ci_jobs::cases(), report_sensitive::cases(), report::cases()].concat();
+    let drift = || [reading::cases(), drift::cases(), objects::cases(), reports()].concat();
     let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
     let standard = || [standard::cases(), foretold::cases()].concat();
     let mut left = vec![

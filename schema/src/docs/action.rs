@@ -14,7 +14,13 @@ pub(super) fn page(action: Action) -> (String, String) {
     } else {
         "Those of `examples/rbac/reader.yaml`, and the verb `patch` on ConfigMaps: a part of `examples/rbac/writer.yaml`."
     };
-    let texts = [("name", name), ("example", example(action).trim_end()), ("way", way), ("rights", rights)];
+    let texts = [
+        ("name", name),
+        ("elsewhere", &elsewhere(action)),
+        ("example", example(action).trim_end()),
+        ("way", way),
+        ("rights", rights),
+    ];
     let text = filled(include_str!("action.md"), action.schema(), false, &texts);
     (format!("docs/actions/{}.md", name.trim_start_matches("postgres_")), text)
 }
@@ -27,6 +33,27 @@ const SECRETS: &str = "The invocation writes the Secrets, and the cluster's desi
      passwords, and says so. That goes on without the provider too. Nobody but the cluster and who may read its Secrets learns the passwords. \
      Between the two an application may read a password that is not in force for a few seconds: let it try again. The password of replication \
      and the agents' key are not rotated: standbys and primary would have to change at one moment.";
+
+/// How it is done where there are no actions.
+fn elsewhere(action: Action) -> String {
+    let command = match action {
+        Action::Switchover => "switchover --to orders-1",
+        Action::Restart => "restart --all",
+        Action::ReinitReplica => "reinit --pod orders-2",
+        Action::RotateCredentials => return ROTATION_BY_HAND.to_owned(),
+    };
+    format!(
+        "With an older one, and with OpenTofu, the pods have the same handle, for who may `exec` in them:\n\n\
+         ```console\n$ kubectl --namespace shop exec orders-0 --container postgres -- pgha-agent {command}\n```"
+    )
+}
+
+const ROTATION_BY_HAND: &str = "With an older one, and with OpenTofu, there are two other ways, and in both open sessions stay:
+
+- The superuser's password: `superuser_password_wo` of the resource, with another `superuser_password_wo_version` (OpenTofu or Terraform 1.11, or newer). It is in force when the apply ends.
+- The application's, and the superuser's too: write another `password` into the Secret `<name>-app` or `<name>-superuser`, in `<name>-app` also into `uri`, `plain-uri` and \
+  `jdbc-url`, which hold it. The cluster takes it once the kubelet has brought it to the primary's pod, up to a minute and a half later; until then the old one is \
+  in force. No plan shows such an edit, and no apply takes it back.";
 
 fn example(action: Action) -> &'static str {
     match action {

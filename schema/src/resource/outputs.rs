@@ -20,7 +20,8 @@ pub struct ClusterOutputs {
     pub port: Option<u16>,
     /// Name of the Secret with the superuser's `username` and `password`.
     pub superuser_secret: Option<String>,
-    /// Name of the Secret for the application: `host`, `port`, `dbname`, `username`, `password` and `uri`.
+    /// Name of the Secret for the application: `host`, `port`, `dbname`, `username`, `password`, and addresses that hold all of them:
+    /// `uri`, `plain-uri` for drivers that refuse libpq's settings, and `jdbc-url`.
     pub app_secret: Option<String>,
     /// Version of the agent that runs beside PostgreSQL.
     pub agent_version: Option<String>,
