@@ -219,6 +219,7 @@ impl Agent {
             data,
             kept: self.data.kept(&self.volume),
             postgres,
+            complaints: self.postgres.complaints(),
             postmaster: guard.postmaster.map(u64::from),
             credentials: self.passwords.seen(&self.secrets),
             jobs: self.jobs.seen(),

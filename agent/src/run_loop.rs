@@ -117,10 +117,11 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
     let (peers, beats) = (Peers::default(), Beats::default());
     let sender = talk_to_peers(&settings, &me, &shared, &world, &peers, &beats);
     let volume = Volume::new(&settings.layout);
+    let files = ConfigFiles::open(volume.conf_dir())?;
     let mut agent = Agent {
         lease_api: Api::new(settings.api.clone()),
         disk: DiskProbe::start(volume.root().join("probe"))?,
-        postgres: LocalPostgres::new(local, ConfigFiles::open(volume.conf_dir())?, secrets.clone()),
+        postgres: LocalPostgres::new(local, files, secrets.clone(), tools.clone()),
         memory: Memory::default(),
         timing: Timing::default(),
         background: Background::default(),

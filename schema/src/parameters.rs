@@ -80,6 +80,12 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
+/// Whether a name, in lower case, has the form of a setting's and is not the cluster's own. One that this build does not know
+/// may be set: a newer PostgreSQL or an extension may.
+pub fn may_be_set(name: &str) -> bool {
+    is_name(name) && owned_because(name).is_none()
+}
+
 fn is_name(name: &str) -> bool {
     let part = |part: &str| {
         let first = |b: u8| b.is_ascii_lowercase() || b == b'_';

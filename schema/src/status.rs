@@ -157,6 +157,34 @@ pub struct InstanceStatus {
     /// Settings that somebody gave here by ALTER SYSTEM; a text, which may be secret, only as how long it is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub altered: BTreeMap<String, String>,
+    /// What PostgreSQL does not take of the desired document; nobody acknowledges that document meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_refused: Option<RefusedSettings>,
+    /// Its postgres ends at every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_failed: Option<FailedStarts>,
+}
+
+/// Settings of a desired document that PostgreSQL does not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedSettings {
+    /// The document that asks for them.
+    #[serde(flatten)]
+    pub document: Acknowledged,
+    /// PostgreSQL's words, by the setting's name in lower case; never empty.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Starts in a row that ended by themselves before postgres answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedStarts {
+    /// The desired document that its configuration was rendered from: with another one, counting begins anew.
+    #[serde(flatten)]
+    pub document: Acknowledged,
+    /// How many, at least 1.
+    pub starts: u32,
+    /// The exit code of the last one.
+    pub exit_code: i32,
 }
 
 /// How full a volume is.
@@ -276,6 +304,12 @@ pub struct AgentReport {
     /// Settings that somebody gave here by ALTER SYSTEM; a text, which may be secret, only as how long it is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub altered: BTreeMap<String, String>,
+    /// What PostgreSQL does not take here of the desired document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_refused: Option<RefusedSettings>,
+    /// The postgres here ends at every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_failed: Option<FailedStarts>,
     /// Hash of the pod template that this pod was made from.
     #[serde(default)]
     pub template_hash: String,
@@ -367,6 +401,20 @@ mod tests {
     fn a_volume_is_full_only_when_nothing_is_left() {
         let percent = |used_bytes, size_bytes| VolumeFill { size_bytes, used_bytes }.percent();
         assert_eq!((percent(0, 10), percent(1, 1_000), percent(10, 10), percent(0, 0)), (0, 1, 100, 0));
+    }
+
+    #[test]
+    fn what_older_agents_do_not_tell_is_nothing_and_what_newer_ones_tell_comes_back() {
+        let told = serde_json::json!({"role": "standby", "state": "down"});
+        let mut instance: InstanceStatus = serde_json::from_value(told).unwrap();
+        assert_eq!((&instance.settings_refused, &instance.starts_failed), (&None, &None));
+        let document = Acknowledged { generation: 7, sha256: "abc".to_owned() };
+        let settings = BTreeMap::from([("work_mem".to_owned(), "invalid value".to_owned())]);
+        instance.settings_refused = Some(RefusedSettings { document: document.clone(), settings });
+        instance.starts_failed = Some(FailedStarts { document, starts: 3, exit_code: 1 });
+        let text = serde_json::to_value(&instance).unwrap();
+        assert_eq!(text["settings_refused"]["generation"], 7);
+        assert_eq!(serde_json::from_value::<InstanceStatus>(text).unwrap(), instance);
     }
 
     #[test]

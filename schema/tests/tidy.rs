@@ -10,7 +10,7 @@ const FUNCTION_LINES: usize = 80;
 /// Debts: what was too long when the rule came, by path or by path and function, with the length that it may not grow
 /// beyond. Whoever splits one takes its line away: the test asks for that.
 const TOO_LONG: [(&str, usize); 2] =
-    [("agent/core/src/observation.rs", 544), ("agent/sim/src/agent.rs carry_out", 95)];
+    [("agent/core/src/observation.rs", 530), ("agent/sim/src/agent.rs carry_out", 95)];
 /// The crates that only compute.
 const CORES: [&str; 4] = ["schema", "provider/core", "agent/core", "agent/sim"];
 /// What they may depend on: data, texts, hashes; of Kubernetes the types alone.

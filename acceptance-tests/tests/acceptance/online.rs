@@ -14,6 +14,7 @@ use pgha_acceptance_tests::sandbox::{Sandbox, Target};
 use serde_json::json;
 
 use crate::cases;
+use crate::create::fails_early;
 use crate::group::{Group, Site, WHOLE, WRITES};
 use crate::runner::Case;
 
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         => sync_to_async_to_sync_without_a_failed_write,
         => required_waits_and_preferred_goes_on,
         => a_parameter_by_reload,
+        => a_parameter_that_postgres_refuses,
         => a_parameter_by_restart,
         => max_connections_up,
         => max_connections_down,
@@ -124,6 +126,25 @@ async fn a_parameter_by_reload(group: &mut Group) -> Result<()> {
     site.apply_with("parameters", json!({ "work_mem": "8MB" })).await?;
     in_force_everywhere(site, "work_mem", "8MB").await?;
     site.tf.plan_is_empty("a parameter by reload").await?;
+    let outcome = load.finish().await?;
+    ensure!(outcome.failures == 0, "expected no failed write, got {:?}", outcome.first_failures);
+    nothing_restarted(site, &started).await?;
+    site.nothing_lost(&outcome).await
+}
+
+/// The apply ends early with PostgreSQL's words, the database goes on, and a corrected one goes through.
+async fn a_parameter_that_postgres_refuses(group: &mut Group) -> Result<()> {
+    let site = group.cluster_with(2).await?;
+    let started = site.cluster.start_times().await?;
+    let load = site.load("refused").await?;
+    let good = site.config.clone();
+    site.write(good.clone().set("parameters.work_mem", "banana"))?;
+    let said = ["parameters[\"work_mem\"]", "invalid value for parameter", "\"banana\"", "apply again"];
+    fails_early(site, &said).await?;
+    load.until_more(20).await?;
+    site.apply(good.set("parameters.work_mem", "9MB")).await?;
+    in_force_everywhere(site, "work_mem", "9MB").await?;
+    site.tf.plan_is_empty("a corrected parameter").await?;
     let outcome = load.finish().await?;
     ensure!(outcome.failures == 0, "expected no failed write, got {:?}", outcome.first_failures);
     nothing_restarted(site, &started).await?;

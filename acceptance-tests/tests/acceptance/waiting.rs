@@ -18,6 +18,7 @@ const FINALIZER: &str = "example.com/hold";
 pub fn cases() -> Vec<Case> {
     cases![
         => crash_loop_tells_the_last_words,
+        => settings_that_keep_postgres_from_starting,
         => timeout_that_is_too_short,
         => finalizer_that_holds_a_destroy,
     ]
@@ -28,6 +29,17 @@ async fn crash_loop_tells_the_last_words(group: &mut Group) -> Result<()> {
     let good = site.config.clone();
     site.write(good.clone().set("image", NO_POSTGRES))?;
     fails_early(site, &["pg-0", "postgres"]).await?;
+    goes_through(site, good).await
+}
+
+/// A library that is not there shows when PostgreSQL starts, a value that is none when it reads its files.
+async fn settings_that_keep_postgres_from_starting(group: &mut Group) -> Result<()> {
+    let site = doomed(group).await?;
+    let good = site.config.clone();
+    site.write(good.clone().set("parameters.shared_preload_libraries", "nope"))?;
+    fails_early(site, &["pg-0", "ends at every start", "could not access file", "nope"]).await?;
+    site.write(good.clone().set("parameters.work_mem", "banana"))?;
+    fails_early(site, &["pg-0", "parameters[\"work_mem\"]", "invalid value for parameter"]).await?;
     goes_through(site, good).await
 }
 

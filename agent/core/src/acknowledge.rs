@@ -15,6 +15,9 @@ use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSe
 use crate::sync_names::Pair;
 use crate::{passwords, requests, upgrade};
 
+/// So many starts must have failed before a holder without a primary tells of them: the first ones may mend themselves.
+const TOLD_STARTS: u32 = 3;
+
 /// The identity of a desired document.
 pub(crate) fn identity(desired: &DesiredSeen) -> Acknowledged {
     Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() }
@@ -39,7 +42,7 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
         timeline: Some(primary.timeline),
         synchronous_standby_names: primary.names_shown.clone(),
         activity: activity(reason),
-        instances: instances(seen, record, primary),
+        instances: instances(seen, record, Some(primary)),
         agent_refused: seen.wish().and_then(|wish| upgrade::refused_anywhere(seen, wish)),
         ..of_nobody(cycle, record)
     };
@@ -50,6 +53,23 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
 pub(crate) fn report_stopped(cycle: &mut Cycle<'_>, record: &Record) {
     remember(cycle, |_| true);
     let status = of_nobody(cycle, record);
+    cycle.push(Action::WriteStatus { status: Box::new(status) });
+}
+
+/// Postgres does not come up here, and why is known: told while nobody serves, or whoever waits for a primary would wait in vain.
+pub(crate) fn report_unable(cycle: &mut Cycle<'_>, record: &Record, reason: &Reason) {
+    let seen = cycle.seen;
+    let complaints = &seen.complaints;
+    let starts = complaints.starts_failed.as_ref().map_or(0, |failed| failed.starts);
+    if starts < TOLD_STARTS && complaints.refused.is_none() {
+        return;
+    }
+    let status = ClusterStatus {
+        stopped: false,
+        activity: activity(reason),
+        instances: instances(seen, record, None),
+        ..of_nobody(cycle, record)
+    };
     cycle.push(Action::WriteStatus { status: Box::new(status) });
 }
 
@@ -137,7 +157,12 @@ fn sync_in_force(record: &Record, primary: &PrimarySeen, wish: &Desired) -> bool
     full || (wish.durability == Durability::Preferred && wish.sync_mode != SyncMode::Async && record.degraded)
 }
 
-fn instances(seen: &Observation, record: &Record, primary: &PrimarySeen) -> BTreeMap<String, InstanceStatus> {
+/// `primary`: the one here; `None` while it does not come up.
+fn instances(
+    seen: &Observation,
+    record: &Record,
+    primary: Option<&PrimarySeen>,
+) -> BTreeMap<String, InstanceStatus> {
     let mut instances = BTreeMap::new();
     let names = seen.pods.keys().chain(seen.peers.keys()).chain([&seen.me.pod]);
     for pod in names {
@@ -147,11 +172,16 @@ fn instances(seen: &Observation, record: &Record, primary: &PrimarySeen) -> BTre
     instances
 }
 
-fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
+fn own(seen: &Observation, primary: Option<&PrimarySeen>) -> InstanceStatus {
+    let (role, state) = match primary {
+        Some(primary) if primary.gate == Gate::Open => (Role::Primary, InstanceState::Serving),
+        Some(_) => (Role::Primary, InstanceState::Building),
+        None => (Role::Unknown, InstanceState::Down),
+    };
     InstanceStatus {
         member: seen.member().cloned(),
-        role: Role::Primary,
-        state: if primary.gate == Gate::Open { InstanceState::Serving } else { InstanceState::Building },
+        role,
+        state,
         synchronous: false,
         lag_bytes: None,
         node: seen.me.node.clone(),
@@ -160,15 +190,17 @@ fn own(seen: &Observation, primary: &PrimarySeen) -> InstanceStatus {
         replay_backlog_bytes: None,
         slot_retained_bytes: None,
         volume_used_percent: None,
-        altered: primary.settings.altered.clone(),
+        altered: primary.map(|primary| primary.settings.altered.clone()).unwrap_or_default(),
+        settings_refused: seen.complaints.refused.clone(),
+        starts_failed: seen.complaints.starts_failed.clone(),
     }
 }
 
-fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) -> InstanceStatus {
+fn other(seen: &Observation, record: &Record, primary: Option<&PrimarySeen>, pod: &str) -> InstanceStatus {
     let report: Option<&AgentReport> = seen.heard(pod);
     let member = report.and_then(|report| report.member.clone());
     let sender = member.as_ref().and_then(|member| {
-        primary.walsenders.iter().find(|sender| sender.application_name == member.as_str())
+        primary?.walsenders.iter().find(|sender| sender.application_name == member.as_str())
     });
     let state = match (report, sender) {
         (None, _) => InstanceState::Silent,
@@ -180,15 +212,20 @@ fn other(seen: &Observation, record: &Record, primary: &PrimarySeen, pod: &str) 
         member,
         role: report.map_or(Role::Unknown, |report| report.role),
         state,
-        lag_bytes: sender.map(|sender| sender.flushed_lsn.behind(primary.current_lsn).0),
+        lag_bytes: sender
+            .zip(primary)
+            .map(|(sender, primary)| sender.flushed_lsn.behind(primary.current_lsn).0),
         node: seen.pods.get(pod).and_then(|at| at.node.clone()).unwrap_or_default(),
         agent_version: report.map(|report| report.agent_version.clone()).unwrap_or_default(),
         agent_sha256: report.map(|report| report.agent_sha256.clone()).unwrap_or_default(),
         replay_backlog_bytes: report.and_then(|report| Some(report.replayed?.behind(report.position?).0)),
-        slot_retained_bytes: ordinal_of(pod)
-            .and_then(|ordinal| primary.slots.get(&ordinal)?.restart_lsn)
-            .map(|from| from.behind(primary.current_lsn).0),
+        slot_retained_bytes: ordinal_of(pod).and_then(|ordinal| {
+            let from = primary?.slots.get(&ordinal)?.restart_lsn?;
+            Some(from.behind(primary?.current_lsn).0)
+        }),
         volume_used_percent: report.and_then(|report| report.volume).map(VolumeFill::percent),
         altered: report.map(|report| report.altered.clone()).unwrap_or_default(),
+        settings_refused: report.and_then(|report| report.settings_refused.clone()),
+        starts_failed: report.and_then(|report| report.starts_failed.clone()),
     }
 }

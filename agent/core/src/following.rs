@@ -10,8 +10,8 @@ use crate::failover::Ground;
 use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
 use crate::sync_names::Names;
 use crate::{
-    bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, room, slots, switchover,
-    upgrade,
+    acknowledge, bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, room, slots,
+    switchover, upgrade,
 };
 
 /// How long a standby that was told to stop waits to be out of V (A21).
@@ -255,12 +255,14 @@ pub(crate) fn keep_record(cycle: &mut Cycle<'_>, record: &Record) {
     }
 }
 
+/// What postgres has refused it is not given over and over: it would refuse it again, twenty times a second.
 pub(crate) fn settings_differ(cycle: &Cycle<'_>, settings: &crate::observation::SettingsSeen) -> bool {
     let Some(desired) = &cycle.seen.desired else { return false };
-    let same = settings.rendered.as_ref().is_some_and(|rendered| {
-        rendered.generation == desired.document.generation && rendered.sha256 == desired.sha256
-    });
-    !same || settings.tampered
+    let wished = acknowledge::identity(desired);
+    let refused = cycle.seen.complaints.refused.as_ref();
+    let same = settings.rendered.as_ref() == Some(&wished);
+    let given = same || refused.is_some_and(|refused| refused.document == wished);
+    !given || settings.tampered
 }
 
 fn restart_is_due(cycle: &mut Cycle<'_>, record: &Record, standby: &StandbySeen) -> bool {

@@ -66,6 +66,8 @@ pub(crate) fn lead(mut cycle: Cycle<'_>, read: &LeaseRead) -> Decision {
         acknowledge::report(&mut cycle, &read.record, primary, &reason);
     } else if reason == Reason::Stopped {
         acknowledge::report_stopped(&mut cycle, &read.record);
+    } else if reason == Reason::LeadingSettling(Settling::Starting) {
+        acknowledge::report_unable(&mut cycle, &read.record, &reason);
     }
     cycle.finish(reason)
 }

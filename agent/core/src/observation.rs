@@ -8,13 +8,15 @@ use pgha_schema::desired::{Credentials, Desired};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::record::Record;
-use pgha_schema::status::{Acknowledged, AgentReport};
+use pgha_schema::status::AgentReport;
 
 mod data;
 mod objects;
+mod settings;
 
 pub use data::{ControlState, DataSeen, LocalData, Unfinished};
 pub use objects::{PodSeen, VolumeSeen};
+pub use settings::{Complaints, SettingsSeen};
 
 pub use crate::failsafe::{AckSeen, Acks};
 pub use crate::heartbeat::{HeartbeatSeen, HolderHeard, RefusedSeen};
@@ -43,6 +45,8 @@ pub struct Observation {
     pub kept: Option<Record>,
     /// The local postgres.
     pub postgres: PostgresSeen,
+    /// What keeps the wished settings from being in force, or postgres from starting.
+    pub complaints: Complaints,
     /// The postmaster that runs: with the container's nonce it names one life of it.
     pub postmaster: Option<u64>,
     /// The writings of the Secrets whose passwords the roles have, as far as this process has set or compared them since it let
@@ -334,24 +338,6 @@ pub struct Walsender {
     pub flushed_lsn: Lsn,
     /// Age of its last reply, by this clock.
     pub reply_age_ms: u64,
-}
-
-/// PostgreSQL's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsSeen {
-    /// The desired document that the files on disk were rendered from and that the last reload accepted.
-    pub rendered: Option<Acknowledged>,
-    /// pg_settings.pending_restart holds for some: a restart now would change something.
-    pub pending_restart: bool,
-    /// A wanted value is not used, since this standby's control file demands a larger one; another restart follows
-    /// after the primary's (P23).
-    pub held_back: bool,
-    /// An owned setting is not what was rendered (ALTER SYSTEM, a hand edit): render again (A19).
-    pub tampered: bool,
-    /// What is wrong with them, for people: refused values, warnings.
-    pub problems: Vec<String>,
-    /// Settings that ALTER SYSTEM gives and nobody else does, for people: a text only as how long it is.
-    pub altered: BTreeMap<String, String>,
 }
 
 /// A physical slot of ours.

@@ -78,6 +78,8 @@ pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
         pending_restart: settings.pending_restart
             || seen.record().is_some_and(|record| restart::is_asked(seen, record)),
         altered: settings.altered.clone(),
+        settings_refused: seen.complaints.refused.clone(),
+        starts_failed: seen.complaints.starts_failed.clone(),
         template_hash: seen.me.template_hash.clone(),
         postmaster: seen.postmaster,
         volume: None,
@@ -104,7 +106,10 @@ fn retained(seen: &Observation) -> BTreeMap<u32, u64> {
 /// What it does, and, when it may not lead, what a person could decide.
 fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
     let full = (seen.disk == DiskSeen::Full).then(|| "the volume has no room for more WAL".to_owned());
-    let mut activity: Vec<String> = full.into_iter().chain([decision.reason.to_string()]).collect();
+    let refused = seen.complaints.refused.iter().flat_map(|refused| &refused.settings);
+    let refused = refused.map(|(name, words)| format!("PostgreSQL does not take {name}: {words}"));
+    let mut activity: Vec<String> =
+        full.into_iter().chain(refused).chain([decision.reason.to_string()]).collect();
     let given_up =
         |bar: &Bar| !matches!(bar, Bar::HolderAlive | Bar::NotExpired | Bar::Stopped | Bar::Paused);
     if let (Reason::MayNotLead(bar), Some(record), Some(standby)) =

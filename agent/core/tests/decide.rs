@@ -8,7 +8,7 @@ use pgha_agent_core::observation::{ControlState, Gate, Job};
 use pgha_schema::desired::{Credentials, Durability, RunState, SyncMode};
 use pgha_schema::ids::Era;
 use pgha_schema::request::{Asked, Request};
-use pgha_schema::status::{AgentReport, Role};
+use pgha_schema::status::{Acknowledged, AgentReport, ClusterStatus, RefusedSettings, Role};
 
 #[test]
 fn an_empty_member_takes_the_pending_record_at_once() {
@@ -795,4 +795,39 @@ fn what_is_for_others_waits_until_a_standby_confirms() {
     let all = ["db-2 pgha/ro", "passwords", "checkpoint", "status"];
     assert_eq!(promoted(1_000).voters(&[]).also(), all);
     assert_eq!(promoted(500).also(), all);
+}
+
+#[test]
+fn what_postgres_refuses_is_told_by_all_and_given_to_it_once() {
+    let leads = seen().primary().held_by_me().renewed_ago(1_000);
+    let differs = leads.clone().wish(|wish| wish.generation = 2);
+    check(&differs, "ApplySettings: Leading");
+    let refuses = differs.refuses_a_setting();
+    check(&refuses, ": Leading");
+    check(&refuses.clone().wish(|wish| wish.generation = 3), "ApplySettings: Leading");
+    let told = |status: &ClusterStatus, pod: &str| {
+        status.instances[pod].settings_refused.clone().map(|refused| refused.document.generation)
+    };
+    assert!(refuses.activity().contains(&"PostgreSQL does not take work_mem: invalid value".to_owned()));
+    let status = refuses.status().expect("a status");
+    assert_eq!((told(&status, "db-0"), status.acknowledged), (Some(2), None));
+    // A standby tells the holder, which passes it on.
+    let document = Acknowledged { generation: 7, sha256: "s".into() };
+    let settings = std::collections::BTreeMap::from([("work_mem".to_owned(), "invalid value".to_owned())]);
+    let refused = RefusedSettings { document, settings };
+    let hears = leads.told_by(1, |report| report.settings_refused = Some(refused));
+    assert_eq!(told(&hears.status().expect("a status"), "db-1"), Some(7));
+}
+
+#[test]
+fn a_holder_whose_postgres_ends_at_every_start_says_so_though_nobody_serves() {
+    let fails = seen().down(ControlState::ShutDown).held_by_me().renewed_ago(1_000).ends_at_starts(2);
+    assert_eq!(fails.status(), None, "the next start may succeed");
+    let fails = fails.ends_at_starts(3);
+    let status = fails.status().expect("a status");
+    let own = &status.instances["db-0"];
+    assert_eq!((status.accepts_writes, status.stopped, status.primary), (false, false, None));
+    assert_eq!(own.starts_failed.as_ref().map(|failed| (failed.starts, failed.exit_code)), Some((3, 1)));
+    // It goes on as it would without.
+    check(&fails, "StartPostgres(primary, FIRST 1 (m1)): LeadingSettling(Starting)");
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
-    DataSeen, DesiredSeen, DiskSeen, Gate, HolderHeard, Identity, LeaseRead, LeaseSeen, LeaseVersion,
-    LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, SettingsSeen, Signals, SlotSeen,
-    StandbySeen, StreamSeen, VolumeSeen, Walsender,
+    Complaints, DataSeen, DesiredSeen, DiskSeen, Gate, HolderHeard, Identity, LeaseRead, LeaseSeen,
+    LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, SettingsSeen, Signals,
+    SlotSeen, StandbySeen, StreamSeen, VolumeSeen, Walsender,
 };
 use pgha_schema::ids::SystemIdentifier;
 use pgha_schema::lsn::TimelineId;
@@ -215,6 +215,7 @@ impl World {
             data: see_data(at),
             kept: at.volume.kept.clone(),
             postgres,
+            complaints: Complaints::default(),
             postmaster: at.postgres.process().map(|process| process.id),
             credentials: Some(agent.credentials),
             jobs: agent.jobs.clone(),
@@ -359,7 +360,6 @@ impl World {
             pending_restart: generation == self.api.desired.generation && process.started_with != restarts,
             held_back: false,
             tampered: false,
-            problems: Vec::new(),
             altered: BTreeMap::new(),
         }
     }

@@ -142,6 +142,10 @@ impl Agent {
         });
         self.postgres.held_back = held_back;
         let mut changed = self.postgres.files.set_main(&text).map_err(file("write the configuration"))?;
+        let left_out = conf::left_out(&desired.document);
+        if changed && !left_out.is_empty() {
+            tracing::warn!(names = ?left_out, "parameters that are none, or the cluster's own, are left out");
+        }
         let auto_conf = self.volume.pgdata().join("postgresql.auto.conf");
         let auto_text = std::fs::read_to_string(&auto_conf).unwrap_or_default();
         if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.ruled()) {

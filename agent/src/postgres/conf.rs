@@ -8,7 +8,7 @@ use pgha_agent_core::observation::Upstream;
 use pgha_schema::desired::Desired;
 use pgha_schema::ids::MemberId;
 use pgha_schema::names::ROLE_REPLICATION;
-use pgha_schema::parameters::{HOT_STANDBY_SENSITIVE, sensitive_default};
+use pgha_schema::parameters::{HOT_STANDBY_SENSITIVE, may_be_set, sensitive_default};
 use pgha_schema::status::Acknowledged;
 
 /// The file that postgres is started with.
@@ -131,8 +131,10 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
         }
     }
     for (name, value) in &inputs.desired.parameters {
-        if !OWNED.contains(&name.as_str()) {
-            settings.insert(name.clone(), value.clone());
+        // Names are not quoted in the file, and PostgreSQL does not mind their case.
+        let name = name.to_ascii_lowercase();
+        if may_be_set(&name) {
+            settings.insert(name, value.clone());
         }
     }
     if !matches!(settings["wal_level"].as_str(), "replica" | "logical") {
@@ -177,6 +179,13 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
         text.push_str(&format!("include = {}\n", quoted(&path(file))));
     }
     (text, held_back)
+}
+
+/// Names of the wish that are left out: no names of settings, or the cluster's own. The provider lets none of them through, so
+/// somebody wrote the document by hand.
+pub fn left_out(desired: &Desired) -> Vec<&str> {
+    let names = desired.parameters.keys().map(String::as_str);
+    names.filter(|name| !may_be_set(&name.to_ascii_lowercase())).collect()
 }
 
 /// Empty settings would be those that PostgreSQL looks for in PGDATA.
@@ -376,6 +385,38 @@ mod tests {
         assert_eq!(value_of(&text, "port"), ["'5432'"]);
         assert_eq!(value_of(&text, "work_mem"), ["'8MB'"]);
         assert_eq!(document_of(&text), Some(Acknowledged { generation: 7, sha256: "abc".into() }));
+    }
+
+    #[test]
+    fn names_that_a_person_wrote_otherwise_get_past_nothing() {
+        let wish = desired(&[
+            ("Recovery_Min_Apply_Delay", "1h"),
+            ("restore_command", "true"),
+            ("FSYNC", "off"),
+            ("work_mem = '1MB'\nfsync", "off"),
+            ("Maintenance_Work_Mem", "8MB"),
+            ("auto_explain.log_analyze", "on"),
+        ]);
+        let (text, _) = rendered(&wish, None);
+        assert_eq!(value_of(&text, "fsync"), ["'on'"]);
+        assert_eq!(value_of(&text, "maintenance_work_mem"), ["'8MB'"]);
+        assert_eq!(value_of(&text, "auto_explain.log_analyze"), ["'on'"]);
+        let lower = text.to_ascii_lowercase();
+        for name in ["recovery_min_apply_delay", "restore_command", "work_mem = '1mb'"] {
+            assert!(!lower.lines().any(|line| line.starts_with(name)), "{name}: {text}");
+        }
+        let left_out = super::left_out(&wish);
+        assert_eq!(
+            left_out,
+            ["FSYNC", "Recovery_Min_Apply_Delay", "restore_command", "work_mem = '1MB'\nfsync"]
+        );
+    }
+
+    #[test]
+    fn whatever_the_agent_sets_itself_is_left_out_of_the_wish() {
+        for name in OWNED {
+            assert!(!may_be_set(name), "{name}");
+        }
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pgha_agent_core::observation::{
-    Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
+    Complaints, Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
 };
 use pgha_schema::desired::Desired;
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::status::Acknowledged;
 
 use super::files::ConfigFiles;
+use super::refusals::{Printed, Refusals};
 use super::roles;
 use super::session::{Local, Session, SessionError};
 use super::sql::{self, SettingsFacts, StandbyFacts, WalsenderFacts};
+use super::tools::Tools;
 use super::upstream::{Drought, lacks_wal};
 use crate::boottime::now_ms;
 use crate::guard::message::State as GuardState;
@@ -32,6 +34,9 @@ const PROMOTION_MS: u64 = 10_000;
 const LACK_EVERY_MS: u64 = 10_000;
 /// Two looks this far apart must find no walreceiver (A12).
 const QUIET_GAP_MS: u64 = 50;
+
+/// Reading its configuration takes postgres some milliseconds.
+const WORDS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is known of one postmaster.
 #[derive(Debug, Default)]
@@ -77,13 +82,17 @@ pub struct LocalPostgres {
     /// Names confirmed to be in force, with their postmaster.
     pub in_force: SharedInForce,
     secrets: Secrets,
+    tools: Tools,
     session: Option<Session>,
     life: Life,
+    refusals: Refusals,
+    /// The last end of a postmaster that was looked at, and how many fences there had been; `None`: not looked yet.
+    ended: Option<(Option<(u32, u64)>, u64)>,
 }
 
 impl LocalPostgres {
     /// Nothing known yet.
-    pub fn new(local: Local, files: ConfigFiles, secrets: Secrets) -> Self {
+    pub fn new(local: Local, files: ConfigFiles, secrets: Secrets, tools: Tools) -> Self {
         Self {
             local,
             files,
@@ -91,8 +100,11 @@ impl LocalPostgres {
             held_back: false,
             held_back_at_ms: 0,
             in_force: Arc::default(),
+            tools,
             session: None,
             life: Life::default(),
+            refusals: Refusals::default(),
+            ended: None,
         }
     }
 
@@ -160,6 +172,7 @@ impl LocalPostgres {
         wish: Option<&Desired>,
     ) -> PostgresSeen {
         let now = now_ms();
+        self.note_end(guard, volume, wish);
         if self.life.pid != guard.postmaster {
             self.session = None;
             self.life = Life { pid: guard.postmaster, started_ms: now, ..Life::default() };
@@ -188,6 +201,7 @@ impl LocalPostgres {
             Ok(seen) => {
                 self.life.answered = true;
                 self.life.silent_since_ms = None;
+                self.refusals.answers();
                 seen
             }
             Err(error) => {
@@ -206,12 +220,57 @@ impl LocalPostgres {
 
     async fn ask(&mut self, volume: &Volume, wish: Option<&Desired>) -> Result<PostgresSeen, SessionError> {
         let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
-        self.refresh_settings(wish, recovering).await?;
+        self.refresh_settings(volume, wish, recovering).await?;
         if recovering { self.standby().await } else { self.primary(volume).await }
+    }
+
+    /// What postgres does not take of the wish.
+    pub fn complaints(&self) -> Complaints {
+        self.refusals.complaints(now_ms())
+    }
+
+    /// A postmaster that ended by itself before it ever answered; how one ended that an earlier agent knew is not judged.
+    fn note_end(&mut self, guard: &GuardState, volume: &Volume, wish: Option<&Desired>) {
+        let end = guard.last_exit.as_ref().map(|exit| (exit.pid, exit.at_ms));
+        let Some((before, fences)) = self.ended.replace((end, guard.fences)) else { return };
+        let Some(exit) = guard.last_exit.as_ref().filter(|_| end != before && fences == guard.fences) else {
+            return;
+        };
+        let looked_at = self.life.pid == Some(exit.pid);
+        if looked_at && (self.life.answered || self.life.stopping_since_ms.is_some()) {
+            return;
+        }
+        let Some(exit_code) = exit.code.filter(|code| *code != 0) else { return };
+        let Some(document) = self.files.document() else { return };
+        if let Some(printed) = self.refusals.start_failed(document, names_of(wish), exit_code, now_ms()) {
+            self.ask_for_words(volume, printed);
+        }
+    }
+
+    /// Beside the loop.
+    fn ask_for_words(&self, volume: &Volume, printed: Printed) {
+        let (tools, main, pgdata) = (self.tools.clone(), self.files.main(), volume.pgdata().to_owned());
+        tokio::spawn(async move {
+            let asked = tools.words_about_config(&pgdata, &main);
+            let words = match tokio::time::timeout(WORDS_DEADLINE, asked).await {
+                Ok(Ok(words)) => words,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "postgres was not asked about its configuration");
+                    String::new()
+                }
+                Err(_) => String::new(),
+            };
+            if !words.is_empty() {
+                tracing::warn!(words, "postgres refuses its configuration");
+            }
+            // It is set here alone.
+            let _ = printed.set(words);
+        });
     }
 
     async fn refresh_settings(
         &mut self,
+        volume: &Volume,
         wish: Option<&Desired>,
         recovering: bool,
     ) -> Result<(), SessionError> {
@@ -227,7 +286,13 @@ impl LocalPostgres {
             if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
                 tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
             }
-            self.life.accepted = if facts.problems.is_empty() { self.files.document() } else { None };
+            let document = self.files.document();
+            let problems = facts.problems.clone();
+            let asks = self.refusals.running(document.clone(), names_of(wish), problems, now_ms());
+            if let Some(printed) = asks {
+                self.ask_for_words(volume, printed);
+            }
+            self.life.accepted = document.filter(|_| facts.problems.is_empty());
             self.life.settings = facts;
             self.life.settings_at_ms = Some(now_ms());
         }
@@ -240,7 +305,6 @@ impl LocalPostgres {
             pending_restart: self.life.settings.pending_restart,
             held_back: self.held_back,
             tampered: self.life.settings.tampered,
-            problems: self.life.settings.problems.clone(),
             altered: self.life.settings.altered.clone(),
         }
     }
@@ -388,6 +452,12 @@ impl LocalPostgres {
     pub fn gate(&self) -> Gate {
         self.files.gate()
     }
+}
+
+/// The settings that the wish rules.
+fn names_of(wish: Option<&Desired>) -> BTreeSet<String> {
+    let parameters = wish.map(|wish| &wish.parameters).into_iter().flatten();
+    parameters.map(|(name, _)| name.to_ascii_lowercase()).collect()
 }
 
 /// A walsender with the age of its last reply by this clock: the reply's own time is the standby's.

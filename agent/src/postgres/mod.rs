@@ -6,6 +6,7 @@ pub mod files;
 pub mod hba;
 pub mod job;
 pub mod local;
+pub mod refusals;
 pub mod roles;
 pub mod scram;
 pub mod session;

@@ -81,8 +81,8 @@ pub struct SettingsFacts {
     pub pending_restart: bool,
     /// A setting of ours is overridden in a file that is not ours.
     pub tampered: bool,
-    /// Lines that postgres refuses.
-    pub problems: Vec<String>,
+    /// What postgres refuses, by name; all that has no name under the empty one.
+    pub problems: BTreeMap<String, String>,
     /// Settings that ALTER SYSTEM gives and nobody else does: a text only as how long it is.
     pub altered: BTreeMap<String, String>,
 }
@@ -220,8 +220,6 @@ pub async fn settings(
     ruled: &BTreeSet<String>,
     deadline: Duration,
 ) -> Result<SettingsFacts, SessionError> {
-    let rows = session.query("select name from pg_settings where pending_restart", &[], deadline).await?;
-    let pending: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let rows = session
         .query(
             "select coalesce(name, ''), coalesce(error, ''), coalesce(sourcefile, '') like '%postgresql.auto.conf', \
@@ -230,6 +228,9 @@ pub async fn settings(
             deadline,
         )
         .await?;
+    // After the files were looked at: looking marks what waits for a restart, also where this session has not read them again yet.
+    let waiting = session.query("select name from pg_settings where pending_restart", &[], deadline).await?;
+    let pending: Vec<String> = waiting.iter().map(|row| row.get(0)).collect();
     let mut facts = SettingsFacts { pending_restart: !pending.is_empty(), ..SettingsFacts::default() };
     let mut altered: BTreeMap<String, String> = BTreeMap::new();
     for row in &rows {
@@ -241,7 +242,7 @@ pub async fn settings(
         }
         altered.extend(by_hand.map(|name| (name, row.get(3))));
         if !error.is_empty() && !waits_for_restart(&pending, &name, &error) {
-            facts.problems.push(format!("{name}: {error}"));
+            facts.problems.insert(name.to_ascii_lowercase(), error);
         }
     }
     if !altered.is_empty() {

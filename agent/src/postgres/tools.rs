@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -67,6 +67,22 @@ impl Tools {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
+        let output = self.output(name, arguments, input).await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(ToolError::Failed {
+            program: self.layout.program(name),
+            status: output.status.to_string(),
+            last_words: last_words(&String::from_utf8_lossy(&output.stderr)),
+        })
+    }
+
+    async fn output<I, S>(&self, name: &str, arguments: I, input: Option<&str>) -> Result<Output, ToolError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
         let program = self.layout.program(name);
         let start = |source| ToolError::Start { program: program.clone(), source };
         let mut child = Command::new(&program)
@@ -82,15 +98,18 @@ impl Tools {
         if let (Some(mut stdin), Some(text)) = (child.stdin.take(), input) {
             stdin.write_all(text.as_bytes()).await.map_err(start)?;
         }
-        let output = child.wait_with_output().await.map_err(start)?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(ToolError::Failed {
-            program,
-            status: output.status.to_string(),
-            last_words: last_words(&String::from_utf8_lossy(&output.stderr)),
-        })
+        child.wait_with_output().await.map_err(start)
+    }
+
+    /// What `postgres` prints about its configuration when it would start with it; empty where it would take it. It ends before it
+    /// touches the data, so one may run there.
+    pub async fn words_about_config(&self, pgdata: &Path, config: &Path) -> Result<String, ToolError> {
+        let config = format!("config_file={}", config.display());
+        let arguments = [OsStr::new("-C"), OsStr::new("port"), OsStr::new("-D"), pgdata.as_os_str()];
+        let arguments = arguments.into_iter().chain([OsStr::new("-c"), OsStr::new(&config)]);
+        let output = self.output("postgres", arguments, None).await?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(if output.status.success() { String::new() } else { words })
     }
 
     /// The major version of the binaries.

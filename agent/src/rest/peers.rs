@@ -139,6 +139,8 @@ pub(crate) mod tests {
             agent_version: "1".into(),
             agent_sha256: String::new(),
             agent_refused: None,
+            settings_refused: None,
+            starts_failed: None,
             reads_record: 1,
         }
     }

@@ -1,5 +1,6 @@
 //! How far a wait is, and whether it can still come true (P18).
 
+mod refusal;
 mod trouble;
 
 use pgha_schema::desired::SyncMode;
@@ -12,6 +13,8 @@ use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind, ObjectKey};
 use crate::step::{Progress, Wish};
 use trouble::Trouble;
+
+pub use trouble::pods_that_end;
 
 /// How far `wish` is in the snapshot `now`.
 ///
@@ -29,11 +32,14 @@ pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: 
     if let Some(refused) = status.as_ref().and_then(|status| refused_agent(wish, status)) {
         return Progress::Failed(refused);
     }
+    if let Some(refused) = status.as_ref().and_then(|status| refusal::refused_settings(wish, status, now)) {
+        return Progress::Failed(refused);
+    }
     let fatal = match wish {
         // Any one pod is enough for a primary.
         Wish::Primary => {
             let wanted = now.wanted_pods().unwrap_or(1) as usize;
-            (troubles.len() >= wanted || trouble::no_pod_can_be_made(&troubles)).then_some(&troubles)
+            (troubles.len() >= wanted || trouble::nobody_can_lead(&troubles)).then_some(&troubles)
         }
         Wish::Acknowledged { .. } | Wish::Streaming { .. } => Some(&troubles),
         Wish::Stopped

@@ -3,8 +3,13 @@
 
 use pgha_provider_core::live::{LiveCluster, Seen};
 use pgha_provider_core::object::{Kind, ObjectKey};
+<<<<<<< HEAD
 use pgha_provider_core::progress::{Signs, is_fulfilled, progress};
+=======
+use pgha_provider_core::progress::{pods_that_end, progress};
+>>>>>>> 08bf37b1c7f90936c241a3856dcf88879de32247
 use pgha_provider_core::step::{Progress, Wish};
+use pgha_schema::desired::{FailoverSpec, document_sha256};
 use serde_json::{Value as Json, json};
 
 const LONG_MS: u64 = 120_000;
@@ -233,4 +238,92 @@ fn a_secret_that_does_not_exist_is_named_unless_an_earlier_pod_missed_it() {
     assert_eq!(failed(&Wish::Primary, &now, 1_000), None, "it may come in a moment");
     let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
     assert!(cause.contains("orders-0") && cause.contains("secret \"certificate\" not found"), "{cause}");
+}
+
+/// The text of a desired document of generation 4.
+fn desired_text() -> String {
+    json!({"format": 1, "generation": 4, "anchor_uid": "a", "state": "running", "replicas": 1, "sync_mode": "sync",
+        "sync_replicas": 1, "durability": "preferred", "postgres_major": 18, "template_hash": "now", "parameters": {},
+        "pg_hba": [], "failover": FailoverSpec::default(), "bootstrap": {"database": "app", "owner": "app", "encoding": "UTF8",
+            "locale": "C.UTF-8", "data_checksums": true}})
+    .to_string()
+}
+
+/// A cluster with that document, whose agents tell this of `orders-1`.
+fn told_of_one(primary: Option<&str>, told: &Json) -> LiveCluster {
+    let mut now = live(2, vec![pod(0, json!({"phase": "Running"})), pod(1, json!({"phase": "Running"}))]);
+    let mut one = json!({"role": "standby", "state": "down"});
+    one.as_object_mut().expect("an object").extend(told.as_object().expect("an object").clone());
+    let status = json!({"format": 1, "accepts_writes": primary.is_some(), "primary": primary, "era": 1, "mode": "sync",
+        "degraded": false, "instances": {"orders-1": one}, "agent_version": "0.1.0"});
+    let mut put = |name: &str, key: &str, text: String| {
+        let object = json!({"data": {key: text}});
+        now.objects.insert(ObjectKey::new(Kind::ConfigMap, name), Seen::Known(object));
+    };
+    put("orders-status", "status.json", status.to_string());
+    put("orders-desired", "desired.json", desired_text());
+    assert!(now.desired().is_some() && now.status().is_some(), "both can be read");
+    now
+}
+
+fn refused(generation: u64, sha256: &str) -> Json {
+    json!({"settings_refused": {"generation": generation, "sha256": sha256,
+        "settings": {"work_mem": "invalid value for parameter \"work_mem\": \"banana\""}}})
+}
+
+fn starts_failed(generation: u64, starts: u32) -> Json {
+    let sha256 = document_sha256(&desired_text());
+    json!({"starts_failed": {"generation": generation, "sha256": sha256, "starts": starts, "exit_code": 1}})
+}
+
+#[test]
+fn a_setting_that_postgres_refuses_fails_the_wait_for_its_document_at_once_and_no_others() {
+    let wish = |generation, sha256: &str| Wish::Acknowledged { generation, sha256: sha256.to_owned() };
+    let now = told_of_one(Some("orders-0"), &refused(4, "s"));
+    let cause = failed(&wish(4, "s"), &now, 0).expect("a failure");
+    for words in
+        ["parameters[\"work_mem\"]", "orders-1", "\"banana\"", "apply again", "goes on with the settings"]
+    {
+        assert!(cause.contains(words), "{words}: {cause}");
+    }
+    assert_eq!(failed(&wish(5, "s"), &now, LONG_MS), None, "that was an earlier document");
+    assert_eq!(failed(&wish(4, "t"), &now, LONG_MS), None, "that was another document of this generation");
+    let mut older = now.clone();
+    older.pods = Seen::Known(vec![pod(0, json!({}))]);
+    assert_eq!(failed(&wish(4, "s"), &older, LONG_MS), None, "that pod is gone");
+    let mut old = pod(1, json!({}));
+    old["metadata"]["annotations"]["pgha/template-hash"] = json!("before");
+    older.pods = Seen::Known(vec![old]);
+    assert_eq!(failed(&wish(4, "s"), &older, LONG_MS), None, "the next pod's image may know the setting");
+}
+
+#[test]
+fn a_first_start_that_a_setting_prevents_fails_with_the_setting() {
+    let now = told_of_one(None, &refused(4, &document_sha256(&desired_text())));
+    let cause = failed(&Wish::Primary, &now, 0).expect("a failure");
+    assert!(cause.contains("parameters[\"work_mem\"]") && cause.contains("does not start"), "{cause}");
+    assert_eq!(failed(&Wish::Primary, &told_of_one(None, &refused(3, "s")), LONG_MS), None);
+}
+
+#[test]
+fn a_postgres_that_ends_at_every_start_fails_with_its_last_lines() {
+    let mut now = told_of_one(None, &starts_failed(4, 6));
+    now.logs.insert(
+        "orders-1".to_owned(),
+        "{\"message\": \"postgres started\"}\nFATAL:  could not access file \"nope\"\n\n".to_owned(),
+    );
+    assert_eq!(failed(&Wish::Primary, &now, 1_000), None, "for a moment it may mend itself");
+    let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+    for words in ["orders-1", "exit code 1", "Last lines:\nFATAL:  could not access file \"nope\""] {
+        assert!(cause.contains(words), "{words}: {cause}");
+    }
+    assert!(!cause.contains("postgres started"), "the agent's lines are none of PostgreSQL's: {cause}");
+    assert_eq!(pods_that_end(&now), ["orders-1"], "its log is read");
+    for (what, told) in [("an earlier document's", starts_failed(3, 6)), ("too few", starts_failed(4, 5))] {
+        assert_eq!(failed(&Wish::Primary, &told_of_one(None, &told), LONG_MS), None, "{what}");
+    }
+    let wish = Wish::Acknowledged { generation: 4, sha256: "s".to_owned() };
+    let beside = |starts| failed(&wish, &told_of_one(Some("orders-0"), &starts_failed(4, starts)), LONG_MS);
+    assert_eq!(beside(11), None, "the agents may clone it anew");
+    assert!(beside(12).is_some());
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
-use pgha_provider_core::progress::Signs;
+use pgha_provider_core::progress::{Signs, pods_that_end};
 use pgha_provider_core::render::chunk_label;
 use pgha_provider_core::view;
 use pgha_schema::names::{CONTAINER_POSTGRES, Names};
@@ -74,10 +74,6 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     };
     let (objects, services, pods, claims, events, cluster_id, chunks) =
         futures::try_join!(objects, services, pods, claims, events, identity, chunks)?;
-    let logs = match depth {
-        Depth::Overview | Depth::Objects => BTreeMap::new(),
-        Depth::Troubles => crash_logs(api, pods.known().map(Vec::as_slice).unwrap_or_default()).await,
-    };
     let mut now = LiveCluster {
         names: names.clone(),
         cluster_id,
@@ -86,10 +82,13 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
         claims,
         chunks: BTreeMap::new(),
         events,
-        logs,
+        logs: BTreeMap::new(),
     };
     if depth == Depth::Objects {
         now.chunks = wished_chunks(api, &now, &chunks).await?;
+    }
+    if depth == Depth::Troubles {
+        now.logs = crash_logs(api, &now).await;
     }
     Ok(now)
 }
@@ -187,9 +186,15 @@ async fn cluster_identity(api: &Api) -> Result<Option<String>, LiveError> {
     Ok(found.known().and_then(|config_map| object::data(config_map, key)).map(cluster_id))
 }
 
-/// The last lines of every container that ends again and again. That they can't be read is no reason to fail: it is said.
-async fn crash_logs(api: &Api, pods: &[Json]) -> BTreeMap<String, String> {
-    let crashing = pods.iter().filter_map(|pod| Some((object::name(pod), crashing_container(pod)?)));
+/// The last lines of every container that ends again and again, or whose postgres does. That they can't be read is no reason to fail: it is said.
+async fn crash_logs(api: &Api, live: &LiveCluster) -> BTreeMap<String, String> {
+    let pods = live.pods.known().map(Vec::as_slice).unwrap_or_default();
+    let ending = pods_that_end(live);
+    let tells = |pod: &Json| {
+        let ends = ending.iter().any(|name| name == object::name(pod));
+        crashing_container(pod).or_else(|| ends.then(|| (CONTAINER_POSTGRES.to_owned(), false)))
+    };
+    let crashing = pods.iter().filter_map(|pod| Some((object::name(pod), tells(pod)?)));
     let logs = crashing.map(|(pod, (container, previous))| async move {
         let text = match api.log(pod, &container, previous, LOG_LINES).await {
             Ok(text) => text,

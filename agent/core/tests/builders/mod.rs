@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_agent_core::decision::{Attempt, Lack, Reason, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
 use pgha_agent_core::observation::{
-    AckSeen, AgentSeen, AskedSeen, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate, HeartbeatSeen,
-    HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData, Peer, PodSeen,
-    PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen, Signals,
-    SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender, WriteOutcome, WriteSeen,
+    AckSeen, AgentSeen, AskedSeen, Complaints, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate,
+    HeartbeatSeen, HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData,
+    Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen,
+    Signals, SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender, WriteOutcome, WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{
@@ -23,7 +23,9 @@ use pgha_schema::record::{
     Bootstrap, EraEntry, ExchangePermit, Holder, MemberEntry, Pause, Record, Release, Switchover,
 };
 use pgha_schema::request::{Answer, Asked, Outcome, Request};
-use pgha_schema::status::{Acknowledged, AgentRefusal, AgentReport, Role};
+use pgha_schema::status::{
+    Acknowledged, AgentRefusal, AgentReport, ClusterStatus, FailedStarts, RefusedSettings, Role,
+};
 
 pub const NOW: u64 = 1_000_000;
 const SYSTEM: SystemIdentifier = SystemIdentifier(7);
@@ -103,6 +105,7 @@ pub fn seen() -> Seen {
         data: DataSeen::Empty,
         kept: Some(record),
         postgres: PostgresSeen::Down,
+        complaints: Complaints::default(),
         postmaster: Some(1),
         credentials: Some(Credentials::default()),
         jobs: Jobs::default(),
@@ -375,6 +378,43 @@ impl Seen {
         self
     }
 
+    /// Postgres refuses a setting of the wished document, and so has not taken that document.
+    pub fn refuses_a_setting(mut self) -> Self {
+        let Some(desired) = &self.observation.desired else { return self };
+        let document =
+            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
+        let settings = BTreeMap::from([("work_mem".to_owned(), "invalid value".to_owned())]);
+        self.observation.complaints.refused = Some(RefusedSettings { document, settings });
+        match &mut self.observation.postgres {
+            PostgresSeen::Primary(primary) => primary.settings.rendered = None,
+            PostgresSeen::Standby(standby) => standby.settings.rendered = None,
+            _ => {}
+        }
+        self
+    }
+
+    /// Postgres has ended by itself at so many starts.
+    pub fn ends_at_starts(mut self, starts: u32) -> Self {
+        let document = Acknowledged { generation: 1, sha256: "s".into() };
+        self.observation.complaints.starts_failed = Some(FailedStarts { document, starts, exit_code: 1 });
+        self
+    }
+
+    /// What it tells that it does.
+    pub fn activity(&self) -> Vec<String> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        report(&self.observation, &decision).activity
+    }
+
+    /// The status that is ordered.
+    pub fn status(&self) -> Option<ClusterStatus> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.into_iter().find_map(|action| match action {
+            Action::WriteStatus { status } => Some(*status),
+            _ => None,
+        })
+    }
+
     /// The API server let its last write not pass, for good.
     pub fn refused_by_the_api(mut self) -> Self {
         self.observation.last_write = Some(WriteSeen { at_ms: NOW - 200, outcome: WriteOutcome::Refused });
@@ -526,7 +566,7 @@ impl Seen {
         self.told_by(number, |report| report.role = Role::Standby)
     }
 
-    fn told_by(mut self, number: u32, edit: impl FnOnce(&mut AgentReport)) -> Self {
+    pub fn told_by(mut self, number: u32, edit: impl FnOnce(&mut AgentReport)) -> Self {
         let told = decide(&Timing::default(), &self.memory, &self.observation);
         let mut report = report(&self.observation, &told);
         report.pod = format!("db-{number}");

@@ -3,6 +3,7 @@
 use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH};
 use serde_json::Value as Json;
 
+use super::refusal;
 use crate::live::LiveCluster;
 use crate::object;
 
@@ -26,12 +27,22 @@ pub(super) enum TroubleKind {
     Container,
     /// The container ends again and again.
     CrashLoop,
+    /// The container lives, and the postgres in it ends at every start.
+    Postgres,
+    /// The same, and nobody serves.
+    OnlyPostgres,
     /// The StatefulSet controller may not make the pod: quota, Pod Security, a webhook.
     Creation,
 }
 
 /// So many times a container must have been started again before that counts as a crash loop.
 const CRASHES: u64 = 3;
+/// So many starts of a postgres must have ended while nobody serves. After fewer the lead goes to another one that can.
+const STARTS_ALONE: u32 = 6;
+/// And so many beside a primary: after eight, agents clone data anew that no start mends.
+const STARTS_BESIDE: u32 = 12;
+/// Lines of PostgreSQL's own that are told.
+const LINES: usize = 6;
 
 impl TroubleKind {
     /// How long a wait goes on beside it: each may mend itself for a while, none for longer.
@@ -40,15 +51,23 @@ impl TroubleKind {
             Self::Image => 10_000,
             Self::Creation => 10_000,
             Self::Container => 30_000,
-            Self::CrashLoop => 30_000,
+            Self::CrashLoop | Self::Postgres | Self::OnlyPostgres => 30_000,
             Self::Unschedulable => 45_000,
         }
     }
 }
 
-/// The controller can't make any pod.
-pub(super) fn no_pod_can_be_made(troubles: &[Trouble]) -> bool {
-    troubles.iter().any(|trouble| trouble.kind == TroubleKind::Creation)
+/// The controller can't make any pod, or the one that leads can't start its postgres: the others wait for it.
+pub(super) fn nobody_can_lead(troubles: &[Trouble]) -> bool {
+    let bars = |trouble: &Trouble| matches!(trouble.kind, TroubleKind::Creation | TroubleKind::OnlyPostgres);
+    troubles.iter().any(bars)
+}
+
+/// The pods in which postgres ends at every start, so that the log of their container is worth reading.
+pub fn pods_that_end(now: &LiveCluster) -> Vec<String> {
+    let instances = now.status().map(|status| status.instances).unwrap_or_default();
+    let ending = instances.into_iter().filter(|(_, one)| one.starts_failed.is_some());
+    ending.map(|(pod, _)| pod).collect()
 }
 
 /// Everything that is wrong now.
@@ -56,6 +75,7 @@ pub(super) fn troubles(start: &LiveCluster, now: &LiveCluster) -> Vec<Trouble> {
     let pods = now.pods_by_ordinal();
     let current = pods.values().filter(|pod| is_current(now, pod));
     let mut found: Vec<Trouble> = current.filter_map(|pod| of_pod(now, pod)).collect();
+    found.extend(of_postgres(now));
     let wanted = now.wanted_pods().unwrap_or(0);
     if (pods.len() as u64) < wanted {
         found.extend(of_creation(start, now));
@@ -65,7 +85,7 @@ pub(super) fn troubles(start: &LiveCluster, now: &LiveCluster) -> Vec<Trouble> {
 
 /// A pod of an older template, or one made with another agent in which nothing runs, is to be made anew anyway: its trouble may be
 /// what the new template mends.
-fn is_current(now: &LiveCluster, pod: &Json) -> bool {
+pub(super) fn is_current(now: &LiveCluster, pod: &Json) -> bool {
     let set = now.stateful_set();
     let same = |annotation: &str| {
         let wanted =
@@ -76,6 +96,37 @@ fn is_current(now: &LiveCluster, pod: &Json) -> bool {
         }
     };
     same(ANNOTATION_TEMPLATE_HASH) && (same(ANNOTATION_AGENT_HASH) || !object::runs_nothing(pod))
+}
+
+/// Postgres ends by itself at every start with what is wished now; a container that lives on shows nothing of it.
+fn of_postgres(now: &LiveCluster) -> Vec<Trouble> {
+    let (Some(status), Some(document)) = (now.status(), refusal::desired(now)) else { return Vec::new() };
+    let pods = now.pods_by_ordinal();
+    let (kind, least) = match status.primary {
+        Some(_) => (TroubleKind::Postgres, STARTS_BESIDE),
+        None => (TroubleKind::OnlyPostgres, STARTS_ALONE),
+    };
+    let current = pods.into_values().filter(|pod| is_current(now, pod)).map(object::name);
+    let failed = current.filter_map(|pod| {
+        let failed = status.instances.get(pod)?.starts_failed.as_ref();
+        let failed = failed.filter(|failed| failed.document == document && failed.starts >= least)?;
+        let text = format!(
+            "PostgreSQL in pod {pod} ends at every start ({} in a row, exit code {}). If a setting in `parameters` is the cause, \
+             correct it and apply again. Last lines:\n{}",
+            failed.starts,
+            failed.exit_code,
+            words_of_postgres(now.logs.get(pod).map_or("", String::as_str))
+        );
+        Some(Trouble { kind, text })
+    });
+    failed.collect()
+}
+
+/// Without the agent's own lines, which are JSON.
+fn words_of_postgres(log: &str) -> String {
+    let lines: Vec<&str> =
+        log.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('{')).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 fn of_pod(now: &LiveCluster, pod: &Json) -> Option<Trouble> {

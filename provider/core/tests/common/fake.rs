@@ -369,6 +369,8 @@ fn streaming() -> InstanceStatus {
         slot_retained_bytes: None,
         volume_used_percent: None,
         altered: BTreeMap::new(),
+        settings_refused: None,
+        starts_failed: None,
     }
 }
 
