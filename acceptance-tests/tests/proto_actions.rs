@@ -318,7 +318,61 @@ async fn what_stands_against_it_is_named() -> Result<()> {
     put_cluster(&api)?;
     api.forbid("secrets");
     let Told { problems, .. } = told(host.invoke(ROTATE, &orders(&js!({}))).await?).await?;
-    assert!(problems[0].contains("No right to create secrets"), "{problems:?}");
+    assert!(problems[0].contains("not all rights to rotate the passwords of cluster orders"), "{problems:?}");
     assert_eq!(desired(&api)?.0.generation, 3, "nothing was asked for");
+    Ok(())
+}
+
+/// A Secret with another password than PostgreSQL's would lock out whoever connects next.
+#[tokio::test]
+async fn without_each_right_that_it_needs_nothing_is_written() -> Result<()> {
+    let api = FakeApi::start().await?;
+    put_cluster(&api)?;
+    let old = js!({ "metadata": { "name": "orders-app" }, "stringData": { "password": "old" } });
+    api.put("api/v1", "shop", "secrets", old.clone());
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    let reinit = js!({ "instance": "orders-1" });
+    for (action, more, verb, plural) in [
+        (ROTATE, js!({}), "patch", "configmaps"),
+        (ROTATE, js!({}), "create", "secrets"),
+        (ROTATE, js!({}), "update", "secrets"),
+        (SWITCHOVER, js!({}), "patch", "configmaps"),
+        (SWITCHOVER, js!({}), "get", "leases"),
+        (RESTART, js!({}), "patch", "configmaps"),
+        (REINIT, reinit.clone(), "patch", "configmaps"),
+        (REINIT, reinit, "list", "pods"),
+    ] {
+        api.allow_all();
+        api.deny(verb, plural);
+        let Told { progress, problems } = told(host.invoke(action, &orders(&more)).await?).await?;
+        let lacking = format!("  {verb} on {plural} (");
+        for part in ["Nothing was changed", "kind: Role", &lacking] {
+            ensure!(problems.len() == 1 && problems[0].contains(part), "{action}: {part}: {problems:?}");
+        }
+        ensure!(progress.is_empty(), "{action}: {progress:?}");
+    }
+    let is_write = |one: &String| !one.starts_with("GET ") && !one.contains("/authorization.k8s.io/");
+    assert_eq!(api.requests().into_iter().filter(is_write).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(api.object(&format!("{SECRETS}/orders-app")), Some(old));
+    assert_eq!(desired(&api)?.0.generation, 3);
+    Ok(())
+}
+
+/// Between the Secrets and the wish.
+#[tokio::test]
+async fn a_rotation_that_is_cut_off_half_way_says_what_is_written() -> Result<()> {
+    let api = FakeApi::start().await?;
+    put_cluster(&api)?;
+    api.refuse(
+        "/configmaps/orders-desired",
+        js!({ "code": 403, "reason": "Forbidden", "message": "no, says a test" }),
+    );
+    let host = Host::configured(&js!({ "host": api.address() })).await?;
+    let given = orders(&js!({ "roles": ["app"] }));
+    let Told { problems, .. } = told(host.invoke(ROTATE, &given).await?).await?;
+    for part in ["New passwords are in the Secrets", "no, says a test", "orders-app", "Run the action again"]
+    {
+        ensure!(problems.len() == 1 && problems[0].contains(part), "{part}: {problems:?}");
+    }
     Ok(())
 }

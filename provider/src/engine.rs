@@ -79,6 +79,8 @@ pub struct Plan {
     pub proposed: Value,
     /// Private part of the state, or, in the second plan of a replacement, of the first plan.
     pub prior_private: Private,
+    /// Cancelled by StopProvider.
+    pub stop: CancellationToken,
 }
 
 /// What is planned.

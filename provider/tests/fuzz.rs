@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use kube::config::Kubeconfig;
 use pgha_provider::live::config::Connector;
 use pgha_provider::plugin::handshake::HostRequest;
 use pgha_provider::plugin::tls::ServerTls;
@@ -158,7 +159,12 @@ fn kubeconfigs_are_read_or_refused_with_a_diagnostic() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = Value::object([("config_path".to_owned(), Value::from(file.to_string_lossy().as_ref()))]);
-    fuzz(corpus("kubeconfig"), CASES / 10, |bytes| {
+    let (documents, programs) = (corpus("kubeconfig"), std::cell::Cell::new(0));
+    let whole =
+        documents.iter().filter(|bytes| String::from_utf8_lossy(bytes).contains("current-context")).count();
+    let read = fuzz(documents, CASES / 5, |bytes| {
+        let Some(named) = programs_of(bytes) else { return false };
+        programs.set(programs.get() + named);
         std::fs::write(&file, bytes).expect("write it");
         match runtime.block_on(Connector::new(&config, "1.14.0").connection()) {
             Ok(_) => true,
@@ -168,11 +174,36 @@ fn kubeconfigs_are_read_or_refused_with_a_diagnostic() {
             }
         }
     });
+    assert!(
+        whole >= 4 && read > whole,
+        "{read} of {whole} whole kubeconfigs and their mutilated copies were read"
+    );
+    assert!(programs.get() > 1, "no mutilated kubeconfig names the program");
+}
+
+/// The program that the corpus names: it gives nothing, and can be given anything.
+const PROGRAM: &str = "/bin/false";
+
+/// How many of a kubeconfig's users have [`PROGRAM`]; `None` where another one would run: that must not happen.
+fn programs_of(bytes: &[u8]) -> Option<usize> {
+    // As the provider reads it: what is none runs nothing either.
+    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| Kubeconfig::from_yaml(text).ok());
+    let users = parsed.into_iter().flat_map(|config| config.auth_infos).filter_map(|user| user.auth_info);
+    let mut named = 0;
+    for user in users {
+        match user.exec {
+            Some(exec) if exec.command.as_deref() == Some(PROGRAM) && exec.env.is_none() => named += 1,
+            Some(_) => return None,
+            None if user.auth_provider.is_some() => return None,
+            None => {}
+        }
+    }
+    Some(named)
 }
 
 #[test]
 fn a_hosts_environment_is_read_or_refused() {
-    fuzz(corpus("handshake"), CASES, |bytes| {
+    let read = fuzz(corpus("handshake"), CASES, |bytes| {
         let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
             let at = line.iter().position(|byte| *byte == b'=')?;
             Some((line[..at].to_vec(), OsString::from_vec(line[at + 1..].to_vec())))
@@ -188,6 +219,7 @@ fn a_hosts_environment_is_read_or_refused() {
         }
         true
     });
+    assert!(read > 1, "no mutilated environment can be read: the corpus tests nothing");
 }
 
 /// Read, and the same after being written and read again.
@@ -206,9 +238,10 @@ fn documents_in_config_maps_and_the_lease_are_read_or_refused_and_come_back() {
     assert!(fuzz(corpus("desired"), CASES, comes_back::<Desired>) > 1);
     assert!(fuzz(corpus("record"), CASES, comes_back::<Record>) > 1);
     assert!(fuzz(corpus("status"), CASES, comes_back::<ClusterStatus>) > 2);
-    fuzz(corpus("anchor"), CASES, |bytes| {
+    let anchors = fuzz(corpus("anchor"), CASES, |bytes| {
         serde_json::from_slice(bytes).is_ok_and(|object| Anchor::parse(&object).is_ok())
     });
+    assert!(anchors > 1, "no mutilated anchor can be read: the corpus tests nothing");
 }
 
 /// A cluster of which only this text is there: an annotation or the data of one object.

@@ -1,7 +1,9 @@
 //! A Kubernetes API server that holds objects and no cluster: enough for calls that read or patch, and it keeps what was asked.
 //! With somebody who answers the provider's writes as agents would ([`FakeApi::start_with`]) it takes every write.
 
+mod delay;
 mod gate;
+mod rights;
 mod writes;
 
 pub use gate::{Asked, Gate};
@@ -45,6 +47,14 @@ struct Held {
     uids: u64,
     /// Plural names that RBAC refuses.
     forbidden: BTreeSet<String>,
+    /// Verbs that it refuses, and on what.
+    denied: BTreeSet<(String, String)>,
+    /// What admission refuses.
+    refused: Vec<rights::Refused>,
+    /// How long answers take.
+    delay: delay::Delay,
+    /// Requests that will never be answered.
+    hanging: usize,
     /// Refuses some before anything else is looked at.
     gate: Option<Gate>,
     /// What `Retry-After` says while it is too busy.
@@ -150,11 +160,6 @@ impl FakeApi {
         self.held().requests.clear();
     }
 
-    /// Refuses everything about a kind from now on.
-    pub fn forbid(&self, plural: &str) {
-        self.held().forbidden.insert(plural.to_owned());
-    }
-
     /// What was asked, as `GET /api/v1/...` without queries.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -181,6 +186,7 @@ impl FakeApi {
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let body = body.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Json::Null);
         let query = uri.query().unwrap_or_default();
+        self.take_time().await;
         let (code, json) = self.held().asked(&method, uri.path(), token.as_deref(), query, applies, &body);
         let mut response = Response::new(Full::new(Bytes::from(json.to_string())));
         *response.status_mut() = code;
@@ -223,9 +229,10 @@ impl Held {
         body: &Json,
     ) -> (StatusCode, Json) {
         let words: Vec<&str> = path.split('/').collect();
-        if let Some(plural) = words.iter().find(|word| self.forbidden.contains(**word)) {
-            let message = format!("{plural} is forbidden: User \"test\" cannot use resource \"{plural}\"");
-            return failure(StatusCode::FORBIDDEN, "Forbidden", &message);
+        let answered = self.review(method, path, body);
+        let answered = answered.or_else(|| self.lacks_right(method, &words));
+        if let Some(answer) = answered.or_else(|| self.unadmitted(method, path)) {
+            return answer;
         }
         match *method {
             Method::GET if self.objects.contains_key(path) => (StatusCode::OK, self.objects[path].clone()),

@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use pgha_acceptance_tests::load::Target;
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::proto_client::actions::{Told, told};
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::values;
+use pgha_acceptance_tests::sandbox::Sandbox;
 use pgha_acceptance_tests::terraform::Terraform;
 use pgha_schema::names::secret_key;
 use serde_json::{Value, json};
@@ -22,6 +24,11 @@ use serde_json::{Value, json};
 use crate::cases;
 use crate::group::{Group, Site, WHOLE};
 use crate::runner::Case;
+
+const SWITCHOVER_PAGE: &str = include_str!("../../../docs/actions/ha_switchover.md");
+const RESTART_PAGE: &str = include_str!("../../../docs/actions/ha_restart.md");
+const REINIT_PAGE: &str = include_str!("../../../docs/actions/ha_reinit_replica.md");
+const ROTATE_PAGE: &str = include_str!("../../../docs/actions/ha_rotate_credentials.md");
 
 const FIRST: &str = "First-pa55word, given";
 const SECOND: &str = "Second-pa55word, given";
@@ -34,6 +41,31 @@ pub fn cases() -> Vec<Case> {
         => a_given_password_is_kept_nowhere,
         => nothing_secret_is_traced_in_a_whole_life,
     ]
+}
+
+/// The provider block of a user with the rights that these actions' pages state, and no others.
+async fn acting(sandbox: &Sandbox, site: &Site, pages: &[&str]) -> Result<Value> {
+    for page in pages {
+        ensure!(
+            page.contains("Those of `examples/rbac/reader.yaml`")
+                && page.contains("the verb `patch` on ConfigMaps"),
+            "expected the page to state the rights that are tried here"
+        );
+    }
+    let reader: Role = serde_yaml_ng::from_str(include_str!("../../../examples/rbac/reader.yaml"))?;
+    let mut rules = reader.rules.context("a Role without rules")?;
+    let right = |resource: &str, verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    };
+    rules.push(right("configmaps", &["patch"]));
+    if pages.iter().any(|page| page.contains("`create` and `update` on Secrets")) {
+        rules.push(right("secrets", &["create", "update"]));
+    }
+    let user = sandbox.restricted_kubeconfig(&site.namespace, &rules).await?;
+    Ok(json!({ "config_path": user }))
 }
 
 /// The provider as a CLI has it that knows actions.
@@ -57,8 +89,9 @@ async fn done(host: &Host, site: &Site, action: &str, more: &Value) -> Result<Ve
 }
 
 async fn switchover_moves_the_primary(group: &mut Group) -> Result<()> {
-    let host = host(group).await?;
+    let sandbox = group.bed.sandbox.clone();
     let site = group.cluster_with(1).await?;
+    let host = Host::configured(&acting(&sandbox, site, &[SWITCHOVER_PAGE]).await?).await?;
     let (primary, standby) = (site.cluster.primary().await?, site.cluster.standby().await?);
     let load = site.load("acted").await?;
     load.until_more(50).await?;
@@ -84,8 +117,9 @@ async fn switchover_moves_the_primary(group: &mut Group) -> Result<()> {
 }
 
 async fn every_instance_restarts_and_a_standby_is_cloned(group: &mut Group) -> Result<()> {
-    let host = host(group).await?;
+    let sandbox = group.bed.sandbox.clone();
     let site = group.cluster_with(2).await?;
+    let host = Host::configured(&acting(&sandbox, site, &[RESTART_PAGE, REINIT_PAGE]).await?).await?;
     let (primary, started) = (site.cluster.primary().await?, site.cluster.start_times().await?);
     let progress = done(&host, site, "postgres_ha_restart", &json!({})).await?;
     let last = progress.iter().rfind(|told| told.contains("was restarted"));
@@ -113,8 +147,9 @@ async fn every_instance_restarts_and_a_standby_is_cloned(group: &mut Group) -> R
 }
 
 async fn rotated_passwords_are_in_force(group: &mut Group) -> Result<()> {
-    let host = Host::traced(&json!({ "config_path": group.bed.sandbox.kubeconfig() })).await?;
+    let (sandbox, reading) = (group.bed.sandbox.clone(), host(group).await?);
     let site = group.cluster_with(1).await?;
+    let host = Host::traced(&acting(&sandbox, site, &[ROTATE_PAGE, SWITCHOVER_PAGE]).await?).await?;
     let (old_app, old_superuser) = (site.rw().await?, superuser(site, None).await?);
     let session = old_app.connect().await?;
     let progress = done(&host, site, "postgres_ha_rotate_credentials", &json!({})).await?;
@@ -129,7 +164,7 @@ async fn rotated_passwords_are_in_force(group: &mut Group) -> Result<()> {
     }
     session.simple_query("select 1").await.context("an open session stays")?;
     ensure!(
-        credentials(&host, site).await? == new_app.password,
+        credentials(&reading, site).await? == new_app.password,
         "expected the ephemeral resource to give it"
     );
     site.tf.plan_is_empty("a rotation").await?;

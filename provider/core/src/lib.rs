@@ -45,6 +45,7 @@ pub mod path;
 pub mod plan;
 pub mod progress;
 pub mod refresh;
+pub mod refusal;
 pub mod render;
 pub mod rights;
 pub mod step;

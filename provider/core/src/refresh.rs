@@ -36,6 +36,11 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
     if all_missing {
         return gone(facts, live);
     }
+    if let (Seen::Forbidden(why), Seen::Forbidden(_), Seen::Forbidden(_)) =
+        (&anchor, live.stateful_set(), live.lease())
+    {
+        return Refreshed::Refused(nothing_readable(live, why));
+    }
     if let Some(diagnostic) = anothers(facts, live) {
         return Refreshed::Refused(diagnostic);
     }
@@ -121,6 +126,17 @@ fn no_proof(live: &LiveCluster, why: &str) -> Diagnostic {
     Diagnostic::error(
         format!("Cluster {} was not found, and that it is gone is not proven", live.names.cluster()),
         format!("{why} The state is kept. If the cluster is gone for good: terraform state rm ADDRESS."),
+    )
+}
+
+/// A state that nothing was held against was not refreshed.
+fn nothing_readable(live: &LiveCluster, why: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("No right to read cluster {}", live.names.cluster()),
+        format!(
+            "Neither its anchor nor its StatefulSet nor its Lease may be read: {why}. The state is kept as it is. \
+             examples/rbac/reader.yaml of the provider's repository holds a Role with every right that is needed."
+        ),
     )
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use pgha_schema::actions::Action;
 use pgha_schema::names::MANAGER;
 use serde_json::Value as Json;
 
@@ -30,6 +31,8 @@ pub enum Operation {
     Update,
     /// Everything goes.
     Destroy,
+    /// A running cluster is asked for something.
+    Act(Action),
 }
 
 /// The rights for an operation.
@@ -55,6 +58,9 @@ const MADE: [Kind; 6] = [
 /// What `operation` needs whatever it finds: an update and a destroy only what it takes to look, since the rest depends on their
 /// steps ([`of_steps`]). With `network_policy` for the NetworkPolicy too.
 pub fn needs(operation: Operation, network_policy: bool) -> Needs {
+    if let Operation::Act(action) = operation {
+        return of_action(action);
+    }
     let mut needs = Needs::default();
     let used = &mut needs.used;
     let mut made: Vec<Kind> = MADE.to_vec();
@@ -70,6 +76,21 @@ pub fn needs(operation: Operation, network_policy: bool) -> Needs {
         add(used, Kind::Secret, &["create"]);
         add(used, Kind::Lease, &["create"]);
         needs.given = given();
+    }
+    needs
+}
+
+/// What an action can't do without: the anchor and the desired state, the record and the status with the answer, and the pods while it
+/// waits. Of Secrets nothing is read, and one that is there is known by that it can't be made.
+fn of_action(action: Action) -> Needs {
+    let mut needs = Needs::default();
+    let used = &mut needs.used;
+    add(used, Kind::ConfigMap, &["get", "patch"]);
+    add(used, Kind::Lease, &["get"]);
+    add(used, Kind::Pod, &["list"]);
+    match action {
+        Action::RotateCredentials => add(used, Kind::Secret, &["create", "update"]),
+        Action::Switchover | Action::Restart | Action::ReinitReplica => {}
     }
     needs
 }
@@ -182,6 +203,10 @@ pub fn refusal(
         Operation::Create => "create",
         Operation::Update => "change",
         Operation::Destroy => "destroy",
+        Operation::Act(Action::Switchover) => "switch over",
+        Operation::Act(Action::Restart) => "restart instances of",
+        Operation::Act(Action::ReinitReplica) => "clone an instance of",
+        Operation::Act(Action::RotateCredentials) => "rotate the passwords of",
     };
     Diagnostic::error(
         format!("These credentials have not all rights to {word} cluster {cluster}"),
@@ -261,11 +286,28 @@ mod tests {
     #[test]
     fn the_role_of_the_examples_holds_all_that_is_looked_for() {
         let writer = parsed(include_str!("../../../examples/rbac/writer.yaml"));
-        for operation in [Operation::Create, Operation::Update, Operation::Destroy] {
+        let acts = Action::ALL.map(Operation::Act);
+        for operation in [Operation::Create, Operation::Update, Operation::Destroy].into_iter().chain(acts) {
             let Needs { used, given } = needs(operation, true);
             for right in used.union(&given) {
                 assert!(is_covered(&writer, *right), "{operation:?} needs {right:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_action_needs_the_readers_role_and_the_verbs_that_its_page_names() {
+        let reader = parsed(include_str!("../../../examples/rbac/reader.yaml"));
+        for action in Action::ALL {
+            let Needs { used, given } = needs(Operation::Act(action), true);
+            let more: Vec<_> = used.into_iter().filter(|right| !is_covered(&reader, *right)).collect();
+            let right = |kind, verb| Right { kind, verb };
+            let mut named = vec![right(Kind::ConfigMap, "patch")];
+            if action == Action::RotateCredentials {
+                named.extend([right(Kind::Secret, "create"), right(Kind::Secret, "update")]);
+            }
+            named.sort();
+            assert_eq!((more, given), (named, BTreeSet::new()), "{action:?}");
         }
     }
 

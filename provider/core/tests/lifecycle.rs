@@ -351,6 +351,25 @@ fn gone_needs_a_proof() {
 }
 
 #[test]
+fn where_nothing_may_be_read_nothing_was_refreshed() {
+    let world = World::create(&common::minimal());
+    let judged = |live: &LiveCluster| refresh(&world.state, &world.facts, live, &world.ignore);
+    let mut live = world.fake.live.clone();
+    for object in live.objects.values_mut() {
+        *object = Seen::Forbidden("no rights".to_owned());
+    }
+    match judged(&live) {
+        Refreshed::Refused(why) => assert!(why.detail.contains("no rights"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    // The anchor is enough to hold the rest against.
+    let anchor = ObjectKey::new(Kind::ConfigMap, "orders-anchor");
+    let there = world.fake.live.objects[&anchor].clone();
+    live.objects.insert(anchor, there);
+    assert!(matches!(judged(&live), Refreshed::Present { .. }));
+}
+
+#[test]
 fn what_may_not_be_read_is_named_and_keeps_its_prior_value() {
     let mut world = World::create(&common::minimal());
     let key = ObjectKey::new(Kind::ConfigMap, "orders-status");

@@ -78,9 +78,10 @@ fn an_autoscaler_that_makes_a_node_is_waited_for() {
 #[test]
 fn a_quota_that_refuses_pods_fails_unless_the_event_is_of_an_earlier_attempt() {
     let mut now = live(1, vec![]);
-    now.events = vec![event("StatefulSet", "orders", "FailedCreate", "exceeded quota: pods=0")];
+    now.events =
+        vec![event("StatefulSet", "orders", "FailedCreate", "exceeded quota: small, requested: pods=1")];
     let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
-    assert!(cause.contains("exceeded quota"), "{cause}");
+    assert!(cause.contains("exceeded quota") && cause.contains("\nRaise ResourceQuota small"), "{cause}");
     let progress = progress(&Wish::Primary, &now.clone(), &now, LONG_MS);
     assert!(matches!(progress, Progress::Working(_)), "{progress:?}");
 }
@@ -90,14 +91,19 @@ fn a_crash_loop_fails_with_its_last_lines() {
     let status = |restarts: u32| {
         json!({"phase": "Running", "containerStatuses": [{"name": "postgres", "restartCount": restarts,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-            "lastState": {"terminated": {"exitCode": 3}}}]})
+            "lastState": {"terminated": {"exitCode": 3, "message": "what Kubernetes kept"}}}]})
     };
     let mut now = live(1, vec![pod(0, status(1))]);
     assert_eq!(failed(&Wish::Primary, &now, LONG_MS), None, "once is no loop");
     now = live(1, vec![pod(0, status(5))]);
     now.logs.insert("orders-0".to_owned(), "FATAL: the disk is on fire".to_owned());
     let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
-    assert!(cause.contains("exit code 3") && cause.contains("on fire"), "{cause}");
+    assert!(cause.contains("exit code 3") && cause.ends_with("on fire"), "{cause}");
+    for empty in ["", " \n"] {
+        now.logs.insert("orders-0".to_owned(), empty.to_owned());
+        let cause = failed(&Wish::Primary, &now, LONG_MS).expect("a failure");
+        assert!(cause.ends_with("what Kubernetes kept"), "{cause}");
+    }
 }
 
 #[test]

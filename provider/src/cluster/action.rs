@@ -14,6 +14,7 @@ use pgha_provider_core::credentials::secret_name;
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
 use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::object::ObjectKey;
+use pgha_provider_core::rights::{Operation, needs};
 use pgha_provider_core::step::{Limit, Step, Wait, Wish};
 use pgha_provider_core::value::Value;
 use pgha_schema::actions::{Action, Timeouts};
@@ -23,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::carried::carried;
 use super::failure::describe;
-use super::work::{Patience, Work};
+use super::work::{LAST_LOOK, Patience, Work};
 use crate::engine::{Event, Invoke};
 use crate::live::api::Mode;
 use crate::live::config::Connector;
@@ -35,7 +36,7 @@ const ATTEMPTS: u32 = 5;
 /// After the answer: the new desired state is acknowledged everywhere within this, and then a plan finds the cluster ready. One that takes
 /// longer has another reason, which the next plan shows.
 const SETTLE_MS: u64 = 30_000;
-/// How long the withdrawal of a request may keep a user who has pressed Ctrl-C.
+/// How long the withdrawal of a request that nobody took up may go on after its deadline.
 const WITHDRAW: Duration = Duration::from_secs(5);
 
 /// What an invocation tells, and at last what came of it.
@@ -94,6 +95,8 @@ async fn carry_out(
     let (namespace, name) = (text("namespace"), text("name"));
     let mut work = Work::new(connector, &namespace, &name, patience(action, &config), stop).await?;
     work.frame.tell = Some(tell);
+    let operation = Operation::Act(action);
+    work.may(operation, &needs(operation, false)).await?;
     if action == Action::RotateCredentials {
         return rotate(&config, &work).await;
     }
@@ -181,9 +184,10 @@ async fn wait_for(wish: Wish, limit: Limit, work: &Work, start: &LiveCluster) ->
 
 /// Takes a request out that nobody took up, and tells what became of it. Works beyond deadline and stop, for a moment.
 async fn withdraw(request: &Request, work: &Work) -> String {
+    let limit = if work.frame.stop.is_cancelled() { LAST_LOOK } else { WITHDRAW };
     let frame = wait::Frame {
-        deadline: tokio::time::Instant::now() + WITHDRAW,
-        timeout: WITHDRAW,
+        deadline: tokio::time::Instant::now() + limit,
+        timeout: limit,
         stop: tokio_util::sync::CancellationToken::new(),
         tell: None,
     };
@@ -232,10 +236,24 @@ async fn rotate(config: &Value, work: &Work) -> Result<(), Diagnostic> {
     let described = |failure: Failure| describe(failure, work);
     runner.run(secrets).await.map_err(described)?;
     work.frame.tell(format!("new passwords are in {}", names.join(" and ")));
-    let written = write(work, |live| with_rotation(live, &rotation)).await?;
+    let written = write(work, |live| with_rotation(live, &rotation)).await;
+    let written = written.map_err(|problem| half_rotated(&problem, &names))?;
     let wish = Wish::Acknowledged { generation: written.generation, sha256: written.sha256 };
     let wait = Step::Wait(Wait { wish, limit: Limit::Operation });
     runner.run(vec![wait]).await.map_err(described)?;
     work.frame.tell("PostgreSQL takes the new passwords");
     Ok(())
+}
+
+/// Agents look at the Secrets too, but hear of them only when Kubernetes has brought them into the pods.
+fn half_rotated(problem: &Diagnostic, names: &[String]) -> Diagnostic {
+    Diagnostic::error(
+        "New passwords are in the Secrets, and nobody waited for PostgreSQL to take them",
+        format!(
+            "{} What was written stays: {}. The agents take it when Kubernetes has brought it into their pods, which may need a minute or \
+             two; until then new connections with it may fail. Run the action again to have it at once.",
+            problem.detail,
+            names.join(" and ")
+        ),
+    )
 }

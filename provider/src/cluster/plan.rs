@@ -14,9 +14,10 @@ use super::work::taken_secret;
 use crate::engine::{Plan, Planned};
 use crate::live::api::Api;
 use crate::live::collect::{Depth, snapshot};
-use crate::live::config::{Connection, Connector};
+use crate::live::config::Connector;
 use crate::live::dry_run::{Extent, LIMIT, tried};
 use crate::live::errors::causes;
+use crate::live::pace::Pace;
 
 pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planned {
     let agent_version = &carried().agent.version;
@@ -27,18 +28,35 @@ pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planne
         agent_version,
     });
     let writes = !planned.is_null() && planned != request.prior && requires_replace.is_empty();
-    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors()) {
-        match tokio::time::timeout(LIMIT, dry_run(connector, &request, &planned)).await {
-            Ok(found) => diagnostics.extend(found),
-            Err(_) => tracing::info!("the dry run at plan time took too long and is left out"),
-        }
+    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors())
+        && let Some(spec) = spec(&planned)
+    {
+        diagnostics.extend(looked_ahead(connector, &request, &spec).await);
     }
     Planned { state: planned, requires_replace, private: private(&facts), diagnostics }
 }
 
-/// What stands against an apply now. Nothing when the API server can't be asked, or when not every input is known.
-async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diagnostics {
-    let Some(spec) = spec(planned) else { return Diagnostics::new() };
+/// What a dry run tells in time, and how fast the API server answered to it. A user who asked to stop waits for neither.
+async fn looked_ahead(connector: &Connector, request: &Plan, spec: &ClusterSpec) -> Diagnostics {
+    let pace = Pace::default();
+    let mut diagnostics = Diagnostics::new();
+    tokio::select! {
+        tried = tokio::time::timeout(LIMIT, dry_run(connector, request, spec, &pace)) => match tried {
+            Ok(found) => diagnostics.extend(found),
+            Err(_) => tracing::info!("the dry run at plan time took too long and is left out"),
+        },
+        () = request.stop.cancelled() => {
+            tracing::info!("the dry run at plan time was stopped");
+            return diagnostics;
+        }
+    }
+    // A server that is too slow for the whole of it has answered to its first requests.
+    diagnostics.extend(pace.fastest().and_then(|fastest| core::short_lease(&spec.failover, fastest)));
+    diagnostics
+}
+
+/// What stands against an apply now. Nothing when the API server can't be asked.
+async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace: &Pace) -> Diagnostics {
     let connection = match connector.connection().await {
         Ok(connection) => connection,
         Err(problem) => {
@@ -46,12 +64,12 @@ async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diag
             return Diagnostics::new();
         }
     };
-    let (agent, _) = Agent::of(&spec, &carried().agent, &[]);
+    let (agent, _) = Agent::of(spec, &carried().agent, &[]);
     let anchor = config_for_anchor(&request.config);
     // In the second plan of a replacement that of the first: then the old cluster is there still.
     let carried_facts = facts(&request.prior_private);
     let job = Job {
-        spec: &spec,
+        spec,
         prior: &request.prior,
         config: &anchor,
         facts: &Facts { protected: false, ..carried_facts.clone() },
@@ -60,35 +78,29 @@ async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diag
         gzipped: &[],
         superuser_password: None,
     };
-    let trial = Tryout { job: &job, connection, replaces: carried_facts.anchor_uid.is_some() };
-    trial.run().await
+    let api = Api::new(connection, &spec.namespace).timed(pace);
+    Tryout { job: &job, api, replaces: carried_facts.anchor_uid.is_some() }.run().await
 }
 
 /// One plan that is tried.
 struct Tryout<'a> {
     job: &'a Job<'a>,
-    connection: &'a Connection,
+    api: Api,
     replaces: bool,
 }
 
 impl Tryout<'_> {
     async fn run(&self) -> Diagnostics {
-        let api = Api::new(self.connection, &self.job.spec.namespace);
-        let trials = match self.trials(&api).await {
-            Ok(trials) => trials,
-            Err(problem) => return would_not_begin(problem).into(),
-        };
-        let found = tried(&api, trials, self.extent()).await;
-        let mut diagnostics: Diagnostics = found.refused.into_iter().collect();
-        diagnostics
-            .extend(found.fastest.and_then(|fastest| core::short_lease(&self.job.spec.failover, fastest)));
-        diagnostics
+        match self.trials().await {
+            Ok(trials) => tried(&self.api, trials, self.extent()).await.into_iter().collect(),
+            Err(problem) => would_not_begin(problem).into(),
+        }
     }
 
     /// `Err`: why an apply would not begin.
-    async fn trials(&self, api: &Api) -> Result<Vec<Trial>, Diagnostic> {
+    async fn trials(&self) -> Result<Vec<Trial>, Diagnostic> {
         let names = Names::new(&self.job.spec.name);
-        let live = match Box::pin(snapshot(api, &names, Depth::Objects)).await {
+        let live = match Box::pin(snapshot(&self.api, &names, Depth::Objects)).await {
             Ok(live) => live,
             Err(error) => {
                 tracing::info!(%error, causes = causes(&error), "no dry run at plan time");
@@ -99,7 +111,8 @@ impl Tryout<'_> {
             return of_change(self.job, &live);
         }
         let trials = of_create(self.job, &live, self.replaces)?;
-        let taken = if self.replaces { None } else { taken_secret(api, &secret_probes(self.job)).await };
+        let taken =
+            if self.replaces { None } else { taken_secret(&self.api, &secret_probes(self.job)).await };
         taken.map_or(Ok(trials), Err)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use pgha_provider_core::anchor::Anchor;
 use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::live::LiveCluster;
@@ -20,7 +21,7 @@ use crate::live::execute::Runner;
 use crate::live::wait::Frame;
 
 /// How long an operation that was stopped may look at what it leaves behind.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+pub(super) const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The same for one that failed by itself.
 const PATIENT_LAST_LOOK: Duration = Duration::from_secs(20);
 
@@ -162,16 +163,16 @@ impl Work {
     }
 }
 
-/// Why nothing is made when one of these Secrets is there. Any other answer to the try is the real request's to tell.
+/// Why nothing is made when one of these Secrets is there: the first of them. Any other answer to the try is the real request's to tell.
 pub(super) async fn taken_secret(api: &Api, probes: &[Json]) -> Option<Diagnostic> {
-    for probe in probes {
-        let Some(key) = ObjectKey::of(probe) else { continue };
-        let tried = api.create(&key, probe, Mode::DryRun).await;
-        if tried.is_err_and(|error| error.is_already_exists()) {
-            return Some(secret_of_others(&key));
-        }
-    }
-    None
+    let tried = probes.iter().filter_map(|probe| {
+        let key = ObjectKey::of(probe)?;
+        Some(async move {
+            let tried = api.create(&key, probe, Mode::DryRun).await;
+            tried.is_err_and(|error| error.is_already_exists()).then(|| secret_of_others(&key))
+        })
+    });
+    join_all(tried).await.into_iter().flatten().next()
 }
 
 fn stopped() -> Diagnostic {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::config::Connection;
 use super::errors::{EVERYWHERE, LiveError, Verb};
+use super::pace::Pace;
 
 /// How often a request is sent again that the server was too busy for, or that found no server.
 const ATTEMPTS: u32 = 4;
@@ -38,6 +39,7 @@ pub struct Api {
     connection: Connection,
     namespace: String,
     deadline: Option<Instant>,
+    pace: Option<Pace>,
 }
 
 type Answer<T> = Result<T, LiveError>;
@@ -45,12 +47,17 @@ type Answer<T> = Result<T, LiveError>;
 impl Api {
     /// The namespace `namespace` through `connection`.
     pub fn new(connection: &Connection, namespace: &str) -> Self {
-        Self { connection: connection.clone(), namespace: namespace.to_owned(), deadline: None }
+        Self { connection: connection.clone(), namespace: namespace.to_owned(), deadline: None, pace: None }
     }
 
     /// The same for an operation with a deadline: no server can make its requests wait beyond it.
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
+    }
+
+    /// The same with its answers timed.
+    pub fn timed(self, pace: &Pace) -> Self {
+        Self { pace: Some(pace.clone()), ..self }
     }
 
     /// All namespaces through `connection`.
@@ -268,7 +275,12 @@ impl Api {
         request: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Answer<Json> {
         tracing::trace!(?verb, kind = kind.name(), name, namespace = self.namespace, "request to Kubernetes");
-        self.json(request()).await.map_err(|error| self.failed(verb, kind, name, error))
+        let began = Instant::now();
+        let answer = self.json(request()).await.map_err(|error| self.failed(verb, kind, name, error));
+        if let Some(pace) = self.pace.as_ref().filter(|_| is_of_the_store(&answer)) {
+            pace.took(verb, began.elapsed());
+        }
+        answer
     }
 
     async fn json(
@@ -289,6 +301,14 @@ impl Api {
             configured_by: self.connection.source.clone(),
             error,
         }
+    }
+}
+
+/// Whoever is sent away at the door did not wait for what is behind it.
+fn is_of_the_store(answer: &Answer<Json>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) => error.status().is_some() && !error.is_passing() && !error.is_forbidden(),
     }
 }
 

@@ -9,7 +9,6 @@ use pgha_provider_core::diagnostic::Diagnostic;
 use pgha_provider_core::object::{Kind, ObjectKey};
 use pgha_provider_core::steps::Trial;
 use serde_json::{Value as Json, json};
-use tokio::time::Instant;
 
 use super::api::{Api, Mode};
 use super::errors::LiveError;
@@ -26,15 +25,6 @@ pub enum Extent {
     SamePods,
 }
 
-/// What the dry run found.
-#[derive(Debug, Default)]
-pub struct Tried {
-    /// What would be refused, as warnings.
-    pub refused: Vec<Diagnostic>,
-    /// How long the fastest of the writes took; `None` when there was none.
-    pub fastest: Option<Duration>,
-}
-
 /// Why one write would not go through.
 enum Refusal {
     /// The API server's answer.
@@ -43,23 +33,22 @@ enum Refusal {
     Conflict(Diagnostic),
 }
 
-/// Tries the writes on the API server without storing them.
-pub async fn tried(api: &Api, trials: Vec<Trial>, extent: Extent) -> Tried {
+/// Tries the writes on the API server without storing them; gives what would be refused, as warnings.
+pub async fn tried(api: &Api, trials: Vec<Trial>, extent: Extent) -> Vec<Diagnostic> {
     let sets = trials.iter().filter_map(|trial| match trial {
         Trial::Apply { object, .. } => (object["kind"] == Kind::StatefulSet.name()).then_some(object),
         Trial::Patch { .. } => None,
     });
     let made: Vec<Json> = sets.flat_map(made_by).filter(|made| is_tried(made, extent)).collect();
-    let written = trials.into_iter().map(|trial| timed(write(api, trial)));
+    let written = trials.into_iter().map(|trial| write(api, trial));
     let created = made.into_iter().filter_map(|object| {
         let key = ObjectKey::of(&object)?;
         Some(async move { api.create(&key, &object, Mode::DryRun).await.err() })
     });
     let (written, created) = join(join_all(written), join_all(created)).await;
-    let fastest = written.iter().map(|(took, _)| *took).min();
     let created =
         created.into_iter().flatten().filter(|error| extent == Extent::MorePods || !is_of_quota(error));
-    let refusals = written.into_iter().filter_map(|(_, refusal)| refusal).chain(created.map(Refusal::Answer));
+    let refusals = written.into_iter().flatten().chain(created.map(Refusal::Answer));
     let (mut answers, mut refused) = (Vec::new(), Vec::new());
     for refusal in refusals {
         match refusal {
@@ -69,13 +58,7 @@ pub async fn tried(api: &Api, trials: Vec<Trial>, extent: Extent) -> Tried {
         }
     }
     refused.extend(warning(&answers));
-    Tried { refused, fastest }
-}
-
-async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
-    let began = Instant::now();
-    let done = work.await;
-    (began.elapsed(), done)
+    refused
 }
 
 /// As an apply does it: with force only where the plan shows the difference (P17).
@@ -155,8 +138,8 @@ fn warning(refused: &[LiveError]) -> Option<Diagnostic> {
     let lines: Vec<_> = refused
         .iter()
         .map(|error| {
-            let message = error.status().map(|status| status.message.as_str()).unwrap_or_default();
-            format!("\n  {error}: {message}")
+            let told = error.refusal_text().unwrap_or_default();
+            format!("\n  {error}:{}", told.replace('\n', "\n    "))
         })
         .collect();
     let detail = format!(

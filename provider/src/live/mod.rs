@@ -6,6 +6,7 @@ pub mod config;
 pub mod dry_run;
 pub mod errors;
 pub mod execute;
+pub mod pace;
 mod recent;
 pub mod rights;
 pub mod tls;

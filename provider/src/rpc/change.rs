@@ -20,6 +20,7 @@ impl Provider {
             prior: decode(request.prior_state.as_ref(), ty, "state")?,
             proposed: decode(request.proposed_new_state.as_ref(), ty, "proposed state")?,
             prior_private: decode_private(&request.prior_private)?,
+            stop: self.stop.token(),
         };
         let (config, prior) = (plan.config.clone(), plan.prior.clone());
         let Planned { state, requires_replace, private, mut diagnostics } = self.engine.plan(plan).await;

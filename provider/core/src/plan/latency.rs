@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::path::Path;
 
 /// Between a renewal and its fence a primary has time for two tries (A6): an API server that needs longer makes it rely on its
-/// standbys. `fastest` is the least time that a write took.
+/// standbys. `fastest` is the least time that one of its answers took.
 pub fn short_lease(failover: &Failover, fastest: Duration) -> Option<Diagnostic> {
     let left = failover.fence_after.as_millis().saturating_sub(failover.renew_interval.as_millis());
     let a_try = Duration::from_millis(left / 2);
@@ -16,7 +16,7 @@ pub fn short_lease(failover: &Failover, fastest: Duration) -> Option<Diagnostic>
         Diagnostic::warning(
             "The lease is short for this API server",
             format!(
-                "The fastest of its answers to a dry run of this plan took {:.1} s, as seen from here, and a primary has {:.1} s for each of \
+                "The fastest of its answers while this plan was tried took {:.1} s, as seen from here, and a primary has {:.1} s for each of \
                  two tries to renew its lease before it must rely on its standbys, or stop. If the API server is as slow from \
                  the nodes, raise failover.fence_after and failover.lease_duration.",
                 fastest.as_secs_f64(),

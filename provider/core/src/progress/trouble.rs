@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 
 use super::refusal;
 use crate::live::LiveCluster;
-use crate::object;
+use crate::object::{self, Kind, ObjectKey};
+use crate::refusal::Refusal;
 
 /// One thing that is wrong with one pod, or with making it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,8 +220,9 @@ fn of_failed_init(now: &LiveCluster, pod: &str, status: &Json) -> Option<Trouble
 
 fn crash_text(now: &LiveCluster, pod: &str, container: &str, ended: Option<&Json>) -> String {
     let code = ended.and_then(|ended| ended["exitCode"].as_i64()).unwrap_or(-1);
-    let last = now.logs.get(pod).map(String::as_str);
-    let last = last.or_else(|| ended?["message"].as_str()).unwrap_or("").trim();
+    // A log that was emptied or never written says less than what Kubernetes kept.
+    let log = now.logs.get(pod).map(|log| log.trim()).filter(|log| !log.is_empty());
+    let last = log.or_else(|| ended?["message"].as_str()).unwrap_or("").trim();
     format!("Pod {pod}, container {container}, ends again and again (exit code {code}). Last lines:\n{last}")
 }
 
@@ -228,7 +230,13 @@ fn crash_text(now: &LiveCluster, pod: &str, container: &str, ended: Option<&Json
 fn of_creation(start: &LiveCluster, now: &LiveCluster) -> Option<Trouble> {
     let cluster = now.names.cluster();
     let message = news_about(start, now, "StatefulSet", cluster, "FailedCreate")?;
-    let text = format!("StatefulSet {cluster} can't make its pods: {message}");
+    let namespace =
+        now.stateful_set().known().copied().and_then(|set| set.pointer("/metadata/namespace")?.as_str());
+    let key = ObjectKey::new(Kind::Pod, cluster);
+    let refusal =
+        Refusal { key: &key, namespace: namespace.unwrap_or_default(), message, causes: Vec::new() };
+    let way_out = if refusal.is_understood() { format!("\n{}", refusal.way_out()) } else { String::new() };
+    let text = format!("StatefulSet {cluster} can't make its pods: {message}{way_out}");
     Some(Trouble { kind: TroubleKind::Creation, text })
 }
 
