@@ -3,11 +3,7 @@
 
 use pgha_provider_core::live::{LiveCluster, Seen};
 use pgha_provider_core::object::{Kind, ObjectKey};
-<<<<<<< HEAD
-use pgha_provider_core::progress::{Signs, is_fulfilled, progress};
-=======
-use pgha_provider_core::progress::{pods_that_end, progress};
->>>>>>> 08bf37b1c7f90936c241a3856dcf88879de32247
+use pgha_provider_core::progress::{Signs, is_fulfilled, pods_that_end, progress};
 use pgha_provider_core::step::{Progress, Wish};
 use pgha_schema::desired::{FailoverSpec, document_sha256};
 use serde_json::{Value as Json, json};
