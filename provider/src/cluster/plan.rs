@@ -1,10 +1,12 @@
 //! Planning: the pure plan, and a dry run that can only warn.
 
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
-use pgha_provider_core::facts::Facts;
+use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::plan as core;
 use pgha_provider_core::render::Agent;
-use pgha_provider_core::steps::{Job, Trial, config_for_anchor, of_change, of_create, secret_probes};
+use pgha_provider_core::steps::{
+    Job, Trial, config_for_anchor, kept_claims, of_change, of_create, resumption, secret_probes,
+};
 use pgha_provider_core::value::Value;
 use pgha_schema::names::Names;
 use pgha_schema::resource::{ClusterSpec, schema};
@@ -27,23 +29,38 @@ pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planne
         agent_version,
     });
     let writes = !planned.is_null() && planned != request.prior && requires_replace.is_empty();
-    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors()) {
-        match tokio::time::timeout(LIMIT, dry_run(connector, &request, &planned)).await {
-            Ok(found) => diagnostics.extend(found),
-            Err(_) => tracing::info!("the dry run at plan time took too long and is left out"),
-        }
+    if writes && !diagnostics.has_errors() {
+        let looked = look(connector, &request, &planned).await;
+        diagnostics.extend(looked.found);
+        diagnostics.extend(core::kept_volumes_go(&request.prior, &planned, looked.kept_claims.as_deref()));
     }
     Planned { state: planned, requires_replace, private: private(&facts), diagnostics }
 }
 
-/// What stands against an apply now. Nothing when the API server can't be asked, or when not every input is known.
-async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diagnostics {
-    let Some(spec) = spec(planned) else { return Diagnostics::new() };
+/// What a look at the cluster adds to a plan. Nothing when the API server can't be asked, or when not every input is known.
+#[derive(Default)]
+struct Looked {
+    /// What stands against an apply now, and what it would find.
+    found: Diagnostics,
+    /// Volume claims that earlier scale-downs kept; `None`: they were not seen.
+    kept_claims: Option<Vec<String>>,
+}
+
+async fn look(connector: Option<&Connector>, request: &Plan, planned: &Value) -> Looked {
+    let Some(connector) = connector else { return Looked::default() };
+    tokio::time::timeout(LIMIT, dry_run(connector, request, planned)).await.unwrap_or_else(|_| {
+        tracing::info!("the dry run at plan time took too long and is left out");
+        Looked::default()
+    })
+}
+
+async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Looked {
+    let Some(spec) = spec(planned) else { return Looked::default() };
     let connection = match connector.connection().await {
         Ok(connection) => connection,
         Err(problem) => {
             tracing::info!(%problem, "no dry run at plan time");
-            return Diagnostics::new();
+            return Looked::default();
         }
     };
     let (agent, _) = Agent::of(&spec, &carried().agent, &[]);
@@ -54,7 +71,7 @@ async fn dry_run(connector: &Connector, request: &Plan, planned: &Value) -> Diag
         spec: &spec,
         prior: &request.prior,
         config: &anchor,
-        facts: &Facts { protected: false, ..carried_facts.clone() },
+        facts: &carried_facts.clone().without_marks(),
         ignore: connector.ignore(),
         agent: &agent,
         gzipped: &[],
@@ -72,33 +89,39 @@ struct Tryout<'a> {
 }
 
 impl Tryout<'_> {
-    async fn run(&self) -> Diagnostics {
+    async fn run(&self) -> Looked {
         let api = Api::new(self.connection, &self.job.spec.namespace);
-        let trials = match self.trials(&api).await {
-            Ok(trials) => trials,
-            Err(problem) => return would_not_begin(problem).into(),
-        };
-        let found = tried(&api, trials, self.extent()).await;
-        let mut diagnostics: Diagnostics = found.refused.into_iter().collect();
-        diagnostics
-            .extend(found.fastest.and_then(|fastest| core::short_lease(&self.job.spec.failover, fastest)));
-        diagnostics
-    }
-
-    /// `Err`: why an apply would not begin.
-    async fn trials(&self, api: &Api) -> Result<Vec<Trial>, Diagnostic> {
         let names = Names::new(&self.job.spec.name);
-        let live = match Box::pin(snapshot(api, &names, Depth::Objects)).await {
+        let live = match Box::pin(snapshot(&api, &names, Depth::Objects)).await {
             Ok(live) => live,
             Err(error) => {
                 tracing::info!(%error, causes = causes(&error), "no dry run at plan time");
-                return Ok(Vec::new());
+                return Looked::default();
             }
         };
+        let mut looked = Looked { kept_claims: kept_claims(self.job, &live), ..Looked::default() };
+        let trials = match self.trials(&api, &live).await {
+            Ok(trials) => trials,
+            Err(problem) => {
+                looked.found.push(would_not_begin(problem));
+                return looked;
+            }
+        };
+        let creates = self.job.prior.is_null() && !self.replaces;
+        looked.found.extend(resumption(self.job, &live).filter(|_| creates));
+        let tried = tried(&api, trials, self.extent()).await;
+        looked.found.extend(tried.refused);
+        let failover = &self.job.spec.failover;
+        looked.found.extend(tried.fastest.and_then(|fastest| core::short_lease(failover, fastest)));
+        looked
+    }
+
+    /// `Err`: why an apply would not begin.
+    async fn trials(&self, api: &Api, live: &LiveCluster) -> Result<Vec<Trial>, Diagnostic> {
         if !self.job.prior.is_null() {
-            return of_change(self.job, &live);
+            return of_change(self.job, live);
         }
-        let trials = of_create(self.job, &live, self.replaces)?;
+        let trials = of_create(self.job, live, self.replaces)?;
         let taken = if self.replaces { None } else { taken_secret(api, &secret_probes(self.job)).await };
         taken.map_or(Ok(trials), Err)
     }
