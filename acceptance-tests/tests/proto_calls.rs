@@ -301,7 +301,9 @@ async fn another_name_is_another_cluster_and_protection_refuses_it() -> Result<(
     let plan = host.plan(config(&host.cluster, &state)?, config(&host.cluster, &given)?).await?;
     let paths: Vec<_> = plan.requires_replace.iter().map(values::path).collect();
     assert_eq!(paths, ["name"]);
-    assert!(!messages(&plan.diagnostics).iter().any(|message| message.starts_with("error")));
+    let found = messages(&plan.diagnostics);
+    assert!(!found.iter().any(|message| message.starts_with("error")), "{found:?}");
+    assert!(found.iter().any(|message| message.contains("is destroyed and a new one is made")), "{found:?}");
 
     let state = existing(&host, &minimal()).await?;
     let mut given = minimal();

@@ -38,6 +38,8 @@ pub const ANNOTATION_RECORD: &str = "pgha/record";
 pub const ANNOTATION_ANCHOR_UID: &str = "pgha/anchor-uid";
 /// Annotation with PostgreSQL's system identifier, on StatefulSet and volume claims, written by the agent (A4).
 pub const ANNOTATION_SYSTEM_IDENTIFIER: &str = "pgha/system-identifier";
+/// Annotation of a kept volume's claim with the `bootstrap` that its data was made with, as JSON (P21).
+pub const ANNOTATION_BOOTSTRAP: &str = "pgha/bootstrap";
 /// Annotation `true` on a claim whose cluster was destroyed before it ever held data (P21).
 pub const ANNOTATION_NEVER_INITIALISED: &str = "pgha/never-initialised";
 /// Pod annotation with the hash of the template that it was made from; another than the desired one means: roll.

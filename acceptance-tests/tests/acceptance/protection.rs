@@ -5,7 +5,7 @@ use pgha_acceptance_tests::terraform::Terraform;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
 
 use crate::cases;
-use crate::group::{Group, Site};
+use crate::group::{Group, Site, WHOLE};
 use crate::runner::Case;
 
 pub fn cases() -> Vec<Case> {
@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         => create_before_destroy_does_not_touch_the_database,
         => protection_off_touches_nothing,
         => prevent_destroy_is_heeded,
+        => another_bootstrap_takes_volumes_that_go,
     ]
 }
 
@@ -104,6 +105,54 @@ async fn prevent_destroy_is_heeded(group: &mut Group) -> Result<()> {
     site.tf.try_destroy().await?.failed_saying(&["prevent_destroy"])?;
     all_there(site, &rows).await?;
     site.apply(before).await.map(drop)
+}
+
+/// Kept volumes would bring the old database back under the new name, so that is refused; without them the new one is made. Each plan
+/// tells what becomes of the data, and it becomes that. Last, since the group's cluster goes.
+async fn another_bootstrap_takes_volumes_that_go(group: &mut Group) -> Result<()> {
+    group.fresh_site().await?;
+    group.cluster_with(1).await?;
+    let site = group.cluster_with(0).await?;
+    let before = site.config.clone();
+    let other = before.clone().set("bootstrap.database", "other");
+    site.write(other)?;
+    let refusal = ["Kept volumes would bring the old bootstrap.database back", "set storage.retain = false"];
+    site.tf.try_plan(&[]).await?.failed_saying(&refusal)?;
+    site.tf.try_apply(&[]).await?.failed_saying(&refusal)?;
+
+    let claims = site.cluster.claims().await?;
+    ensure!(
+        claims.contains_key("data-pg-1"),
+        "expected a volume that the scale-down kept, got {:?}",
+        claims.keys()
+    );
+    let dropping = before.set("storage.retain", false);
+    let told = [
+        "Volumes that earlier scale-downs kept are deleted",
+        "data-pg-1",
+        "online, no restart: storage.retain",
+    ];
+    site.apply(dropping.clone()).await?.says(&told)?;
+    let claims = site.cluster.claims().await?;
+    ensure!(!claims.contains_key("data-pg-1"), "expected data-pg-1 to be gone, got {:?}", claims.keys());
+
+    let told = [
+        "is destroyed and a new one is made",
+        "all its data is deleted with its volumes",
+        "1 added, 0 changed, 1 destroyed",
+    ];
+    site.apply(dropping.set("bootstrap.database", "other")).await?.says(&told)?;
+    site.cluster.until_whole(0, WHOLE).await?;
+    let databases =
+        "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
+    let databases = site.cluster.sql_on_primary(databases).await?;
+    ensure!(databases == "other postgres", "expected the new database alone, got {databases}");
+    let named = site.cluster.secret_value(&site.cluster.names.secret_app(), "dbname").await?;
+    ensure!(named == "other", "expected the Secret to name it, got {named}");
+    site.tf.plan_is_empty("another bootstrap").await?;
+    site.tf.try_plan(&["-destroy"]).await?.says(&["All data of cluster", "is deleted with it"])?;
+    let replace = format!("-replace={ADDRESS}");
+    site.tf.try_plan(&[&replace]).await?.says(&["is deleted when it is replaced"]).map(drop)
 }
 
 async fn desired_version(site: &Site) -> Result<String> {

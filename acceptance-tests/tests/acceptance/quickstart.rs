@@ -77,8 +77,11 @@ async fn no_secret_in_the_state(site: &Site) -> Result<()> {
 async fn destroy_keeps_the_volumes_and_nothing_else(group: &mut Group) -> Result<()> {
     let site = with_rows(group).await?;
     let claims = claims(site).await?;
+    site.tf.try_plan(&["-destroy"]).await?.says(&["stays in its volumes"])?;
     site.tf.destroy().await?;
-    only_these_are_left(site, &claims).await
+    only_these_are_left(site, &claims).await?;
+    let resumes = ["The cluster resumes from kept volumes", "the data was made with the same one"];
+    site.tf.try_plan(&[]).await?.says(&resumes).map(drop)
 }
 
 /// The volume claims, as leftovers are named.

@@ -306,8 +306,11 @@ impl<C: Calls> World<'_, C> {
         let impossible = shrinks || jumps || moves || lacks;
         let refused = plan.is_refused();
         let say = || format!("refused: {refused}; {}", messages(&plan.diagnostics).join("\n"));
-        if replaces {
-            ensure(refused == protected, Law::Protected, say)?;
+        let resumes = comes_back(was, changed);
+        if replaces && !protected {
+            ensure(refused == resumes, Law::BringsNothingBack, say)?;
+        } else if replaces {
+            ensure(refused, Law::Protected, say)?;
         } else {
             ensure(refused == impossible, Law::Refused, say)?;
         }
@@ -316,7 +319,11 @@ impl<C: Calls> World<'_, C> {
         }
         ensure((plan.action == Action::Replace) == replaces, Law::Replaces, || {
             format!("{:?}, and another cluster is needed: {replaces}", plan.action)
-        })
+        })?;
+        let told = messages(&plan.diagnostics)
+            .iter()
+            .any(|text| text.contains("is destroyed and a new one is made"));
+        ensure(told == replaces, Law::Warned, || format!("replaces: {replaces}, told: {told}"))
     }
 
     /// P20: a destroy of protected data is refused, any other planned.
@@ -328,7 +335,14 @@ impl<C: Calls> World<'_, C> {
             format!("protected: {protected}, refused: {refused}")
         })?;
         self.named(&plan.diagnostics)?;
-        ensure(refused || plan.action == Action::Delete, Law::Protected, || format!("{:?}", plan.action))
+        ensure(refused || plan.action == Action::Delete, Law::Protected, || format!("{:?}", plan.action))?;
+        let word = if stored.state["storage"]["retain"] == false {
+            "is deleted with it"
+        } else {
+            "stays in its volumes"
+        };
+        let told = messages(&plan.diagnostics).iter().any(|text| text.contains(word));
+        ensure(told != refused, Law::Warned, || format!("refused: {refused}, and {word:?} is told: {told}"))
     }
 
     /// P5: another spelling is no change.
@@ -404,6 +418,12 @@ impl Change {
     fn turn<'a>(&'a self, stored: &'a Stored) -> Turn<'a> {
         Turn { stored, config: &self.after, ignored: &self.ignored }
     }
+}
+
+/// Whether a new cluster of this would go on from the old one's volumes, with another `bootstrap` than they were made with.
+fn comes_back(was: &Json, changed: impl Fn(&str) -> bool) -> bool {
+    let elsewhere = changed("name") || changed("namespace");
+    was["storage"]["retain"] != false && changed("bootstrap") && !elsewhere
 }
 
 /// What is ignored is as it was.

@@ -49,7 +49,7 @@ pub enum Law {
     Ready,
     /// P9: a change tells what it does.
     Story,
-    /// P9: what interrupts connections is warned of.
+    /// P9: what interrupts connections is warned of, and what becomes of the data.
     Warned,
     /// P11: without a configured provider nothing is looked at, and nothing is lost.
     Unconfigured,
@@ -59,6 +59,8 @@ pub enum Law {
     PrivateKept,
     /// Only name, namespace and bootstrap need a new cluster.
     Replaces,
+    /// P21: a replacement does not bring the old data back under a new `bootstrap`.
+    BringsNothingBack,
     /// P20: no plan destroys data that is protected, and none is refused that isn't.
     Protected,
     /// P23: shrinking, another class and another major version are refused.

@@ -105,6 +105,10 @@ mutations! {
     ReplacesProtected,
     /// P20: everything is protected.
     ProtectsEverything,
+    /// P21: another `bootstrap` is planned over volumes that are kept.
+    BringsOldDataBack,
+    /// P9: nobody hears what becomes of the data.
+    HidesWhatBecomesOfData,
     /// A change of the name is one in place.
     ReplacesNothing,
     /// Every change needs a new cluster.
@@ -228,7 +232,8 @@ impl Mutation {
             Self::LowersAgent => &[Law::AgentNeverLower],
             Self::HalfDoneIsReady | Self::NeverReady => &[Law::Ready],
             Self::OldStory => &[Law::Story],
-            Self::WarnsOfNothing => &[Law::Warned],
+            Self::WarnsOfNothing | Self::HidesWhatBecomesOfData => &[Law::Warned],
+            Self::BringsOldDataBack => &[Law::BringsNothingBack],
             Self::GoneWhenUnconfigured | Self::SilentWhenUnconfigured | Self::AppliesUnconfigured => {
                 &[Law::Unconfigured]
             }
@@ -245,7 +250,7 @@ impl Mutation {
             // Where the data is protected, the replacement is refused.
             Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
             Self::PlansTheImpossible => &[Law::Refused],
-            Self::RefusesGrowth => &[Law::Refused, Law::Protected],
+            Self::RefusesGrowth => &[Law::Refused, Law::BringsNothingBack],
             Self::PlansASecret | Self::TellsASecret | Self::HidesASecret | Self::KeepsASecret => {
                 &[Law::Host(Rule::WriteOnly)]
             }
@@ -469,11 +474,11 @@ impl<C: Calls> Mutant<'_, C> {
         let at = at.unwrap_or_default();
         match self.mutation {
             Mutation::WarnsOfNothing => !is_error,
+            Mutation::HidesWhatBecomesOfData => !is_error && !diagnostic.summary.starts_with("This change"),
+            Mutation::BringsOldDataBack => is_error && diagnostic.summary.starts_with("Kept volumes"),
             Mutation::DestroysProtected => is_error && asked.config.is_null(),
             Mutation::ReplacesProtected => {
-                is_error
-                    && !asked.config.is_null()
-                    && ["name", "namespace", "bootstrap", "deletion_protection"].contains(&at.as_str())
+                is_error && !asked.config.is_null() && diagnostic.summary.contains("is protected")
             }
             Mutation::PlansTheImpossible => {
                 is_error && ["storage", "postgres_version"].contains(&at.as_str())

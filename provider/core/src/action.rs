@@ -20,6 +20,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind, ObjectKey};
 use crate::path::Path;
+use crate::pauses;
 use crate::steps::next_generation;
 use crate::validate;
 use crate::value::Value;
@@ -60,22 +61,22 @@ pub fn warning(action: Action, config: &Value) -> Diagnostic {
             (
                 format!("The lead of cluster {cluster} will move"),
                 format!(
-                    "It is handed over to {to}. Every open session on the primary ends, and for about a second there is no writer. No \
-                     acknowledged commit is lost."
+                    "It is handed over to {to}. Every open session on the primary ends, and {}. No acknowledged commit is lost.",
+                    pauses::OF_A_SWITCHOVER
                 ),
             )
         }
         Action::Restart => match text("instance") {
             Some(pod) => (
                 format!("PostgreSQL in {pod} of cluster {cluster} will restart"),
-                "Its open sessions end. When it is the primary, writes wait for seconds until it is back; nobody takes over."
-                    .to_owned(),
+                format!("Its open sessions end. When it is the primary, {}; nobody takes over.", pauses::OF_A_RESTART),
             ),
             None => (
                 format!("PostgreSQL of cluster {cluster} will restart everywhere"),
-                "Standbys one by one, the primary last. All open sessions end, and writes wait for seconds while the primary \
-                 restarts; nobody takes over."
-                    .to_owned(),
+                format!(
+                    "Standbys one by one, the primary last. All open sessions end, and {}; nobody takes over.",
+                    pauses::OF_A_RESTART
+                ),
             ),
         },
         Action::ReinitReplica => (

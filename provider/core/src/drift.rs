@@ -2,10 +2,10 @@
 
 mod show;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_schema::desired::{Desired, Durability, SyncMode};
-use pgha_schema::names::{DATABASE_INSIDE, KEY_DESIRED, MANAGER, ROLE_INSIDE};
+use pgha_schema::names::{DATABASE_INSIDE, KEY_DESIRED, MANAGER, Names, ROLE_INSIDE};
 use pgha_schema::quantity::Quantity;
 use pgha_schema::status::{InstanceState, InstanceStatus};
 use serde_json::Value as Json;
@@ -159,6 +159,30 @@ fn altered(live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
 /// The settings inside PostgreSQL that a state's `drift` shows.
 pub fn altered_settings(state: &Value) -> BTreeSet<String> {
     entries_inside(state).filter_map(|(_, entry)| entry.get("field").as_str().map(str::to_owned)).collect()
+}
+
+/// Members of the desired document that a state's `drift` shows as edited, and whose value is a text, with the value that they have
+/// now; `None`: taken away. PostgreSQL's settings are among them.
+pub(crate) fn edited_settings(state: &Value) -> BTreeMap<String, Option<String>> {
+    let name = state.get("name").as_str().map(Names::new);
+    let document = name.map(|names| format!("{}/{}", Kind::ConfigMap, names.desired()));
+    let entries = state.get("drift").as_items().unwrap_or_default();
+    let of_document = entries.iter().filter(|entry| entry.get("object").as_str() == document.as_deref());
+    let mut edited = BTreeMap::new();
+    for line in of_document.filter_map(|entry| entry.get("diff").as_str()).flat_map(str::lines) {
+        let (is_live, member) = match line.split_at_checked(1) {
+            Some(("-", member)) => (false, member),
+            Some(("+", member)) => (true, member),
+            _ => continue,
+        };
+        let Some((name, value)) = show::member(member) else { continue };
+        if is_live {
+            edited.insert(name, Some(value));
+        } else {
+            edited.entry(name).or_insert(None);
+        }
+    }
+    edited
 }
 
 /// Entries of a state's `drift` about settings inside PostgreSQL, with their pods.

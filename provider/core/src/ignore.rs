@@ -12,6 +12,9 @@ use crate::value::Value;
 /// Where a load balancer's networks stand in a Service.
 const SOURCE_RANGES: &str = "loadBalancerSourceRanges";
 
+/// What begins the objects of entries about settings inside PostgreSQL.
+const INSIDE: &str = "PostgreSQL/";
+
 /// What is left to others, by the provider's configuration and by one resource.
 #[derive(Clone, Debug, Default)]
 pub struct Ignore {
@@ -103,6 +106,21 @@ impl Ignore {
             | Ignored::SourceRanges(_) => false,
         };
         self.entries.iter().any(by_entry)
+    }
+
+    /// Whether what an entry of a state's `drift` shows is left to others: its object as `Service/orders-rw`, its field without the
+    /// leading dot.
+    pub fn covers(&self, names: &Names, object: &str, field: &str) -> bool {
+        if object.starts_with(INSIDE) {
+            return self.parameter(field);
+        }
+        let Some(key) = ObjectKey::parse(&object.replacen('/', " ", 1)) else { return false };
+        let of_map = |map: Metadata| {
+            let own = field.strip_prefix("metadata.")?.strip_prefix(map.name())?.strip_prefix('.')?;
+            Some(self.key(names, &key, map, own))
+        };
+        let ranges = field.strip_prefix("spec.").is_some_and(|field| field.starts_with(SOURCE_RANGES));
+        Metadata::ALL.into_iter().find_map(of_map).unwrap_or(ranges && self.source_ranges(names, &key))
     }
 
     /// The fields of an object that are left to others, as server-side apply prints them.
@@ -227,6 +245,22 @@ mod tests {
                 ".spec.loadBalancerSourceRanges"
             ]
         );
+    }
+
+    #[test]
+    fn an_entry_of_drift_is_left_to_others_when_its_field_is() {
+        let names = Names::new("orders");
+        let covers = |object: &str, field: &str| {
+            ignore().and(["parameters.work_*", "services.rw.annotations.lb/*"]).covers(&names, object, field)
+        };
+        assert!(
+            covers("PostgreSQL/orders-0", "work_mem") && !covers("PostgreSQL/orders-0", "shared_buffers")
+        );
+        assert!(covers("Service/orders-rw", "metadata.annotations.lb/id"));
+        assert!(!covers("Service/orders-ro", "metadata.annotations.lb/id"));
+        assert!(!covers("Service/orders-rw", "spec.selector") && !covers("Service/orders-rw", ""));
+        let ranges = "spec.loadBalancerSourceRanges";
+        assert!(ignore().covers(&names, "Service/orders-rw", ranges) && !covers("Service/orders-rw", ranges));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn import(live: &LiveCluster, agent_version: &str) -> Result<(Value, Facts),
     let facts = Facts {
         anchor_uid: object::uid(config_map).map(str::to_owned),
         cluster_id: live.cluster_id.clone(),
-        protected: false,
+        ..Facts::default()
     };
     Ok((state, facts))
 }

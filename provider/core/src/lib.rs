@@ -42,6 +42,7 @@ pub mod object;
 pub mod outcome;
 pub mod owned;
 pub mod path;
+mod pauses;
 pub mod plan;
 pub mod progress;
 pub mod refresh;

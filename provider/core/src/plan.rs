@@ -7,6 +7,7 @@
 //! The host plans again during apply and compares, so nothing here looks at the cluster.
 
 mod changes;
+mod data;
 mod latency;
 mod outputs;
 mod protection;
@@ -22,6 +23,7 @@ use crate::path::Path;
 use crate::value::Value;
 
 pub use changes::{Changed, changes};
+pub use data::kept_volumes_go;
 pub use latency::short_lease;
 pub use protection::{holds_data, is_protected};
 
@@ -66,6 +68,8 @@ pub fn plan(request: &Request<'_>) -> Plan {
     if request.prior.is_null() {
         if request.facts.protected {
             diagnostics.push(protection::second_plan());
+        } else if let Some(volumes) = request.facts.volumes {
+            diagnostics.push(data::of_a_second_plan(&planned, volumes));
         }
     } else if requires_replace.is_empty() {
         diagnostics.extend(refusals::refusals(&changes));
@@ -77,13 +81,17 @@ pub fn plan(request: &Request<'_>) -> Plan {
         }
     } else if is_protected(request.prior) {
         diagnostics.push(protection::replacement(request.prior, &changes));
+    } else {
+        let refused = data::bootstrap_over_kept_volumes(request.prior, &changes);
+        diagnostics.extend(refused.or_else(|| data::of_a_replacement(request.prior, &changes)));
     }
     let story = outputs::fill(&mut planned, request, &changes);
     if let Some(story) = story.filter(|_| requires_replace.is_empty()) {
-        diagnostics.push(Diagnostic::warning(story.summary(), story.text));
+        diagnostics.push(Diagnostic::warning(story.summary(), story.detail()));
     }
     let facts = Facts {
         protected: is_protected(request.prior),
+        volumes: data::volumes(request.prior).filter(|_| requires_replace.is_empty()),
         ..if request.prior.is_null() { Facts::default() } else { request.facts.clone() }
     };
     Plan { planned, requires_replace, facts, diagnostics }
@@ -93,6 +101,8 @@ fn destroy(request: &Request<'_>) -> Plan {
     let mut diagnostics = Diagnostics::new();
     if is_protected(request.prior) {
         diagnostics.push(protection::destroy(request.prior));
+    } else {
+        diagnostics.extend(data::of_a_destroy(request.prior));
     }
     let facts = Facts { protected: is_protected(request.prior), ..request.facts.clone() };
     Plan { planned: Value::Null, requires_replace: Vec::new(), facts, diagnostics }

@@ -52,9 +52,9 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
             Err(error @ AnchorError::Newer(_)) => {
                 return Refreshed::Refused(Diagnostic::error("Made by a newer provider", error.to_string()));
             }
-            Err(error) => without_anchor(live, &error.to_string()),
+            Err(error) => without_anchor(live, &error.to_string(), &ignore),
         },
-        Seen::Missing => without_anchor(live, "(missing)"),
+        Seen::Missing => without_anchor(live, "(missing)", &ignore),
         Seen::Forbidden(why) => Drift {
             unreadable: vec![format!("ConfigMap {}: {why}", live.names.anchor())],
             ..drift::drift(&Anchor::new(Json::Null), live, &ignore)
@@ -158,8 +158,8 @@ fn anothers(facts: &Facts, live: &LiveCluster) -> Option<Diagnostic> {
 }
 
 /// Without the anchor nothing is remembered: the typed attributes are read, and the loss itself is drift.
-fn without_anchor(live: &LiveCluster, what: &str) -> Drift {
-    let mut drift = drift::drift(&Anchor::new(Json::Null), live, &Ignore::default());
+fn without_anchor(live: &LiveCluster, what: &str, ignore: &Ignore) -> Drift {
+    let mut drift = drift::drift(&Anchor::new(Json::Null), live, ignore);
     drift.entries.push(Entry {
         object: ObjectKey::new(Kind::ConfigMap, live.names.anchor()).to_string(),
         field: String::new(),

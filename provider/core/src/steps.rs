@@ -31,11 +31,11 @@ use crate::render::{self, Agent, Component, Inputs};
 use crate::step::{Forced, Sensitive, Step, Wait, Wish};
 use crate::value::Value;
 
-pub use create::{build, create_anchor, secret_of_others, secret_probes};
+pub use create::{build, create_anchor, resumption, secret_of_others, secret_probes};
 pub use delete::{Leaving, all_ahead, copy_record, remove, stop};
 pub use trial::{Trial, of_change, of_create};
 pub(crate) use update::next_generation;
-pub use update::{change, remake_anchor};
+pub use update::{change, kept_claims, remake_anchor};
 
 /// What create and update are made from.
 #[derive(Clone, Debug)]

@@ -235,6 +235,64 @@ fn what_alter_system_gave_is_drift_that_an_apply_takes_back() {
     assert_eq!(desired(&world).ruled().into_iter().collect::<Vec<_>>(), ["work_mem"]);
 }
 
+/// What is left to others stays so without the anchor, and comes back with it.
+#[test]
+fn settings_that_are_left_to_others_are_no_drift_when_the_anchor_is_gone() {
+    let mut json = common::minimal();
+    json["ignore"] = json!(["parameters.work_mem"]);
+    let mut world = World::create(&json);
+    world.fake.alter_system(0, "work_mem", "64MB");
+    world.fake.remove(Kind::ConfigMap, "orders-anchor");
+    world.refresh();
+    assert_eq!(world.drift(), [("ConfigMap/orders-anchor".to_owned(), String::new())]);
+}
+
+/// The document rules what runs, so its repair does what a change of the same settings would.
+#[test]
+fn the_repair_of_an_edited_document_is_told_as_the_restart_that_it_is() {
+    let told = |configured: Json, was: &str, edited: &str| {
+        let mut json = common::minimal();
+        json["parameters"] = configured;
+        let mut world = World::create(&json);
+        let text = world.fake.live.desired_text().expect("a document").to_owned();
+        assert!(text.contains(was), "{text}");
+        let text = text.replace(was, edited);
+        world.fake.edit(Kind::ConfigMap, "orders-desired", "/data/desired.json", json!(text));
+        world.refresh();
+        let plan = planned(&common::config(&json), &world.state, &world.facts);
+        let interrupts = plan.diagnostics.to_string().contains("interrupts connections");
+        let last_change = plan.planned.get("last_change").as_str().expect("a text").to_owned();
+        assert_eq!(interrupts, last_change.contains("restart of PostgreSQL"), "{}", plan.diagnostics);
+        assert!(
+            last_change.ends_with("repair of drift: ConfigMap/orders-desired data.desired.json"),
+            "{last_change}"
+        );
+        last_change
+    };
+    let none = "\"parameters\": {}";
+    let added = told(json!({}), none, r#""parameters": {"shared_buffers": "1GB", "some.thing": "1"}"#);
+    assert!(
+        added.contains("standbys one by one, the primary last")
+            && added.contains("): parameters.shared_buffers;"),
+        "{added}"
+    );
+    // Back to the default of 100, which is lower.
+    let raised = told(json!({}), none, r#""parameters": {"max_connections": "500"}"#);
+    assert!(
+        raised.contains("the primary first") && raised.contains("): parameters.max_connections;"),
+        "{raised}"
+    );
+    let lowered = told(json!({"max_connections": "200"}), "\"200\"", "\"150\"");
+    assert!(
+        lowered.contains("the primary last") && lowered.contains("): parameters.max_connections;"),
+        "{lowered}"
+    );
+    let reloaded = told(json!({"work_mem": "8MB"}), "\"8MB\"", "\"9MB\"");
+    assert!(reloaded.starts_with("reload: parameters.work_mem; repair of drift"), "{reloaded}");
+    let other = told(json!({}), "\"data_checksums\": true", "\"data_checksums\": false");
+    assert!(other.starts_with("repair of drift"), "{other}");
+}
+
 /// P1: what was known of an instance is not taken for gone while nobody can ask it, and goes with the instance.
 #[test]
 fn an_instance_that_can_not_be_asked_keeps_its_entries() {

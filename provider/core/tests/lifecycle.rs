@@ -157,6 +157,63 @@ fn a_destroyed_cluster_leaves_its_volumes_and_resumes_from_them() {
     assert!(claims.values().all(|claim| object::annotation(claim, ANNOTATION_RECORD).is_none()));
 }
 
+/// Kept volumes say which `bootstrap` their data was made with, and go on saying it whatever is configured over them.
+#[test]
+fn a_create_over_kept_volumes_tells_whose_bootstrap_counts() {
+    let told = |fake: &Fake, json: &Json| {
+        let world = World { fake: fake.clone(), ..World::create(&unprotected()) };
+        let told = world.with_job(json, &Value::Null, |job| steps::resumption(job, &world.fake.live));
+        told.map(|told| told.to_string())
+    };
+    let mut world = World::create(&unprotected());
+    assert_eq!(told(&Fake::new("orders"), &unprotected()), None, "there is nothing to go on from");
+    world.destroy().expect("a destroy");
+    let same = told(&world.fake, &unprotected()).expect("a warning");
+    assert!(
+        same.contains("data-orders-0, data-orders-1") && same.contains("made with the same one"),
+        "{same}"
+    );
+    let mut other = unprotected();
+    other["bootstrap"] = json!({"database": "shop"});
+    let told_other = |fake: &Fake| {
+        let text = told(fake, &other).expect("a warning");
+        assert!(text.contains(r#"database is "app", not "shop"."#) && text.contains("orders-app"), "{text}");
+    };
+    told_other(&world.fake);
+    // Made all the same, and destroyed again.
+    let mut resumed = World::create_in(&other, world.fake).expect("a resume");
+    resumed.destroy().expect("a destroy");
+    told_other(&resumed.fake);
+    let Seen::Known(claims) = &mut resumed.fake.live.claims else { panic!("claims") };
+    for claim in claims {
+        claim["metadata"]["annotations"]["pgha/bootstrap"] = Json::Null;
+    }
+    let unknown = told(&resumed.fake, &other).expect("a warning");
+    assert!(unknown.contains("Nothing tells with which one"), "{unknown}");
+}
+
+/// Told in the plan, and deleted by the apply: the same claims.
+#[test]
+fn volumes_that_scale_downs_kept_are_deleted_once_volumes_are_not_kept() {
+    let mut world = World::create(&unprotected());
+    let mut json = unprotected();
+    json["replicas"] = json!(0);
+    world.apply(&json);
+    json["storage"]["retain"] = json!(false);
+    let claims =
+        |world: &World| world.with_job(&json, &world.state, |job| steps::kept_claims(job, &world.fake.live));
+    let kept = claims(&world).expect("a list");
+    assert_eq!(kept, ["data-orders-1", "data-orders-2"]);
+    let steps = world.change(&json).expect("may be changed").steps;
+    let deleted = steps.iter().filter_map(|step| match step {
+        Step::Delete { key, .. } if key.kind == Kind::PersistentVolumeClaim => Some(key.name.clone()),
+        _ => None,
+    });
+    assert_eq!(deleted.collect::<Vec<_>>(), kept);
+    world.fake.live.claims = Seen::Forbidden("no rights".to_owned());
+    assert_eq!(claims(&world), None);
+}
+
 #[test]
 fn without_retain_nothing_is_left() {
     let mut json = unprotected();

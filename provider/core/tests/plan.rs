@@ -122,12 +122,12 @@ fn last_change_says_what_happens_to_the_database() {
         (
             |json| json["parameters"] = json!({"shared_buffers": "1GB", "work_mem": "8MB"}),
             "reload: parameters.work_mem; restart of PostgreSQL in all 3 instances, standbys one by one, the primary last \
-             (writes pause for about a second): parameters.shared_buffers",
+             (writes wait for a second or a few, until the primary is back): parameters.shared_buffers",
         ),
         (
             |json| json["parameters"] = json!({"max_connections": "50"}),
             "restart of PostgreSQL in all 3 instances, the primary first, since a standby must never have less, then standbys \
-             one by one (writes pause for about a second): parameters.max_connections",
+             one by one (writes wait for a second or a few, until the primary is back): parameters.max_connections",
         ),
         (
             |json| json["postgres_version"] = json!("18.1"),

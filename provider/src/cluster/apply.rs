@@ -62,8 +62,8 @@ impl Plan {
             spec,
             prior: request.prior.clone(),
             config: config_for_anchor(&request.config),
-            // The mark of a plan is none of the state's facts.
-            facts: Facts { protected: false, ..facts(&request.private) },
+            // The marks of a plan are none of the state's facts.
+            facts: facts(&request.private).without_marks(),
             agent,
             gzipped,
             superuser_password: password_to_write(&request.config, &request.prior, &request.planned),
@@ -110,7 +110,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     plan.facts = Facts {
         anchor_uid: runner.anchor_uid.clone(),
         cluster_id: start.cluster_id.clone(),
-        protected: false,
+        ..Facts::default()
     };
     // From here on something exists, so a state is returned whatever happens.
     let mut diagnostics = Diagnostics::new();
@@ -177,7 +177,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
         prior.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
     let patience = Patience::said_in("timeouts.delete", timeouts.unwrap_or_default().delete());
     let work = Work::new(connector, &text("namespace"), &text("name"), patience, request.stop).await?;
-    let facts = Facts { protected: false, ..facts(&request.private) };
+    let facts = facts(&request.private).without_marks();
     let leaving = Leaving { prior, facts: &facts };
     work.may(Operation::Destroy, &needs(Operation::Destroy, leaving.has_network_policy())).await?;
     let start = work.troubles().await?;

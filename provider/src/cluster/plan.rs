@@ -1,10 +1,12 @@
 //! Planning: the pure plan, and a dry run that can only warn.
 
 use pgha_provider_core::diagnostic::{Diagnostic, Diagnostics};
-use pgha_provider_core::facts::Facts;
+use pgha_provider_core::live::LiveCluster;
 use pgha_provider_core::plan as core;
 use pgha_provider_core::render::Agent;
-use pgha_provider_core::steps::{Job, Trial, config_for_anchor, of_change, of_create, secret_probes};
+use pgha_provider_core::steps::{
+    Job, Trial, config_for_anchor, kept_claims, of_change, of_create, resumption, secret_probes,
+};
 use pgha_provider_core::value::Value;
 use pgha_schema::names::Names;
 use pgha_schema::resource::{ClusterSpec, schema};
@@ -28,40 +30,48 @@ pub(super) async fn plan(request: Plan, connector: Option<&Connector>) -> Planne
         agent_version,
     });
     let writes = !planned.is_null() && planned != request.prior && requires_replace.is_empty();
-    if let Some(connector) = connector.filter(|_| writes && !diagnostics.has_errors())
-        && let Some(spec) = spec(&planned)
-    {
-        diagnostics.extend(looked_ahead(connector, &request, &spec).await);
+    if writes && !diagnostics.has_errors() {
+        let looked = look(connector, &request, &planned).await;
+        diagnostics.extend(looked.found);
+        diagnostics.extend(core::kept_volumes_go(&request.prior, &planned, looked.kept_claims.as_deref()));
     }
     Planned { state: planned, requires_replace, private: private(&facts), diagnostics }
 }
 
-/// What a dry run tells in time, and how fast the API server answered to it. A user who asked to stop waits for neither.
-async fn looked_ahead(connector: &Connector, request: &Plan, spec: &ClusterSpec) -> Diagnostics {
-    let pace = Pace::default();
-    let mut diagnostics = Diagnostics::new();
-    tokio::select! {
-        tried = tokio::time::timeout(LIMIT, dry_run(connector, request, spec, &pace)) => match tried {
-            Ok(found) => diagnostics.extend(found),
-            Err(_) => tracing::info!("the dry run at plan time took too long and is left out"),
-        },
-        () = request.stop.cancelled() => {
-            tracing::info!("the dry run at plan time was stopped");
-            return diagnostics;
-        }
-    }
-    // A server that is too slow for the whole of it has answered to its first requests.
-    diagnostics.extend(pace.fastest().and_then(|fastest| core::short_lease(&spec.failover, fastest)));
-    diagnostics
+/// What a look at the cluster adds to a plan. Nothing when the API server can't be asked, or when not every input is known.
+#[derive(Default)]
+struct Looked {
+    /// What stands against an apply now, and what it would find.
+    found: Diagnostics,
+    /// Volume claims that earlier scale-downs kept; `None`: they were not seen.
+    kept_claims: Option<Vec<String>>,
 }
 
-/// What stands against an apply now. Nothing when the API server can't be asked.
-async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace: &Pace) -> Diagnostics {
+/// What a look tells in time, and how fast the API server answered to it. A user who asked to stop waits for neither.
+async fn look(connector: Option<&Connector>, request: &Plan, planned: &Value) -> Looked {
+    let (Some(connector), Some(spec)) = (connector, spec(planned)) else { return Looked::default() };
+    let pace = Pace::default();
+    let mut looked = tokio::select! {
+        looked = tokio::time::timeout(LIMIT, dry_run(connector, request, &spec, &pace)) => looked.unwrap_or_else(|_| {
+            tracing::info!("the dry run at plan time took too long and is left out");
+            Looked::default()
+        }),
+        () = request.stop.cancelled() => {
+            tracing::info!("the dry run at plan time was stopped");
+            return Looked::default();
+        }
+    };
+    // A server that is too slow for the whole of it has answered to its first requests.
+    looked.found.extend(pace.fastest().and_then(|fastest| core::short_lease(&spec.failover, fastest)));
+    looked
+}
+
+async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace: &Pace) -> Looked {
     let connection = match connector.connection().await {
         Ok(connection) => connection,
         Err(problem) => {
             tracing::info!(%problem, "no dry run at plan time");
-            return Diagnostics::new();
+            return Looked::default();
         }
     };
     let (agent, _) = Agent::of(spec, &carried().agent, &[]);
@@ -72,7 +82,7 @@ async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace
         spec,
         prior: &request.prior,
         config: &anchor,
-        facts: &Facts { protected: false, ..carried_facts.clone() },
+        facts: &carried_facts.clone().without_marks(),
         ignore: connector.ignore(),
         agent: &agent,
         gzipped: &[],
@@ -90,27 +100,35 @@ struct Tryout<'a> {
 }
 
 impl Tryout<'_> {
-    async fn run(&self) -> Diagnostics {
-        match self.trials().await {
-            Ok(trials) => tried(&self.api, trials, self.extent()).await.into_iter().collect(),
-            Err(problem) => would_not_begin(problem).into(),
-        }
-    }
-
-    /// `Err`: why an apply would not begin.
-    async fn trials(&self) -> Result<Vec<Trial>, Diagnostic> {
+    async fn run(&self) -> Looked {
         let names = Names::new(&self.job.spec.name);
         let live = match Box::pin(snapshot(&self.api, &names, Depth::Objects)).await {
             Ok(live) => live,
             Err(error) => {
                 tracing::info!(%error, causes = causes(&error), "no dry run at plan time");
-                return Ok(Vec::new());
+                return Looked::default();
             }
         };
+        let mut looked = Looked { kept_claims: kept_claims(self.job, &live), ..Looked::default() };
+        let trials = match self.trials(&live).await {
+            Ok(trials) => trials,
+            Err(problem) => {
+                looked.found.push(would_not_begin(problem));
+                return looked;
+            }
+        };
+        let creates = self.job.prior.is_null() && !self.replaces;
+        looked.found.extend(resumption(self.job, &live).filter(|_| creates));
+        looked.found.extend(tried(&self.api, trials, self.extent()).await);
+        looked
+    }
+
+    /// `Err`: why an apply would not begin.
+    async fn trials(&self, live: &LiveCluster) -> Result<Vec<Trial>, Diagnostic> {
         if !self.job.prior.is_null() {
-            return of_change(self.job, &live);
+            return of_change(self.job, live);
         }
-        let trials = of_create(self.job, &live, self.replaces)?;
+        let trials = of_create(self.job, live, self.replaces)?;
         let taken =
             if self.replaces { None } else { taken_secret(&self.api, &secret_probes(self.job)).await };
         taken.map_or(Ok(trials), Err)

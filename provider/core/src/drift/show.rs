@@ -1,5 +1,7 @@
 //! How a difference is shown: as a unified diff, with what looks secret masked.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 use similar::TextDiff;
 
@@ -62,6 +64,13 @@ fn masked(text: &str) -> String {
         format!("{kept}\"(masked)\"{comma}\n")
     });
     lines.collect()
+}
+
+/// A line of JSON that is a member of an object with a text as its value: both.
+pub(super) fn member(line: &str) -> Option<(String, String)> {
+    let line = line.trim().trim_end_matches(',');
+    let members: BTreeMap<String, String> = serde_json::from_str(&format!("{{{line}}}")).ok()?;
+    members.into_iter().next()
 }
 
 /// The beginning of a member of an object, not of a text in which a colon stands.

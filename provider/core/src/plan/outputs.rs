@@ -58,7 +58,8 @@ pub(super) fn fill(planned: &mut Value, request: &Request<'_>, changes: &[Change
     planned
         .set_at("system_identifier", if identifier.is_null() { Value::Unknown } else { identifier.clone() });
     let story = story::tell(planned, prior, changes, upgrade.then_some(request.agent_version));
-    planned.set_at("last_change", story.as_ref().map_or(Value::Unknown, |story| story.text.clone().into()));
+    let whole = story.as_ref().filter(|story| story.is_whole());
+    planned.set_at("last_change", whole.map_or(Value::Unknown, |story| story.text.clone().into()));
     story.filter(|_| !prior.is_null())
 }
 

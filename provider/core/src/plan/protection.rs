@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::path::Path;
-use crate::plan::Changed;
+use crate::plan::{Changed, data::who};
 use crate::value::Value;
 
 const WAY_OUT: &str = "If you mean it, set deletion_protection = false, apply that, and then do this again.";
@@ -15,11 +15,6 @@ pub fn holds_data(prior: &Value) -> bool {
 /// The cluster holds data, and its state says that it is not to be destroyed.
 pub fn is_protected(prior: &Value) -> bool {
     holds_data(prior) && prior.get("deletion_protection").as_bool() != Some(false)
-}
-
-fn who(prior: &Value) -> String {
-    let text = |name: &str| prior.get(name).as_str().unwrap_or_default().to_owned();
-    format!("{}/{}", text("namespace"), text("name"))
 }
 
 pub(super) fn destroy(prior: &Value) -> Diagnostic {

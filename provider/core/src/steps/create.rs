@@ -1,8 +1,9 @@
 //! A new cluster (P16, P19, P21).
 
 use pgha_schema::desired::document_sha256;
-use pgha_schema::names::{ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD};
+use pgha_schema::names::{ANNOTATION_BOOTSTRAP, ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD};
 use pgha_schema::record::Record;
+use pgha_schema::resource::Bootstrap;
 use serde_json::{Value as Json, json};
 
 use super::volumes::{self, Found};
@@ -123,7 +124,7 @@ pub fn build(job: &Job<'_>, live: &LiveCluster) -> Result<Steps, Diagnostic> {
     all.steps.push(lease(&inputs, &found));
     all.steps.extend(without(live, ANNOTATION_RECORD));
     if let Found::Kept(record) = &found {
-        all.diagnostics.push(resumed(live, record));
+        all.diagnostics.push(resumed(job, live, record));
     }
     all.steps
         .extend(render::objects(&inputs).into_iter().map(|object| apply(object, Forced::default(), None)));
@@ -165,16 +166,54 @@ fn without(live: &LiveCluster, annotation: &str) -> Vec<Step> {
         .collect()
 }
 
-fn resumed(live: &LiveCluster, record: &Record) -> Diagnostic {
+/// What a create says that would go on from the volumes that are there; for its plan too.
+pub fn resumption(job: &Job<'_>, live: &LiveCluster) -> Option<Diagnostic> {
+    match volumes::judge(live, job.spec.replicas) {
+        Ok(Found::Kept(record)) => Some(resumed(job, live, &record)),
+        Ok(Found::Empty) | Err(_) => None,
+    }
+}
+
+fn resumed(job: &Job<'_>, live: &LiveCluster, record: &Record) -> Diagnostic {
     let system = record.system_identifier.map_or_else(|| "unknown".to_owned(), |system| system.to_string());
-    let claims: Vec<_> = live.claims_by_ordinal().into_values().map(object::name).collect();
+    let claims = live.claims_by_ordinal();
+    let names: Vec<_> = claims.values().copied().map(object::name).collect();
+    let made_with = claims.values().find_map(|claim| object::annotation(claim, ANNOTATION_BOOTSTRAP));
+    let made_with = made_with.and_then(|text| serde_json::from_str::<Bootstrap>(text).ok());
     Diagnostic::warning(
         "The cluster resumes from kept volumes",
         format!(
             "Volumes of an earlier cluster of this name were found ({}), with PostgreSQL's system identifier {system} and \
-             era {}. The new cluster goes on with that data; initdb is not run, and `bootstrap` is not looked at.",
-            claims.join(", "),
-            record.era()
+             era {}. The new cluster goes on with that data; initdb is not run, and `bootstrap` has no effect{}",
+            names.join(", "),
+            record.era(),
+            bootstrap_of(job, made_with.as_ref())
         ),
+    )
+}
+
+/// What is known of the `bootstrap` that kept data was made with, beside the configured one.
+fn bootstrap_of(job: &Job<'_>, made_with: Option<&Bootstrap>) -> String {
+    let secret = job.names().secret_app();
+    let Some(there) = made_with else {
+        return format!(
+            ". Nothing tells with which one the data was made: if it was another, the state and Secret {secret} name a database and \
+             a role that do not exist."
+        );
+    };
+    let fields = |bootstrap: &Bootstrap| serde_json::to_value(bootstrap).unwrap_or_default();
+    let (there, wanted) = (fields(there), fields(&job.spec.bootstrap));
+    let members = there.as_object().into_iter().flatten();
+    let differ: Vec<String> = members
+        .filter(|(name, value)| wanted.get(*name) != Some(*value))
+        .map(|(name, value)| format!("{name} is {value}, not {}", wanted[name]))
+        .collect();
+    if differ.is_empty() {
+        return ": the data was made with the same one.".to_owned();
+    }
+    format!(
+        ". The data was made with another one: {}. The state and Secret {secret} say what is configured, and nothing makes that. \
+         Configure what is there instead; once the cluster is made, that takes a destroy first, which keeps the volumes.",
+        differ.join(", ")
     )
 }

@@ -2,7 +2,8 @@
 
 use pgha_schema::desired::{Desired, RunState};
 use pgha_schema::names::{
-    ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, KEY_DESIRED, Names,
+    ANNOTATION_BOOTSTRAP, ANNOTATION_NEVER_INITIALISED, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER,
+    KEY_DESIRED, Names,
 };
 use pgha_schema::record::Bootstrap;
 use serde_json::{Value as Json, json};
@@ -126,6 +127,7 @@ pub fn copy_record(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, D
         Some(record) if record.bootstrap == Bootstrap::Done => {
             json!({
                 ANNOTATION_RECORD: serde_json::to_string(&record).unwrap_or_default(),
+                ANNOTATION_BOOTSTRAP: made_with(leaving, live),
                 ANNOTATION_NEVER_INITIALISED: null,
             })
         }
@@ -146,6 +148,14 @@ pub fn copy_record(leaving: &Leaving<'_>, live: &LiveCluster) -> Result<Steps, D
         all.steps.push(render::annotate(object::name(claim), object::uid(claim), annotations.clone()));
     }
     Ok(all)
+}
+
+/// The `bootstrap` that the data was made with, as JSON: what kept volumes say that it came from, else what the state says.
+fn made_with(leaving: &Leaving<'_>, live: &LiveCluster) -> Option<String> {
+    let claims = live.claims_by_ordinal();
+    let told = claims.values().find_map(|claim| object::annotation(claim, ANNOTATION_BOOTSTRAP));
+    let of_state = || leaving.prior.get("bootstrap").to_json().filter(Json::is_object);
+    told.map(str::to_owned).or_else(|| of_state().map(|json| json.to_string()))
 }
 
 fn already_copied(live: &LiveCluster) -> usize {

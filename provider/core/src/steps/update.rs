@@ -286,6 +286,16 @@ fn scale_down(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>, final_pods
     steps
 }
 
+/// The claims that no instance has before or after this change: earlier scale-downs kept them, and where volumes are not kept, this
+/// change deletes them. `None`: the claims could not be listed.
+pub fn kept_claims(job: &Job<'_>, live: &LiveCluster) -> Option<Vec<String>> {
+    live.claims.known()?;
+    let before = job.prior.get("replicas").as_i64().unwrap_or_default();
+    let instances = before.max(i64::from(job.spec.replicas));
+    let beyond = live.claims_by_ordinal().into_iter().filter(|(ordinal, _)| i64::from(*ordinal) > instances);
+    Some(beyond.map(|(_, claim)| object::name(claim).to_owned()).collect())
+}
+
 /// A choice as the state spells it.
 fn word(choice: impl serde::Serialize) -> Value {
     serde_json::to_value(choice).ok().and_then(|json| json.as_str().map(Value::from)).unwrap_or_default()

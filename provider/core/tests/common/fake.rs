@@ -18,6 +18,7 @@ use serde_json::{Value as Json, json};
 
 pub const SYSTEM: u64 = 7_445_566_778_899_001_122;
 
+#[derive(Clone)]
 pub struct Fake {
     pub live: LiveCluster,
     pub anchor: Anchor,

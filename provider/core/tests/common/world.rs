@@ -118,7 +118,7 @@ impl World {
         self.facts = Facts {
             anchor_uid: self.fake.live.anchor_uid().map(str::to_owned),
             cluster_id: self.fake.live.cluster_id.clone(),
-            protected: false,
+            ..Facts::default()
         };
     }
 
