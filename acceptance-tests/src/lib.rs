@@ -13,6 +13,7 @@ pub mod cargo;
 pub mod chaos;
 pub mod checker;
 pub mod cluster;
+pub mod compare;
 pub mod dev;
 pub mod evidence;
 pub mod host;

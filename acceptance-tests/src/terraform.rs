@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 pub use offline::offline;
-pub use plugin::{Plugin, arch, build_provider, provider_binary};
+pub use plugin::{Other, Plugin, arch, build_provider, provider_binary};
 pub use run::{Background, Run};
 
 /// How long one command may take before it is ended and counted as failed.

@@ -15,6 +15,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::commands::Chosen;
 use crate::bench;
+use crate::compare;
 use crate::progress::Progress;
 use crate::sandbox::{Layout, Sandbox, forwarder, selfcheck};
 
@@ -100,6 +101,8 @@ enum Command {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Do the same job with other providers, and see what their plans show and refuse: what docs/comparison.md is written from
+    Compare(compare::Options),
     /// Run the simulator of the failover protocol: --seeds N, or --replay SEED
     Sim {
         /// Its arguments
@@ -158,6 +161,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         Command::Bench { bench: Bench::Provider(options) } => {
             block_on(bench::provider::run(&options, &progress))
         }
+        Command::Compare(options) => block_on(compare::run(&options, &progress)),
         Command::Sim { args } => commands::sim(&args),
         Command::Package { sign } => package::run(sign.as_deref(), &progress).map(|()| 0),
     }

@@ -24,6 +24,15 @@ pub struct Plugin {
     pub cli_config: PathBuf,
 }
 
+/// A provider that is not ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Other<'a> {
+    /// Its address, without the host.
+    pub source: &'a str,
+    /// The version under which the mirror offers it.
+    pub version: &'a str,
+}
+
 impl Plugin {
     /// Offers a built provider from a mirror below `cache`.
     ///
@@ -58,6 +67,25 @@ impl Plugin {
             fs::copy(archive, dir.join(name)).with_context(|| format!("copy {}", archive.display()))?;
         }
         Ok(Self { binary: archive.to_owned(), cli_config: knowing_only_the_mirror(folder)? })
+    }
+
+    /// Offers the built binary of another provider, from a mirror below `folder`.
+    ///
+    /// # Errors
+    /// When files can't be written.
+    pub fn install_other(binary: &Path, other: &Other<'_>, folder: &Path) -> Result<Self> {
+        let (_, name) = other.source.split_once('/').context("an address has a namespace and a name")?;
+        for host in HOSTS {
+            let dir =
+                folder.join(format!("mirror/{host}/{}/{}/linux_{}", other.source, other.version, arch()));
+            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+            let file = dir.join(format!("terraform-provider-{name}_v{}", other.version));
+            // A hundred megabytes each: a link where that is possible.
+            if fs::hard_link(binary, &file).is_err() {
+                fs::copy(binary, &file).with_context(|| format!("copy {}", binary.display()))?;
+            }
+        }
+        Ok(Self { binary: binary.to_owned(), cli_config: knowing_only_the_mirror(folder)? })
     }
 }
 
@@ -133,5 +161,21 @@ mod tests {
                 assert_eq!(fs::read_to_string(&config).unwrap(), whole, "read while it was written");
             }
         });
+    }
+
+    #[test]
+    fn another_provider_lies_where_init_looks_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        let binary = root.path().join("built");
+        fs::write(&binary, "binary").unwrap();
+        let other = Other { source: "hashicorp/helm", version: "3.1.2" };
+        let plugin = Plugin::install_other(&binary, &other, &root.path().join("m")).unwrap();
+        let file = format!(
+            "m/mirror/{}/hashicorp/helm/3.1.2/linux_{}/terraform-provider-helm_v3.1.2",
+            HOSTS[0],
+            arch()
+        );
+        assert_eq!(fs::read_to_string(root.path().join(file)).unwrap(), "binary");
+        assert!(fs::read_to_string(&plugin.cli_config).unwrap().contains("m/mirror"));
     }
 }
