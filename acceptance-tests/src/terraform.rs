@@ -7,7 +7,9 @@
 
 pub mod hcl;
 pub mod names;
+pub mod newer;
 mod offline;
+pub mod pages;
 mod plugin;
 mod run;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-pub use offline::offline;
+pub use offline::{clis, offline};
 pub use plugin::{Other, Plugin, arch, build_provider, provider_binary};
 pub use run::{Background, Run};
 

@@ -9,26 +9,20 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::process;
 use pgha_acceptance_tests::terraform::hcl::VERSIONS;
-use pgha_acceptance_tests::terraform::{Terraform, names, offline};
-
-/// What only Terraform 1.12 or newer reads; the protocol tests show that it works.
-const TOO_NEW: &str = "import-by-identity.tf";
-
-/// The same of actions, which Terraform 1.14 brought.
-const TOO_NEW_FOLDER: &str = "examples/actions";
+use pgha_acceptance_tests::terraform::{Cli, Terraform, clis, names, newer, offline, pages};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-/// Every folder below `folder` that holds a configuration, tests of modules apart.
+/// Every folder below `folder` that holds a configuration, tests of modules apart; what only newer CLIs read is judged by
+/// `proto_examples`.
 fn configurations(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    if folder.ends_with(TOO_NEW_FOLDER) {
-        return;
-    }
-    if paths.iter().any(|path| path.extension().is_some_and(|ending| ending == "tf")) {
+    let too_new = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| newer::is_newer(&text));
+    let mut files = paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "tf"));
+    if files.any(|path| !too_new(path)) {
         found.push(folder.to_owned());
     }
     for path in paths.iter().filter(|path| path.is_dir() && !path.ends_with(".terraform")) {
@@ -50,11 +44,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The example in a directory of its own, with what it takes for granted.
-fn prepared(example: &Path) -> Result<Terraform> {
-    let tf = offline()?;
+fn prepared(cli: &Cli, example: &Path) -> Result<Terraform> {
+    let tf = offline(cli)?;
     copy(example, tf.dir())?;
-    if tf.dir().join(TOO_NEW).exists() {
-        fs::remove_file(tf.dir().join(TOO_NEW))?;
+    for (file, _) in newer::files(tf.dir())? {
+        fs::remove_file(file)?;
     }
     let says_source = fs::read_dir(tf.dir())?
         .flatten()
@@ -76,10 +70,12 @@ async fn every_configuration_is_valid() -> Result<()> {
     configurations(&examples(), &mut all);
     ensure!(all.len() >= 4, "only {} examples were found: {all:?}", all.len());
     for example in all {
-        let tf = prepared(&example)?;
-        tf.init().await.with_context(|| example.display().to_string())?;
-        tf.validate().await?.succeeded().with_context(|| example.display().to_string())?;
-        tf.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+        for cli in clis()? {
+            let tf = prepared(&cli, &example)?;
+            tf.init().await.with_context(|| example.display().to_string())?;
+            tf.validate().await?.succeeded().with_context(|| example.display().to_string())?;
+            tf.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+        }
         for file in fs::read_dir(&example)?.flatten().map(|entry| entry.path()).filter(|path| path.is_file())
         {
             let strange = names::strange(&fs::read_to_string(&file)?);
@@ -93,12 +89,27 @@ async fn every_configuration_is_valid() -> Result<()> {
     Ok(())
 }
 
+/// The form alone: any CLI reads that of blocks which it does not know.
+#[tokio::test]
+async fn what_is_for_newer_clis_has_the_same_form() -> Result<()> {
+    for cli in clis()? {
+        let tf = offline(&cli)?;
+        for (at, (_, text)) in newer::files(&examples())?.iter().enumerate() {
+            tf.write(&format!("{at}.tf"), text)?;
+        }
+        tf.run(&["fmt", "-check", "-diff"]).await?.succeeded()?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_modules_own_tests_pass() -> Result<()> {
-    let tf = prepared(&examples().join("module"))?;
-    tf.init().await?;
-    let run = tf.run(&["test", "-no-color"]).await?.succeeded()?;
-    run.says(&["production_waits_for_a_standby", "0 failed"])?;
+    for cli in clis()? {
+        let tf = prepared(&cli, &examples().join("module"))?;
+        tf.init().await?;
+        let run = tf.run(&["test", "-no-color"]).await?.succeeded()?;
+        run.says(&["production_waits_for_a_standby", "0 failed"])?;
+    }
     Ok(())
 }
 
@@ -137,37 +148,6 @@ fn the_drift_jobs_are_what_ci_reads() -> Result<()> {
     Ok(())
 }
 
-/// The pages with configurations that are not copied from an example, but for docs/index.md, which costs little.
-fn pages() -> Result<Vec<PathBuf>> {
-    let root = examples().join("..");
-    let mut pages =
-        vec![root.join("README.md"), root.join("docs/index.md"), root.join("examples/module/README.md")];
-    pages.extend(fs::read_dir(root.join("docs/guides"))?.flatten().map(|entry| entry.path()));
-    pages.sort();
-    Ok(pages)
-}
-
-/// What is fenced as Terraform's language in a page: a name made from page and line, and the text.
-fn blocks(page: &Path) -> Result<Vec<(String, String)>> {
-    // Several pages are called README.
-    let name = page.strip_prefix(examples().join(".."))?.to_string_lossy().replace('/', "-");
-    let mut found: Vec<(String, String)> = Vec::new();
-    let mut inside = false;
-    for (at, line) in fs::read_to_string(page)?.lines().enumerate() {
-        match (inside, line) {
-            (true, "```") => inside = false,
-            (true, line) => found.last_mut().context("a block")?.1 += &format!("{line}\n"),
-            (false, "```hcl" | "```terraform") => {
-                found.push((format!("{name}-line-{}.tf", at + 1), String::new()));
-                inside = true;
-            }
-            (false, _) => {}
-        }
-    }
-    ensure!(!inside, "{}: a block does not end", page.display());
-    Ok(found)
-}
-
 /// What the CLI is asked to judge, made from a block of a page. None when the CLI on this machine can't.
 fn judged(block: &str) -> Option<String> {
     const BLOCKS: [&str; 8] =
@@ -179,8 +159,8 @@ fn judged(block: &str) -> Option<String> {
     match word {
         // The CLI's own configuration, which no command of it judges.
         "provider_installation" => None,
-        // Terraform 1.12 brought import by identity.
-        "import" if block.contains("identity = {") => None,
+        // Judged by `proto_examples`.
+        _ if newer::is_newer(block) => None,
         "import" => Some(format!("{block}\n{orders}}}\n")),
         word if BLOCKS.contains(&word) => Some(block.to_owned()),
         // Attributes of a cluster.
@@ -190,12 +170,10 @@ fn judged(block: &str) -> Option<String> {
 
 #[tokio::test]
 async fn what_the_pages_show_is_valid() -> Result<()> {
-    let mut all = Vec::new();
-    for page in pages()? {
-        all.extend(blocks(&page)?);
-    }
+    let all = pages::shown()?;
     ensure!(all.len() >= 12, "only {} blocks were found: {all:?}", all.len());
-    let shown = offline()?;
+    let clis = clis()?;
+    let shown = offline(clis.first().context("no CLI")?)?;
     for (name, text) in &all {
         shown.write(name, text)?;
     }
@@ -209,9 +187,11 @@ async fn what_the_pages_show_is_valid() -> Result<()> {
         if text.contains("\"./modules/postgres\"") {
             copy(&examples().join("module"), &folder.path().join("modules/postgres"))?;
         }
-        let tf = prepared(folder.path())?;
-        tf.init().await.with_context(|| name.clone())?;
-        tf.validate().await?.succeeded().with_context(|| format!("{name}:\n{text}"))?;
+        for cli in &clis {
+            let tf = prepared(cli, folder.path())?;
+            tf.init().await.with_context(|| name.clone())?;
+            tf.validate().await?.succeeded().with_context(|| format!("{name}:\n{text}"))?;
+        }
         let strange = names::strange(&text);
         ensure!(strange.is_empty(), "{name} names what the schema does not know: {strange:?}");
     }
@@ -223,9 +203,11 @@ async fn a_page_with_an_attribute_that_is_not_there_is_found() -> Result<()> {
     let judged = judged("postgres_versoin = \"18\"\n").context("it is judged")?;
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("main.tf"), &judged)?;
-    let tf = prepared(folder.path())?;
-    tf.init().await?;
-    tf.validate().await?.failed_saying(&["postgres_versoin"])?;
+    for cli in clis()? {
+        let tf = prepared(&cli, folder.path())?;
+        tf.init().await?;
+        tf.validate().await?.failed_saying(&["postgres_versoin"])?;
+    }
     ensure!(names::strange(&judged) == ["postgres_versoin"], "{judged}");
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use pgha_acceptance_tests::terraform::hcl::{VERSIONS, hcl};
-use pgha_acceptance_tests::terraform::{Terraform, offline};
+use pgha_acceptance_tests::terraform::{Cli, Terraform, clis, offline};
 use serde_json::{Map, Value, json};
 
 /// A change of a valid resource that makes it wrong; what the line at fault or the message names; what the message must say.
@@ -312,6 +312,36 @@ fn between_attributes() -> Vec<Case> {
             &["fence_after longer"],
         ),
         case(
+            "degrades_at_once",
+            json!({"failover": {"degrade_after": "400ms"}}),
+            "failover.degrade_after",
+            &["400ms is shorter than the cluster can keep", "Choose 500ms or more"],
+        ),
+        case(
+            "peer_nobody",
+            json!({"network_policy": {"from": [{}]}}),
+            "network_policy.from[0]",
+            &["It names nobody", "namespace_labels (an empty map: every namespace) or cidr"],
+        ),
+        case(
+            "peer_of_both_kinds",
+            json!({"network_policy": {"metrics_from": [{"cidr": "10.0.0.0/8", "pod_labels": {}}]}}),
+            "network_policy.metrics_from[0].cidr",
+            &["no labels", "Write two peers"],
+        ),
+        case(
+            "except_of_no_network",
+            json!({"network_policy": {"from": [{"pod_labels": {}, "except": ["10.0.0.0/8"]}]}}),
+            "network_policy.from[0].except",
+            &["Only a network has parts to leave out", "Set cidr, or leave except out"],
+        ),
+        case(
+            "except_elsewhere",
+            json!({"network_policy": {"from": [{"cidr": "10.0.0.0/8", "except": ["192.168.0.0/16"]}]}}),
+            "network_policy.from[0].except[0]",
+            &["192.168.0.0/16 is not a part of 10.0.0.0/8"],
+        ),
+        case(
             "required_alone",
             json!({"replicas": 0, "durability": "required"}),
             "replicas",
@@ -335,7 +365,14 @@ fn between_attributes() -> Vec<Case> {
 
 #[tokio::test]
 async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
-    let tf = offline()?;
+    for cli in clis()? {
+        every_mistake_is_named_by(&cli).await?;
+    }
+    Ok(())
+}
+
+async fn every_mistake_is_named_by(cli: &Cli) -> Result<()> {
+    let tf = offline(cli)?;
     let text: String = cases().iter().map(resource_text).collect();
     tf.write("main.tf", &format!("{VERSIONS}{text}"))?;
     tf.init().await?;
@@ -351,18 +388,34 @@ async fn every_mistake_is_named_with_its_place_and_the_way_out() -> Result<()> {
             problems.push(format!("{}: {problem}", case.name));
         }
     }
-    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), cases().len(), problems.join("\n"));
+    let (tool, wrong, all) = (cli.tool, problems.len(), cases().len());
+    assert!(problems.is_empty(), "{tool:?}: {wrong} of {all} cases:\n{}", problems.join("\n"));
     Ok(())
 }
 
 #[tokio::test]
 async fn provider_block_mistakes_are_named_too() -> Result<()> {
+    for cli in clis()? {
+        provider_block_mistakes_are_named_by(&cli).await?;
+    }
+    Ok(())
+}
+
+async fn provider_block_mistakes_are_named_by(cli: &Cli) -> Result<()> {
     for (body, says) in [
         ("proxy_url = \"ftp://x\"", "http, https or socks5"),
         ("client_certificate = \"x\"", "is not PEM"),
-        ("config_path = \"a\"\n  config_paths = [\"b\"]", "config_path"),
+        ("config_path = \"a\"\n  config_paths = [\"b\"]", "config_path and config_paths are both set"),
+        ("username = \"x\"", "username needs password"),
+        ("password = \"x\"", "password needs username"),
+        ("client_certificate = \"x\"", "client_certificate needs client_key"),
+        ("client_key = \"x\"", "client_key needs client_certificate"),
+        (
+            "token = \"x\"\n  username = \"y\"\n  password = \"z\"",
+            "token, username are set; the API server takes one of them",
+        ),
     ] {
-        let tf = offline()?;
+        let tf = offline(cli)?;
         let good = resource_text(&case("good", json!({}), "", &[]));
         tf.write("main.tf", &format!("{VERSIONS}provider \"postgres\" {{\n  {body}\n}}\n{good}"))?;
         tf.init().await?;
@@ -373,16 +426,18 @@ async fn provider_block_mistakes_are_named_too() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_right_passes_and_what_is_missing_is_named() -> Result<()> {
-    let tf = offline()?;
-    tf.write("main.tf", &format!("{VERSIONS}{}", resource_text(&case("good", json!({}), "", &[]))))?;
-    tf.init().await?;
-    tf.validate().await?.succeeded()?;
-    tf.write("main.tf", &format!("{VERSIONS}resource \"postgres_ha_cluster\" \"bare\" {{\n}}\n"))?;
-    tf.validate().await?.failed_saying(&[
-        "\"name\" is required",
-        "\"namespace\" is required",
-        "\"storage\" is required",
-    ])?;
+    for cli in clis()? {
+        let tf = offline(&cli)?;
+        tf.write("main.tf", &format!("{VERSIONS}{}", resource_text(&case("good", json!({}), "", &[]))))?;
+        tf.init().await?;
+        tf.validate().await?.succeeded()?;
+        tf.write("main.tf", &format!("{VERSIONS}resource \"postgres_ha_cluster\" \"bare\" {{\n}}\n"))?;
+        tf.validate().await?.failed_saying(&[
+            "\"name\" is required",
+            "\"namespace\" is required",
+            "\"storage\" is required",
+        ])?;
+    }
     Ok(())
 }
 

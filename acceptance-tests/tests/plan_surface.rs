@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::terraform::hcl::VERSIONS;
-use pgha_acceptance_tests::terraform::offline;
+use pgha_acceptance_tests::terraform::{Cli, clis, offline};
 use pgha_schema::names::KEY_STATUS;
 use serde_json::{Value, json};
 
@@ -26,7 +26,14 @@ fn planned_output<'a>(plan: &'a Value, name: &str) -> &'a Value {
 
 #[tokio::test]
 async fn functions_take_the_resource_as_it_is_and_are_known_at_plan() -> Result<()> {
-    let tf = offline()?;
+    for cli in clis()? {
+        functions_are_known_at_plan_of(&cli).await.with_context(|| format!("{:?}", cli.tool))?;
+    }
+    Ok(())
+}
+
+async fn functions_are_known_at_plan_of(cli: &Cli) -> Result<()> {
+    let tf = offline(cli)?;
     let calls = r#"
 output "uri" { value = provider::postgres::connection_uri(postgres_ha_cluster.orders, "all", "app", "app", { sslmode = "require" }) }
 output "string" { value = provider::postgres::connection_string(postgres_ha_cluster.orders, "rw", "app", "app", { tcp_user_timeout = null }) }
@@ -61,7 +68,14 @@ output "of_some" { value = provider::postgres::failover_bound_seconds({ lease_du
 
 #[tokio::test]
 async fn a_mistake_in_a_call_points_at_its_argument() -> Result<()> {
-    let tf = offline()?;
+    for cli in clis()? {
+        a_mistake_in_a_call_is_pointed_at_by(&cli).await.with_context(|| format!("{:?}", cli.tool))?;
+    }
+    Ok(())
+}
+
+async fn a_mistake_in_a_call_is_pointed_at_by(cli: &Cli) -> Result<()> {
+    let tf = offline(cli)?;
     for (call, says) in [
         (
             "lsn_diff(\"0/0\", \"nothing\")",
@@ -101,7 +115,14 @@ async fn api() -> Result<FakeApi> {
 
 #[tokio::test]
 async fn a_data_source_is_read_at_plan_and_goes_into_functions() -> Result<()> {
-    let (api, tf) = (api().await?, offline()?);
+    for cli in clis()? {
+        a_data_source_is_read_by(&cli).await.with_context(|| format!("{:?}", cli.tool))?;
+    }
+    Ok(())
+}
+
+async fn a_data_source_is_read_by(cli: &Cli) -> Result<()> {
+    let (api, tf) = (api().await?, offline(cli)?);
     let reads = r#"
 data "postgres_ha_cluster" "orders" {
   name      = "orders"
@@ -124,7 +145,14 @@ output "uri" { value = provider::postgres::connection_uri(data.postgres_ha_clust
 
 #[tokio::test]
 async fn credentials_are_read_in_plan_and_apply_and_are_in_neither() -> Result<()> {
-    let (api, tf) = (api().await?, offline()?);
+    for cli in clis()? {
+        credentials_are_read_by(&cli).await.with_context(|| format!("{:?}", cli.tool))?;
+    }
+    Ok(())
+}
+
+async fn credentials_are_read_by(cli: &Cli) -> Result<()> {
+    let (api, tf) = (api().await?, offline(cli)?);
     // Another provider logs in with the password: what the server was shown proves that it was read.
     let body = format!(
         r#"

@@ -7,7 +7,7 @@ use pgha_acceptance_tests::proto_client::actions::{Told, told};
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, config, messages};
+use pgha_acceptance_tests::proto_client::values::UNKNOWN;
 use pgha_schema::desired::{Credentials, Desired, RunState, SyncMode, document_sha256};
 use pgha_schema::names::{ANNOTATION_RECORD, KEY_DESIRED, KEY_STATUS};
 use pgha_schema::record::Record;
@@ -29,25 +29,6 @@ fn orders(more: &Json) -> Json {
         config[key] = value.clone();
     }
     config
-}
-
-async fn validate(host: &Host, action: &str, given: &Json) -> Result<Vec<String>> {
-    let request = pb::validate_action_config::Request {
-        action_type: action.to_owned(),
-        config: Some(config(host.action(action)?, given)?),
-    };
-    Ok(messages(&host.rpc().validate_action_config(request).await?.into_inner().diagnostics))
-}
-
-async fn plan(host: &Host, action: &str, given: &Json) -> Result<Vec<String>> {
-    let request = pb::plan_action::Request {
-        action_type: action.to_owned(),
-        config: Some(config(host.action(action)?, given)?),
-        client_capabilities: None,
-    };
-    let answer = host.rpc().plan_action(request).await?.into_inner();
-    ensure!(answer.deferred.is_none(), "nothing has to wait");
-    Ok(messages(&answer.diagnostics))
 }
 
 /// A cluster of which nothing runs.
@@ -158,18 +139,18 @@ async fn they_are_served_and_their_mistakes_are_named_without_a_cluster() -> Res
         (ROTATE, js!({ "roles": ["admin"] }), "error roles"),
         (SWITCHOVER, js!({ "timeouts": { "invoke": "soon" } }), "error timeouts"),
     ] {
-        let found = validate(&host, action, &orders(&given)).await?;
+        let found = host.validate_action(action, &orders(&given)).await?;
         assert!(found.len() == 1 && found[0].starts_with(starts), "{action}: {found:?}");
     }
     let unknown = js!({ "name": UNKNOWN, "namespace": UNKNOWN, "to": UNKNOWN });
-    assert_eq!(validate(&host, SWITCHOVER, &unknown).await?, [""; 0]);
+    assert_eq!(host.validate_action(SWITCHOVER, &unknown).await?, [""; 0]);
     // The plan asks nobody.
-    let warned = plan(&host, SWITCHOVER, &unknown).await?;
+    let warned = host.plan_action(SWITCHOVER, &unknown).await?;
     assert!(
         warned.len() == 1 && warned[0].starts_with("warning") && warned[0].contains("no writer"),
         "{warned:?}"
     );
-    let warned = plan(&host, ROTATE, &orders(&js!({}))).await?;
+    let warned = host.plan_action(ROTATE, &orders(&js!({}))).await?;
     assert!(warned[0].contains("Passwords of cluster shop/orders will change"), "{warned:?}");
     // To carry it out, the provider has to know where.
     let Told { problems, .. } = told(host.invoke(SWITCHOVER, &orders(&js!({}))).await?).await?;

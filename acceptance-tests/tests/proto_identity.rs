@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, argument, config, json, messages, null};
+use pgha_acceptance_tests::proto_client::values::{UNKNOWN, config, json, messages, null};
 use serde_json::{Value as Json, json as js};
 
 const TYPE: &str = "postgres_ha_cluster";
@@ -44,9 +44,7 @@ async fn state(host: &Host) -> Result<Json> {
 #[tokio::test]
 async fn it_is_namespace_and_name_and_goes_with_every_answer() -> Result<()> {
     let host = Host::configured(&js!({ "host": "http://127.0.0.1:1" })).await?;
-    let schemas =
-        host.rpc().get_resource_identity_schemas(pb::get_resource_identity_schemas::Request {}).await?;
-    let schema = schemas.into_inner().identity_schemas.remove(TYPE).context("no identity schema")?;
+    let schema = host.identity().await?;
     let parts: Vec<_> = schema
         .identity_attributes
         .iter()
@@ -108,19 +106,9 @@ async fn an_import_takes_either_form_and_gives_the_same() -> Result<()> {
     let anchor = js!({ "metadata": { "name": "db-anchor", "uid": "uid" }, "data": data });
     api.put("api/v1", "shop", "configmaps", anchor);
     let host = Host::configured(&js!({ "host": api.address() })).await?;
-    let import = async |id: &str, identity: Option<Json>| -> Result<_> {
-        let data = identity.as_ref().map(argument).transpose()?;
-        let request = pb::import_resource_state::Request {
-            type_name: TYPE.to_owned(),
-            id: id.to_owned(),
-            identity: data.map(|data| pb::ResourceIdentityData { identity_data: Some(data) }),
-            ..Default::default()
-        };
-        Ok(host.rpc().import_resource_state(request).await?.into_inner())
-    };
     let here = js!({ "name": "db", "namespace": "shop" });
-    let by_id = import("shop/db", None).await?;
-    let by_identity = import("", Some(here.clone())).await?;
+    let by_id = host.import("shop/db", None).await?;
+    let by_identity = host.import("", Some(&here)).await?;
     assert_eq!(messages(&by_id.diagnostics), [""; 0]);
     assert_eq!(by_id.imported_resources.len(), 1);
     assert!(by_id == by_identity, "{:?}", messages(&by_identity.diagnostics));
@@ -129,7 +117,7 @@ async fn an_import_takes_either_form_and_gives_the_same() -> Result<()> {
     assert_eq!(json(imported.state.as_ref())?["storage"]["size"], "1Gi");
 
     for (id, identity) in [("", None), ("", Some(js!({ "name": "db", "namespace": null }))), ("db", None)] {
-        let answer = import(id, identity.clone()).await?;
+        let answer = host.import(id, identity.as_ref()).await?;
         assert!(messages(&answer.diagnostics)[0].starts_with("error"), "{id} {identity:?}");
         assert!(answer.imported_resources.is_empty());
     }

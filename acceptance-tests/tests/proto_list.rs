@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use pgha_acceptance_tests::proto_client::host::Host;
 use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
-use pgha_acceptance_tests::proto_client::values::{UNKNOWN, argument, config, json, messages, null};
+use pgha_acceptance_tests::proto_client::values::{UNKNOWN, config, json, messages};
 use serde_json::{Value as Json, json as js};
 
 const TYPE: &str = "postgres_ha_cluster";
@@ -34,22 +34,6 @@ async fn api() -> Result<FakeApi> {
     Ok(api)
 }
 
-async fn list(host: &Host, given: Json, whole: bool, limit: i64) -> Result<Vec<pb::list_resource::Event>> {
-    let schema = host.schemas.list_resource_schemas.get(TYPE).context("no list resource")?;
-    let request = pb::list_resource::Request {
-        type_name: TYPE.to_owned(),
-        config: Some(config(schema, &given)?),
-        include_resource_object: whole,
-        limit,
-    };
-    let mut stream = host.rpc().list_resource(request).await?.into_inner();
-    let mut events = Vec::new();
-    while let Some(event) = stream.message().await? {
-        events.push(event);
-    }
-    Ok(events)
-}
-
 fn names(events: &[pb::list_resource::Event]) -> Vec<&str> {
     events.iter().map(|event| event.display_name.as_str()).collect()
 }
@@ -57,21 +41,21 @@ fn names(events: &[pb::list_resource::Event]) -> Vec<&str> {
 #[tokio::test]
 async fn clusters_are_found_in_one_namespace_and_in_all() -> Result<()> {
     let host = Host::configured(&js!({ "host": api().await?.address() })).await?;
-    let shop = list(&host, js!({ "namespace": "shop" }), false, 0).await?;
+    let shop = host.list(&js!({ "namespace": "shop" }), false, 0).await?;
     assert_eq!(names(&shop), ["shop/carts", "shop/orders"]);
     assert!(shop.iter().all(|event| event.resource_object.is_none() && event.diagnostic.is_empty()));
     let identity = shop[0].identity.as_ref().context("no identity")?;
     assert_eq!(json(identity.identity_data.as_ref())?, js!({ "namespace": "shop", "name": "carts" }));
-    assert_eq!(names(&list(&host, js!({}), false, 0).await?), ["bank/books", "shop/carts", "shop/orders"]);
-    assert_eq!(names(&list(&host, js!({}), false, 2).await?), ["bank/books", "shop/carts"]);
-    assert_eq!(names(&list(&host, js!({ "namespace": "empty" }), false, 0).await?), [""; 0]);
+    assert_eq!(names(&host.list(&js!({}), false, 0).await?), ["bank/books", "shop/carts", "shop/orders"]);
+    assert_eq!(names(&host.list(&js!({}), false, 2).await?), ["bank/books", "shop/carts"]);
+    assert_eq!(names(&host.list(&js!({ "namespace": "empty" }), false, 0).await?), [""; 0]);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_whole_state_comes_with_it_and_a_configuration_of_it_changes_nothing() -> Result<()> {
     let host = Host::configured(&js!({ "host": api().await?.address() })).await?;
-    let events = list(&host, js!({ "namespace": "bank" }), true, 0).await?;
+    let events = host.list(&js!({ "namespace": "bank" }), true, 0).await?;
     let state = events[0].resource_object.clone().context("no state")?;
     assert_eq!(json(Some(&state))?["storage"]["size"], "2Gi");
 
@@ -130,7 +114,7 @@ async fn one_that_cannot_be_read_is_listed_with_a_warning() -> Result<()> {
     let api = api().await?;
     let host = Host::configured(&js!({ "host": api.address() })).await?;
     api.forbid("configmaps");
-    let events = list(&host, js!({ "namespace": "shop" }), true, 0).await?;
+    let events = host.list(&js!({ "namespace": "shop" }), true, 0).await?;
     assert_eq!(names(&events), ["shop/carts", "shop/orders"]);
     for event in events {
         let found = messages(&event.diagnostic);
@@ -149,7 +133,7 @@ async fn a_list_that_fails_says_what_is_missing() -> Result<()> {
         (js!({}), "ClusterRole"),
         (js!({ "namespace": "shop" }), "No right to list leases in namespace shop"),
     ] {
-        let events = list(&host, given, false, 0).await?;
+        let events = host.list(&given, false, 0).await?;
         let found = messages(&events[0].diagnostic);
         assert!(events.len() == 1 && found[0].contains(saying), "{found:?}");
     }
@@ -159,19 +143,15 @@ async fn a_list_that_fails_says_what_is_missing() -> Result<()> {
 #[tokio::test]
 async fn the_config_block_is_validated_with_unknowns() -> Result<()> {
     let host = Host::start().await?;
-    let schema = host.schemas.list_resource_schemas.get(TYPE).context("no list resource")?;
-    let validate = async |given: Json, limit: Json| -> Result<_> {
-        let request = pb::validate_list_resource_config::Request {
-            type_name: TYPE.to_owned(),
-            config: Some(config(schema, &given)?),
-            include_resource_object: Some(null()?),
-            limit: Some(argument(&limit)?),
-        };
-        Ok(messages(&host.rpc().validate_list_resource_config(request).await?.into_inner().diagnostics))
-    };
-    assert_eq!(validate(js!({}), js!(10)).await?, [""; 0]);
-    assert_eq!(validate(js!({ "namespace": UNKNOWN }), js!(UNKNOWN)).await?, [""; 0]);
-    assert!(validate(js!({ "namespace": "No" }), Json::Null).await?[0].starts_with("error namespace: "));
-    assert!(validate(js!({}), js!(-1)).await?[0].contains("below zero"));
+    assert_eq!(host.validate_list(&js!({}), &Json::Null, &js!(10)).await?, [""; 0]);
+    assert_eq!(
+        host.validate_list(&js!({ "namespace": UNKNOWN }), &Json::Null, &js!(UNKNOWN)).await?,
+        [""; 0]
+    );
+    assert!(
+        host.validate_list(&js!({ "namespace": "No" }), &Json::Null, &Json::Null).await?[0]
+            .starts_with("error namespace: ")
+    );
+    assert!(host.validate_list(&js!({}), &Json::Null, &js!(-1)).await?[0].contains("below zero"));
     Ok(())
 }

@@ -5,8 +5,9 @@ use pgha_acceptance_tests::proto_client::binary;
 use pgha_acceptance_tests::proto_client::pb::tfplugin6 as pb;
 use pgha_acceptance_tests::proto_client::process::Plugin;
 use pgha_acceptance_tests::terraform::hcl::VERSIONS;
+use pgha_acceptance_tests::terraform::{Tool, clis};
 use serde_json::{Map, Value as Json, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the CLI prints for the provider, whatever host its address has.
@@ -58,17 +59,18 @@ async fn the_schema_is_the_golden_one() -> Result<()> {
     check(&Json::Object(printed))
 }
 
-/// The same by the CLIs that are on PATH: this also shows that they accept the schema and the process.
+/// The same by the CLIs that there are: this also shows that they accept the schema and the process.
 #[test]
 fn the_clis_print_the_golden_schema() -> Result<()> {
-    for (cli, host) in [("terraform", "registry.terraform.io"), ("tofu", "registry.opentofu.org")] {
-        if Command::new(cli).arg("version").output().is_err() {
-            println!("{cli} is not on PATH: not tried");
-            continue;
-        }
-        let printed = printed_by(cli).with_context(|| cli.to_owned())?;
+    for cli in clis()? {
+        let host = match cli.tool {
+            Tool::Terraform => "registry.terraform.io",
+            Tool::OpenTofu => "registry.opentofu.org",
+        };
+        let name = cli.path.display().to_string();
+        let printed = printed_by(&cli.path).with_context(|| name.clone())?;
         let ours = &printed["provider_schemas"][format!("{host}/pgha/postgres")];
-        same(ours, cli)?;
+        same(ours, &name)?;
     }
     Ok(())
 }
@@ -130,7 +132,7 @@ fn function(function: &pb::Function) -> Result<Json> {
     Ok(printed)
 }
 
-fn printed_by(cli: &str) -> Result<Json> {
+fn printed_by(cli: &Path) -> Result<Json> {
     let dir = tempfile::tempdir()?;
     let binary = binary::path()?;
     // An override names a directory, in which the binary must have its plain name.

@@ -119,7 +119,13 @@ pub fn run(options: &Options, progress: &Progress) -> Result<u8> {
                 "warnings",
             ])),
             Stage::Unit => {
-                tests(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]), &mut counts)
+                let mut command = cargo();
+                command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+                if wanted(Stage::Acceptance) {
+                    // What needs no cluster is tried on every CLI that the rest is tried on; this one waits for its build.
+                    command.env("PGHA_TOFU", tofu(options));
+                }
+                tests(&mut command, &mut counts)
             }
             Stage::Sim | Stage::Acceptance => simulate(),
         }));

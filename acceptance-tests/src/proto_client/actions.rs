@@ -26,6 +26,33 @@ impl Host {
         served.schema.as_ref().context("no schema")
     }
 
+    /// Validates an action's configuration; gives what is wrong with it.
+    ///
+    /// # Errors
+    /// When the call fails, or `given` does not fit.
+    pub async fn validate_action(&self, action: &str, given: &Json) -> Result<Vec<String>> {
+        let request = pb::validate_action_config::Request {
+            action_type: action.to_owned(),
+            config: Some(config(self.action(action)?, given)?),
+        };
+        Ok(messages(&self.rpc().validate_action_config(request).await?.into_inner().diagnostics))
+    }
+
+    /// Plans an action; gives what is told then.
+    ///
+    /// # Errors
+    /// When the call fails, or the provider puts the action off.
+    pub async fn plan_action(&self, action: &str, given: &Json) -> Result<Vec<String>> {
+        let request = pb::plan_action::Request {
+            action_type: action.to_owned(),
+            config: Some(config(self.action(action)?, given)?),
+            client_capabilities: None,
+        };
+        let answer = self.rpc().plan_action(request).await?.into_inner();
+        ensure!(answer.deferred.is_none(), "nothing has to wait");
+        Ok(messages(&answer.diagnostics))
+    }
+
     /// Begins an action.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod binary;
 pub mod host;
 pub mod identity;
 pub mod kubernetes;
+pub mod lists;
 pub mod pb;
 pub mod process;
 pub mod proxy;

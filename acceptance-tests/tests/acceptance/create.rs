@@ -33,7 +33,7 @@ pub fn cases() -> Vec<Case> {
 /// The user's timeout in these tests; an early failure comes well before it.
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// When an early failure has come at the latest.
-const EARLY: Duration = Duration::from_secs(150);
+pub const EARLY: Duration = Duration::from_secs(150);
 
 async fn image_that_does_not_exist(group: &mut Group) -> Result<()> {
     let site = doomed(group).await?;

@@ -118,8 +118,11 @@ async fn parameter_edited(group: &mut Group) -> Result<()> {
 async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
     let site = drifting(group).await?;
     let (primary, standby) = (site.cluster.primary().await?, site.cluster.standby().await?);
+    let load = site.load("altered").await?;
+    load.until_more(10).await?;
     for (pod, sql) in [
         (&primary, "alter system set vacuum_cost_limit = 333"),
+        (&primary, "alter system set synchronous_standby_names = ''"),
         (&primary, "alter system set wal_receiver_timeout = 0"),
         (&standby, "alter system set log_line_prefix = 'hush-hush '"),
         (&primary, "select pg_reload_conf()"),
@@ -139,9 +142,12 @@ async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
     let told = planned.json.to_string();
     ensure!(!told.contains("hush-hush"), "expected a text, which may be secret, not to be told");
     ensure!(
-        !told.contains("wal_receiver_timeout"),
+        !told.contains("wal_receiver_timeout") && !told.contains("synchronous_standby_names"),
         "expected what the cluster owns to be taken back at once"
     );
+    checker::sync_set_in_force(&site.cluster, 1).await?;
+    load.until_more(10).await?;
+    let outcome = load.finish().await?;
     let timeout = site.cluster.setting("wal_receiver_timeout").await?;
     ensure!(timeout != "0", "expected wal_receiver_timeout to be the cluster's again");
     ensure!(
@@ -159,7 +165,7 @@ async fn setting_given_by_alter_system(group: &mut Group) -> Result<()> {
             "expected nothing to be left in postgresql.auto.conf of {pod}, got {left} lines"
         );
     }
-    Ok(())
+    site.nothing_lost(&outcome).await
 }
 
 /// What keeps the cluster's own roles from their work is mended at once, before a session of the agent is lost; what was done to

@@ -58,7 +58,7 @@ fn label(sandbox: &Sandbox, site: &Site, label: &str) -> Result<()> {
 }
 
 async fn name_that_is_taken(group: &mut Group) -> Result<()> {
-    let cli = group.bed.cli(crate::bed::FIRST_CLI)?.clone();
+    let cli = group.cli()?;
     let plugin = group.bed.plugin.clone();
     let kubeconfig = group.bed.sandbox.kubeconfig();
     let site = group.cluster_with(0).await?;

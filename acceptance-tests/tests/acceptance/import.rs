@@ -5,7 +5,6 @@ use pgha_acceptance_tests::terraform::Terraform;
 use pgha_acceptance_tests::terraform::hcl::{ADDRESS, VERSIONS};
 use serde_json::json;
 
-use crate::bed::FIRST_CLI;
 use crate::cases;
 use crate::group::{Group, WHOLE};
 use crate::runner::Case;
@@ -20,7 +19,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 async fn import_then_empty_plan(group: &mut Group) -> Result<()> {
-    let (cli, plugin) = (group.bed.cli(FIRST_CLI)?.clone(), group.bed.plugin.clone());
+    let (cli, plugin) = (group.cli()?, group.bed.plugin.clone());
     let kubeconfig = group.bed.sandbox.kubeconfig();
     let site = group.site().await?;
     // Attributes of every kind, spelled in ways that the API server would spell otherwise.

@@ -82,7 +82,10 @@ async fn what_is_left_to_others_stays(group: &mut Group) -> Result<()> {
     let before = site.config.clone();
     let config = before
         .clone()
-        .provider("  ignore_labels = [\"^example\\\\.org/\"]")
+        .provider(
+            "  ignore_labels      = [\"^example\\\\.org/\"]\n  ignore_annotations = [\"^mesh\\\\.example\\\\.org/\"]",
+        )
+        .set("annotations", json!({ "mesh.example.org/revision": "1" }))
         .set("labels", json!({ "example.org/cost": "1" }))
         .set("services", json!({ "rw": { "annotations": { "lb.example.com/id": "1", "kept": "1" } } }))
         .set("ignore", json!(["services.rw.annotations.lb.example.com/*"]));
@@ -90,7 +93,7 @@ async fn what_is_left_to_others_stays(group: &mut Group) -> Result<()> {
     site.tf.plan_is_empty("what is left to others was written").await?;
     let service = site.cluster.names.service_rw();
     let theirs = json!({ "metadata": {
-        "annotations": { "lb.example.com/id": "2" }, "labels": { "example.org/cost": "2" },
+        "annotations": { "lb.example.com/id": "2", "mesh.example.org/revision": "2" }, "labels": { "example.org/cost": "2" },
     } });
     site.cluster.patch::<Service>(&service, theirs).await?;
     site.tf.plan_is_empty("others changed what is left to them").await?;
@@ -100,6 +103,7 @@ async fn what_is_left_to_others_stays(group: &mut Group) -> Result<()> {
     let seen = service_metadata(site, &service).await?;
     ensure!(
         seen["annotations"]["lb.example.com/id"] == "2"
+            && seen["annotations"]["mesh.example.org/revision"] == "2"
             && seen["annotations"]["kept"] == "2"
             && seen["labels"]["example.org/cost"] == "2",
         "expected theirs to stay and ours to change, got {seen}"

@@ -49,7 +49,7 @@ async fn tainted_cluster_with_data_is_not_destroyed(group: &mut Group) -> Result
 }
 
 async fn second_configuration_with_the_same_name_is_refused(group: &mut Group) -> Result<()> {
-    let cli = group.bed.cli(crate::bed::FIRST_CLI)?.clone();
+    let cli = group.cli()?;
     let plugin = group.bed.plugin.clone();
     let kubeconfig = group.bed.sandbox.kubeconfig();
     let (site, rows) = protected(group).await?;

@@ -8,7 +8,6 @@ use pgha_acceptance_tests::terraform::Terraform;
 use serde_json::Value;
 
 use crate::actions::{traced, untold};
-use crate::bed::FIRST_CLI;
 use crate::cases;
 use crate::group::Group;
 use crate::replicas::move_primary;
@@ -33,8 +32,7 @@ fn rules(role: &str) -> Result<Vec<PolicyRule>> {
 
 /// A working directory of somebody with these rights.
 async fn configuration(group: &mut Group, role: &str, body: &str) -> Result<Terraform> {
-    let (cli, plugin, sandbox) =
-        (group.bed.cli(FIRST_CLI)?.clone(), group.bed.plugin.clone(), group.bed.sandbox.clone());
+    let (cli, plugin, sandbox) = (group.cli()?, group.bed.plugin.clone(), group.bed.sandbox.clone());
     let site = group.cluster_with(1).await?;
     let kubeconfig = sandbox.restricted_kubeconfig(&site.namespace, &rules(role)?).await?;
     let tf = Terraform::new(&cli, &plugin, &kubeconfig)?;
