@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::process;
-use pgha_acceptance_tests::terraform::{Run, Terraform, offline};
+use pgha_acceptance_tests::terraform::{Run, Terraform, clis, offline};
 use serde_json::{Value, json};
 
 fn script() -> PathBuf {
@@ -37,7 +37,7 @@ fn outputs(primary: &str, word: &str) -> String {
 
 #[tokio::test]
 async fn outputs_moves_and_imports_differ_too() -> Result<()> {
-    let tf = offline()?;
+    let tf = offline(clis()?.first().context("a CLI")?)?;
     let (named, values) = ("resource \"terraform_data\" \"one\" {}\n", outputs("orders-0", "first-word"));
     let applied = format!("{named}{values}");
     tf.write("main.tf", &applied)?;

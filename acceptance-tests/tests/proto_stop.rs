@@ -69,7 +69,7 @@ impl Scene {
             .await?;
             let began = Instant::now();
             self.host.rpc().stop_provider(pb::stop_provider::Request {}).await?;
-            Ok(began)
+            anyhow::Ok(began)
         };
         let call = async {
             let answer = call.await?;

@@ -130,12 +130,6 @@ impl Machine {
         symlink(&self.cli, self.root.path().join("bin/terraform")).context("put the CLI on PATH")
     }
 
-    fn program(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.root.path().join("bin").join(name);
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).context("make a program")
-    }
-
     /// Runs a script with this shell in the workspace; nothing of our own environment is in its.
     async fn shell(&mut self, shell: &str, script: &str, env: &[(String, String)]) -> Result<Run> {
         let file = self.root.path().join("script");
