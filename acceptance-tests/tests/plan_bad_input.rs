@@ -318,7 +318,7 @@ fn between_attributes() -> Vec<Case> {
             &["400ms is shorter than the cluster can keep", "Choose 500ms or more"],
         ),
         case(
-            "peer_nobody",
+            "peer_of_no_kind",
             json!({"network_policy": {"from": [{}]}}),
             "network_policy.from[0]",
             &["It names nobody", "namespace_labels (an empty map: every namespace) or cidr"],

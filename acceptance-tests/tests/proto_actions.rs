@@ -147,7 +147,9 @@ async fn they_are_served_and_their_mistakes_are_named_without_a_cluster() -> Res
     // The plan asks nobody.
     let warned = host.plan_action(SWITCHOVER, &unknown).await?;
     assert!(
-        warned.len() == 1 && warned[0].starts_with("warning") && warned[0].contains("no writer"),
+        warned.len() == 1
+            && warned[0].starts_with("warning")
+            && warned[0].contains("writes pause for about a second"),
         "{warned:?}"
     );
     let warned = host.plan_action(ROTATE, &orders(&js!({}))).await?;

@@ -246,7 +246,8 @@ impl Mutation {
             | Self::DestroysProtected
             | Self::ReplacesProtected
             | Self::ProtectsEverything => &[Law::Protected],
-            Self::ReplacesNothing => &[Law::Replaces],
+            // A name that is not known yet moves the identity.
+            Self::ReplacesNothing => &[Law::Replaces, Law::Host(Rule::Identity)],
             // Where the data is protected, the replacement is refused.
             Self::ReplacesAlways => &[Law::Replaces, Law::Repaired, Law::Refused],
             Self::PlansTheImpossible => &[Law::Refused],

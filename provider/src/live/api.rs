@@ -115,6 +115,11 @@ impl Api {
         Ok(items)
     }
 
+    /// Has lists asked for anew that were had from [`Api::list_recent_metadata`].
+    pub fn forget_recent(&self) {
+        self.connection.recent.forget();
+    }
+
     async fn pages(
         &self,
         kind: Kind,

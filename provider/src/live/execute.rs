@@ -186,11 +186,15 @@ impl Runner<'_> {
         let key = key_of(object)?;
         let owned = json!({"metadata": {"ownerReferences": [owner]}});
         for _ in 0..SHARE_ATTEMPTS {
-            match self.api.merge_metadata(&key, &owned).await {
+            let answer = self.api.merge_metadata(&key, &owned).await;
+            self.api.forget_recent();
+            match answer {
                 Err(error) if error.is_not_found() => {}
                 answer => return answer.map(drop).map_err(refused),
             }
-            match self.api.create(&key, object, Mode::Real).await {
+            let answer = self.api.create(&key, object, Mode::Real).await;
+            self.api.forget_recent();
+            match answer {
                 Err(error) if error.is_already_exists() => {}
                 answer => return answer.map(drop).map_err(refused),
             }

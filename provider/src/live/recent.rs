@@ -20,4 +20,9 @@ impl Recent {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(places.entry(name).or_default())
     }
+
+    /// Whoever asks from now on is to see what was just written.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
