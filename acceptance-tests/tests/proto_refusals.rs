@@ -120,6 +120,9 @@ async fn a_server_that_is_too_slow_for_the_lease_is_told_of_at_a_create() -> Res
     Ok(())
 }
 
+/// How the API server is told to refuse.
+type Refuse = fn(&FakeApi);
+
 /// What may not be read is not gone.
 #[tokio::test]
 async fn a_refresh_that_is_refused_altogether_is_an_error_and_changes_nothing() -> Result<()> {
@@ -128,7 +131,7 @@ async fn a_refresh_that_is_refused_altogether_is_an_error_and_changes_nothing() 
     let plan = core.plan(&Stored::nothing(), &given(), &Ignored::Nothing).await?;
     let made = core.apply(&plan, &given()).await?;
     ensure!(made.diagnostics.is_empty(), "{:?}", messages(&made.diagnostics));
-    let refusals: [(&str, fn(&FakeApi)); 3] = [
+    let refusals: [(&str, Refuse); 3] = [
         ("does not accept the credentials", |api| api.gate(|_| Some(StatusCode::UNAUTHORIZED))),
         ("Forbidden, says a test", |api| api.gate(|_| Some(StatusCode::FORBIDDEN))),
         // Every path has this word in it.

@@ -1,4 +1,6 @@
 //! StopProvider: whatever hangs at an API server that has fallen silent comes to its end within two seconds.
+// Whole lives are large futures, and each is run once.
+#![allow(clippy::large_futures)]
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -143,7 +143,7 @@ impl<'a> Watch<'a> {
         if Instant::now() < self.thorough_at {
             return Ok(Look::NotYet);
         }
-        let now = snapshot(self.api, self.names, Depth::Troubles).await?;
+        let now = Box::pin(snapshot(self.api, self.names, Depth::Troubles)).await?;
         self.thorough_at = Instant::now() + THOROUGH;
         Ok(match progress(self.wish, self.start, &now, self.elapsed_ms()) {
             Progress::Done => Look::Fulfilled,
