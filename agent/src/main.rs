@@ -142,3 +142,59 @@ fn tell(finished: cli::Finished) -> anyhow::Result<ExitCode> {
     say(&finished.text)?;
     Ok(finished.end.code())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What follows the agent's name wherever a page tells to run it, in a code span or by `kubectl exec`.
+    fn told(page: &str) -> Vec<Vec<&str>> {
+        let starts = ["`pgha-agent ", "-- pgha-agent "];
+        let lines =
+            starts.iter().flat_map(|start| page.lines().flat_map(move |line| line.split(start).skip(1)));
+        lines
+            .filter_map(|rest| rest.split(['`', '#', '|', ';']).next())
+            .map(|command| command.split_whitespace().collect())
+            .collect()
+    }
+
+    /// Every page and every example below a folder.
+    fn pages(folder: &Path) -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+        entries
+            .flat_map(|path| match (path.is_dir(), std::fs::read_to_string(&path)) {
+                (true, _) => pages(&path),
+                (false, Ok(text)) => vec![(path, text)],
+                (false, Err(_)) => Vec::new(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_pages_tell_commands_that_it_takes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut all: Vec<_> =
+            ["docs", "examples"].iter().flat_map(|folder| pages(&root.join(folder))).collect();
+        all.push((root.join("README.md"), std::fs::read_to_string(root.join("README.md")).unwrap()));
+        let commands: Vec<_> = all
+            .iter()
+            .flat_map(|(path, text)| told(text).into_iter().map(move |words| (path, words)))
+            .collect();
+        assert!(commands.len() >= 15, "only {} commands: {commands:?}", commands.len());
+        for (path, words) in commands {
+            let parsed = Cli::try_parse_from([&["pgha-agent"], &words[..]].concat());
+            if let Err(error) = parsed {
+                panic!("{}: pgha-agent {}: {error}", path.display(), words.join(" "));
+            }
+        }
+    }
+
+    #[test]
+    fn commands_are_found_in_text_and_in_consoles() {
+        let page = "ask `pgha-agent status --json` of `pgha-agent`\n$ kubectl exec orders-0 -- pgha-agent restart --pod a   # or so\n";
+        assert_eq!(told(page), [vec!["status", "--json"], vec!["restart", "--pod", "a"]]);
+        assert!(Cli::try_parse_from(["pgha-agent", "rotate"]).is_err());
+    }
+}

@@ -173,8 +173,9 @@ pub(super) mod tests {
     use super::*;
     use pgha_schema::desired::{BootstrapSpec, Desired, Durability, FailoverSpec, RunState};
     use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId};
+    use pgha_schema::lsn::TimelineId;
     use pgha_schema::record::{EraEntry, Holder, MemberEntry};
-    use pgha_schema::status::VolumeFill;
+    use pgha_schema::status::{InstanceState, VolumeFill};
 
     use crate::rest::peers::tests::board;
     use crate::rest::view::Heard;
@@ -268,6 +269,55 @@ pub(super) mod tests {
             assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
         }
         assert!(!text.contains("what orders-0 does"), "what a silent one said is old: {text}");
+    }
+
+    /// orders-0 leads two standbys, of which orders-1 confirms.
+    fn healthy() -> View {
+        let mut record = Record::initial("a", SyncMode::Sync);
+        record.eras = vec![EraEntry { era: Era(1), parent: None, timeline: None, start: None }];
+        record.quorum = 1;
+        record.voters.insert(MemberId::new("m1"));
+        let one = |ordinal: u32| {
+            let (pod, member, node) =
+                (format!("orders-{ordinal}"), format!("m{ordinal}"), format!("node-{}", ordinal + 1));
+            record.members.insert(MemberId::new(&member), MemberEntry { pod: pod.clone(), node });
+            let leads = ordinal == 0;
+            let mut report = report(&pod, &member, if leads { Role::Primary } else { Role::Standby });
+            report.state = if leads { InstanceState::Serving } else { InstanceState::Streaming };
+            report.serving = leads;
+            report.position = Some(Lsn(0x500_0160));
+            report.timeline = Some(TimelineId(1));
+            report.volume = Some(VolumeFill { size_bytes: 100, used_bytes: 12 });
+            report.slots = if leads { [(1, 0), (2, 0)].into() } else { [].into() };
+            report.activity =
+                vec![if leads { "leads, and all is in place" } else { "follows the primary" }.to_owned()];
+            report
+        };
+        let [primary, first, second] = [0, 1, 2].map(one);
+        record.holder = Some(Holder {
+            pod: "orders-0".into(),
+            member: Some(MemberId::new("m0")),
+            nonce: ContainerNonce::new("n"),
+            node: "node-1".into(),
+            boot_id: BootId::new("b"),
+            address: String::new(),
+        });
+        let peers = [first, second];
+        let heard = peers.map(|report| (report.pod.clone(), Heard { silent_ms: None, report: Some(report) }));
+        View {
+            instance: primary,
+            record: Some(record),
+            peers: heard.into(),
+            record_age_ms: Some(800),
+            ..lost()
+        }
+    }
+
+    #[test]
+    fn the_quick_start_shows_what_a_healthy_cluster_says() {
+        let page = include_str!("../../../docs/guides/quick-start.md");
+        let block = page.split("-- pgha-agent status\n").nth(1).and_then(|rest| rest.split("```").next());
+        assert_eq!(block, Some(in_words(&healthy()).as_str()));
     }
 
     #[test]
