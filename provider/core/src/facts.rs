@@ -1,4 +1,4 @@
-//! What the provider keeps in private state: which cluster this is, and marks for the second plan of a replacement.
+//! What the provider keeps in private state: which cluster this is, and a mark for the second plan of a replacement.
 
 /// The private facts of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,35 +9,11 @@ pub struct Facts {
     pub cluster_id: Option<String>,
     /// Only in planned private: the instance that this plan would replace holds data and is protected (P20).
     pub protected: bool,
-    /// Only in planned private: what a destroy does to the volumes of the instance, when it holds data and this plan has not
-    /// told it.
-    pub volumes: Option<Volumes>,
-}
-
-/// What a destroy does to volumes with data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Volumes {
-    /// They stay, and a cluster of the same name goes on from them.
-    Kept,
-    /// They go.
-    Deleted,
-}
-
-impl Volumes {
-    const ALL: [Self; 2] = [Self::Kept, Self::Deleted];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Kept => "kept",
-            Self::Deleted => "deleted",
-        }
-    }
 }
 
 const ANCHOR_UID: &str = "anchor_uid";
 const CLUSTER_ID: &str = "cluster_id";
 const PROTECTED: &str = "protected";
-const VOLUMES: &str = "volumes";
 
 impl Facts {
     /// From the private state's texts by key.
@@ -47,14 +23,13 @@ impl Facts {
             anchor_uid: owned(ANCHOR_UID),
             cluster_id: owned(CLUSTER_ID),
             protected: text(PROTECTED) == Some("true"),
-            volumes: Volumes::ALL.into_iter().find(|one| text(VOLUMES) == Some(one.as_str())),
         }
     }
 
-    /// The same, without the marks that a plan leaves for the next one.
+    /// The same, without the mark that a plan leaves for the next one.
     #[must_use]
-    pub fn without_marks(self) -> Self {
-        Self { protected: false, volumes: None, ..self }
+    pub fn without_mark(self) -> Self {
+        Self { protected: false, ..self }
     }
 
     /// The private state's texts by key; a key without a fact is left out.
@@ -65,7 +40,6 @@ impl Facts {
         if self.protected {
             texts.push((PROTECTED, "true".to_owned()));
         }
-        texts.extend(self.volumes.map(|volumes| (VOLUMES, volumes.as_str().to_owned())));
         texts
     }
 }

@@ -66,10 +66,9 @@ pub fn plan(request: &Request<'_>) -> Plan {
         changes.iter().filter(|one| one.replaces).map(|one| one.path.clone()).collect();
     diagnostics.extend(refusals::new_number_without_password(request.config, request.prior));
     if request.prior.is_null() {
+        // Of the second plan of a replacement the host shows errors alone.
         if request.facts.protected {
             diagnostics.push(protection::second_plan());
-        } else if let Some(volumes) = request.facts.volumes {
-            diagnostics.push(data::of_a_second_plan(&planned, volumes));
         }
     } else if requires_replace.is_empty() {
         diagnostics.extend(refusals::refusals(&changes));
@@ -91,7 +90,6 @@ pub fn plan(request: &Request<'_>) -> Plan {
     }
     let facts = Facts {
         protected: is_protected(request.prior),
-        volumes: data::volumes(request.prior).filter(|_| requires_replace.is_empty()),
         ..if request.prior.is_null() { Facts::default() } else { request.facts.clone() }
     };
     Plan { planned, requires_replace, facts, diagnostics }

@@ -235,28 +235,6 @@ fn another_bootstrap_over_kept_volumes_is_refused() {
 }
 
 #[test]
-fn a_replacement_that_no_change_forces_is_told_in_its_second_plan() {
-    for (retain, told) in [(true, "made anew over its own data"), (false, "is deleted when it is replaced")] {
-        let json = config(&unprotected(retain));
-        let first = made(&json, &state(&unprotected(retain)));
-        assert!(first.diagnostics.is_empty());
-        let texts = first.facts.texts();
-        let facts =
-            Facts::read(|key| texts.iter().find(|(known, _)| *known == key).map(|(_, text)| text.as_str()));
-        assert_eq!(facts, first.facts);
-        let request = Request { config: &json, prior: &Value::Null, facts: &facts, agent_version: "0.1.0" };
-        let second = warning(&plan(&request));
-        assert!(second.contains(told), "{second}");
-        assert_eq!(facts.without_marks(), Facts::default());
-    }
-    // Forced by a change, the first plan has told it.
-    let mut json = unprotected(false);
-    let prior = state(&json);
-    json["name"] = json!("other");
-    assert_eq!(made(&config(&json), &prior).facts.volumes, None);
-}
-
-#[test]
 fn volumes_of_earlier_scale_downs_are_told_of_when_they_go() {
     let (kept, dropped) = (state(&unprotected(true)), state(&unprotected(false)));
     let change = made(&config(&unprotected(false)), &kept).planned;

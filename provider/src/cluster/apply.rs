@@ -62,8 +62,8 @@ impl Plan {
             spec,
             prior: request.prior.clone(),
             config: config_for_anchor(&request.config),
-            // The marks of a plan are none of the state's facts.
-            facts: facts(&request.private).without_marks(),
+            // The mark of a plan is none of the state's facts.
+            facts: facts(&request.private).without_mark(),
             agent,
             gzipped,
             superuser_password: password_to_write(&request.config, &request.prior, &request.planned),
@@ -177,7 +177,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
         prior.get("timeouts").to_json().and_then(|json| serde_json::from_value::<Timeouts>(json).ok());
     let patience = Patience::said_in("timeouts.delete", timeouts.unwrap_or_default().delete());
     let work = Work::new(connector, &text("namespace"), &text("name"), patience, request.stop).await?;
-    let facts = facts(&request.private).without_marks();
+    let facts = facts(&request.private).without_mark();
     let leaving = Leaving { prior, facts: &facts };
     work.may(Operation::Destroy, &needs(Operation::Destroy, leaving.has_network_policy())).await?;
     let start = work.troubles().await?;

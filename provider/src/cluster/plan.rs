@@ -82,7 +82,7 @@ async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace
         spec,
         prior: &request.prior,
         config: &anchor,
-        facts: &carried_facts.clone().without_marks(),
+        facts: &carried_facts.clone().without_mark(),
         ignore: connector.ignore(),
         agent: &agent,
         gzipped: &[],

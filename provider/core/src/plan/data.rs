@@ -1,13 +1,21 @@
 //! What becomes of the data when a cluster goes: told in every plan that destroys one (P9, P21).
 
 use crate::diagnostic::Diagnostic;
-use crate::facts::Volumes;
 use crate::path::Path;
 use crate::plan::{Changed, changes, holds_data, outputs};
 use crate::value::Value;
 
+/// What a destroy does to volumes with data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Volumes {
+    /// They stay, and a cluster of the same name goes on from them.
+    Kept,
+    /// They go.
+    Deleted,
+}
+
 /// What a destroy does to the volumes of this cluster; `None`: it holds no data.
-pub(super) fn volumes(prior: &Value) -> Option<Volumes> {
+fn volumes(prior: &Value) -> Option<Volumes> {
     let retains = prior.get("storage.retain").as_bool() != Some(false);
     holds_data(prior).then_some(if retains { Volumes::Kept } else { Volumes::Deleted })
 }
@@ -59,24 +67,6 @@ pub(super) fn of_a_replacement(prior: &Value, changes: &[Changed]) -> Option<Dia
         format!("Cluster {who} is destroyed and a new one is made"),
         format!("A change of {} can't be made in place. {then}", paths.join(", ")),
     ))
-}
-
-/// The second plan of a replacement that no change forces, such as `-replace`: the first one left the mark.
-pub(super) fn of_a_second_plan(planned: &Value, volumes: Volumes) -> Diagnostic {
-    let who = who(planned);
-    match volumes {
-        Volumes::Deleted => Diagnostic::warning(
-            format!("All data of cluster {who} is deleted when it is replaced"),
-            format!(
-                "Its state has storage.retain = false: its volumes go with every row, {NO_WAY_BACK}. The new cluster begins empty."
-            ),
-        ),
-        Volumes::Kept => Diagnostic::warning(
-            format!("Cluster {who} is made anew over its own data"),
-            "Its state has storage.retain = true: PostgreSQL stops, the volumes are kept with every row, and the new cluster goes on \
-             from them.",
-        ),
-    }
 }
 
 /// A replacement for another `bootstrap` that would go on from the old data all the same: initdb is not run over kept volumes, so
