@@ -98,7 +98,7 @@ async fn part_of_the_agent_deleted(group: &mut Group) -> Result<()> {
     repaired(site).await?;
     let pod = site.cluster.names.pod(0);
     site.cluster.delete_pod(&pod, false).await?;
-    site.cluster.until_whole(0, WHOLE).await.map(drop)
+    site.cluster.until_whole(1, WHOLE).await.map(drop)
 }
 
 async fn parameter_edited(group: &mut Group) -> Result<()> {
