@@ -57,7 +57,7 @@ pub struct Drift {
 }
 
 /// What settings inside PostgreSQL are entries of: this and the pod.
-const POSTGRESQL: &str = "PostgreSQL";
+pub(crate) const POSTGRESQL: &str = "PostgreSQL";
 /// Who gave them.
 const BY_ALTER_SYSTEM: &str = "ALTER SYSTEM";
 

@@ -6,14 +6,12 @@ use pgha_schema::names::{Names, is_own_key};
 use regex_lite::Regex;
 use serde_json::{Map, Value as Json};
 
+use crate::drift::POSTGRESQL;
 use crate::object::{Kind, ObjectKey};
 use crate::value::Value;
 
 /// Where a load balancer's networks stand in a Service.
 const SOURCE_RANGES: &str = "loadBalancerSourceRanges";
-
-/// What begins the objects of entries about settings inside PostgreSQL.
-const INSIDE: &str = "PostgreSQL/";
 
 /// What is left to others, by the provider's configuration and by one resource.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +109,7 @@ impl Ignore {
     /// Whether what an entry of a state's `drift` shows is left to others: its object as `Service/orders-rw`, its field without the
     /// leading dot.
     pub fn covers(&self, names: &Names, object: &str, field: &str) -> bool {
-        if object.starts_with(INSIDE) {
+        if object.split_once('/').is_some_and(|(kind, _)| kind == POSTGRESQL) {
             return self.parameter(field);
         }
         let Some(key) = ObjectKey::parse(&object.replacen('/', " ", 1)) else { return false };

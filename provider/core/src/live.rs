@@ -73,13 +73,9 @@ impl LiveCluster {
         let names = Names::new(cluster);
         Self {
             objects: Self::keys(&names).into_iter().map(|key| (key, Seen::Missing)).collect(),
-            names,
-            cluster_id: None,
             pods: Seen::Known(Vec::new()),
             claims: Seen::Known(Vec::new()),
-            chunks: BTreeMap::new(),
-            events: Vec::new(),
-            logs: BTreeMap::new(),
+            ..Self::unseen(&names)
         }
     }
 
