@@ -30,6 +30,7 @@ use crate::bed::Bed;
 use crate::cases;
 use crate::drift::edit_desired;
 use crate::group::{Group, Site, WHOLE, WRITES};
+use crate::rights;
 use crate::runner::Case;
 use crate::scene::Scene;
 use crate::upgrade::{binary_of, runs_everywhere, wished_agent};
@@ -121,18 +122,14 @@ impl std::fmt::Display for Right {
 
 impl Right {
     fn each(rule: &PolicyRule) -> Vec<Self> {
-        let mut all = Vec::new();
-        for group in rule.api_groups.iter().flatten() {
-            for resource in rule.resources.iter().flatten() {
-                all.extend(rule.verbs.iter().map(|verb| Self {
-                    group: group.clone(),
-                    resource: resource.clone(),
-                    verb: verb.clone(),
-                    names: rule.resource_names.clone().unwrap_or_default(),
-                }));
-            }
-        }
-        all
+        let names = rule.resource_names.clone().unwrap_or_default();
+        let of_names = |one: rights::Right| Self {
+            group: one.group,
+            resource: one.resource,
+            verb: one.verb,
+            names: names.clone(),
+        };
+        rights::each(rule).into_iter().map(of_names).collect()
     }
 
     fn rule(&self) -> PolicyRule {

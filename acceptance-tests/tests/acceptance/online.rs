@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_acceptance_tests::checker;
 use pgha_acceptance_tests::cluster::Cluster;
-use pgha_acceptance_tests::load::Outcome;
+use pgha_acceptance_tests::load::{Load, Outcome};
 use pgha_acceptance_tests::poll::{Seen, until};
 use pgha_acceptance_tests::sandbox::pods::ContainerProcess;
 use pgha_acceptance_tests::sandbox::{Sandbox, Target};
@@ -131,10 +131,7 @@ async fn a_parameter_by_reload(group: &mut Group) -> Result<()> {
     ensure!(!run.flat().contains("interrupts"), "expected no interruption to be told:\n{}", run.report());
     in_force_everywhere(site, "work_mem", "8MB").await?;
     site.tf.plan_is_empty("a parameter by reload").await?;
-    let outcome = load.finish().await?;
-    ensure!(outcome.failures == 0, "expected no failed write, got {:?}", outcome.first_failures);
-    nothing_restarted(site, &started).await?;
-    site.nothing_lost(&outcome).await
+    unnoticed(site, load, &started).await
 }
 
 /// The apply ends early with PostgreSQL's words, the database goes on, and a corrected one goes through.
@@ -150,10 +147,7 @@ async fn a_parameter_that_postgres_refuses(group: &mut Group) -> Result<()> {
     site.apply(good.set("parameters.work_mem", "9MB")).await?;
     in_force_everywhere(site, "work_mem", "9MB").await?;
     site.tf.plan_is_empty("a corrected parameter").await?;
-    let outcome = load.finish().await?;
-    ensure!(outcome.failures == 0, "expected no failed write, got {:?}", outcome.first_failures);
-    nothing_restarted(site, &started).await?;
-    site.nothing_lost(&outcome).await
+    unnoticed(site, load, &started).await
 }
 
 async fn a_parameter_by_restart(group: &mut Group) -> Result<()> {
@@ -256,6 +250,14 @@ async fn in_force_everywhere(site: &Site, name: &str, wanted: &str) -> Result<()
         .await?;
     }
     Ok(())
+}
+
+/// No write failed or was lost, and no PostgreSQL restarted.
+async fn unnoticed(site: &Site, load: Load, started: &BTreeMap<String, String>) -> Result<()> {
+    let outcome = load.finish().await?;
+    ensure!(outcome.failures == 0, "expected no failed write, got {:?}", outcome.first_failures);
+    nothing_restarted(site, started).await?;
+    site.nothing_lost(&outcome).await
 }
 
 /// No postgres was started since.

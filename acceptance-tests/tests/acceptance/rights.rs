@@ -138,10 +138,10 @@ async fn each_missing_right_is_said_before_anything_is_done(group: &mut Group) -
 
 /// One right of the examples' Role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Right {
-    group: String,
-    resource: String,
-    verb: String,
+pub struct Right {
+    pub group: String,
+    pub resource: String,
+    pub verb: String,
 }
 
 impl Right {
@@ -238,7 +238,7 @@ fn writer() -> Result<Vec<PolicyRule>> {
 }
 
 /// The rights of a rule, one by one.
-fn each(rule: &PolicyRule) -> Vec<Right> {
+pub fn each(rule: &PolicyRule) -> Vec<Right> {
     let mut all = Vec::new();
     for group in rule.api_groups.iter().flatten() {
         for resource in rule.resources.iter().flatten() {
