@@ -236,9 +236,22 @@ impl Names {
     }
 }
 
+/// Letters of a SHA-256 that names hold.
+const SHORT_HASH: usize = 16;
+
+/// The part of an agent's SHA-256 that names its ConfigMaps.
+pub fn short_hash(sha256: &str) -> &str {
+    sha256.get(..SHORT_HASH).unwrap_or(sha256)
+}
+
+/// The ConfigMap that owns those that carry the agent's binary, and is owned by the clusters that run it.
+pub fn agent_head(hash: &str) -> String {
+    format!("pgha-agent-{hash}")
+}
+
 /// One of the ConfigMaps that carry the agent's binary.
 pub fn agent_chunk(hash: &str, index: usize) -> String {
-    format!("pgha-agent-{hash}-{index}")
+    format!("{}-{index}", agent_head(hash))
 }
 
 #[cfg(test)]

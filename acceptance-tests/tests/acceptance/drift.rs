@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::DeleteParams;
 use pgha_acceptance_tests::checker;
@@ -14,7 +14,7 @@ use pgha_acceptance_tests::sandbox::Sandbox;
 use pgha_acceptance_tests::terraform::Planned;
 use pgha_acceptance_tests::terraform::hcl::ADDRESS;
 use pgha_schema::desired::Desired;
-use pgha_schema::names::{KEY_DESIRED, LABEL_MANAGED_BY};
+use pgha_schema::names::{KEY_DESIRED, LABEL_MANAGED_BY, agent_head, short_hash};
 use serde_json::{Value, json};
 
 use crate::cases;
@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         => service_selector_edited,
         => service_deleted,
         => part_of_the_agent_deleted,
+        => pod_of_an_edited_template,
         => parameter_edited,
         => setting_given_by_alter_system,
         => roles_altered_by_hand,
@@ -96,9 +97,49 @@ async fn part_of_the_agent_deleted(group: &mut Group) -> Result<()> {
     let planned = drift_seen(site).await?;
     drift_names(&planned, &["ConfigMap", part])?;
     repaired(site).await?;
+    // What owns the parts takes them along, unless the repair is faster.
+    let head = agent_head(short_hash(&agent.sha256));
+    site.cluster.api::<ConfigMap>().delete(&head, &DeleteParams::default()).await?;
+    let planned = drift_seen(site).await?;
+    drift_names(&planned, &["ConfigMap", &head])?;
+    repaired(site).await?;
     let pod = site.cluster.names.pod(0);
     site.cluster.delete_pod(&pod, false).await?;
     site.cluster.until_whole(1, WHOLE).await.map(drop)
+}
+
+/// The template is mended by the next apply of anybody; the pod that was made in between is found by what it is.
+async fn pod_of_an_edited_template(group: &mut Group) -> Result<()> {
+    let site = drifting(group).await?;
+    let (pod, set) = (site.cluster.standby().await?, site.cluster.names.cluster().to_owned());
+    let template =
+        |containers: &Value| json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+    let sets = site.cluster.api::<StatefulSet>();
+    let before =
+        serde_json::to_value(sets.get(&set).await?)?["spec"]["template"]["spec"]["containers"].clone();
+    let mut edited = before.clone();
+    edited[0]["livenessProbe"]["periodSeconds"] = json!(9);
+    site.cluster.patch::<StatefulSet>(&set, template(&edited)).await?;
+    let uids = site.cluster.pod_uids().await?;
+    site.cluster.delete_pod(&pod, false).await?;
+    until("the pod to be made from the edited template", WHOLE, || async {
+        let now = site.cluster.pod_uids().await?;
+        Ok(Seen::when(now.contains_key(&pod) && now[&pod] != uids[&pod], format!("{now:?}")))
+    })
+    .await?;
+    site.cluster.until_whole(1, WHOLE).await?;
+    // Somebody takes the edit back, and the StatefulSet is as it should be.
+    site.cluster.patch::<StatefulSet>(&set, template(&before)).await?;
+    let planned = drift_seen(site).await?;
+    drift_names(&planned, &[&format!("Pod/{pod}"), "livenessProbe.periodSeconds"])?;
+    repaired(site).await?;
+    let seen = site.cluster.api::<Pod>().get(&pod).await?;
+    let period = &serde_json::to_value(seen)?["spec"]["containers"][0]["livenessProbe"]["periodSeconds"];
+    ensure!(
+        *period == 5,
+        "expected the pod to be made anew from the mended template, its period is {period}"
+    );
+    Ok(())
 }
 
 async fn parameter_edited(group: &mut Group) -> Result<()> {

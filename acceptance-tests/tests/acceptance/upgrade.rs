@@ -282,7 +282,10 @@ async fn agent_comes_in_an_image_and_goes_again(group: &mut Group) -> Result<()>
     site.tf.plan_is_empty("the agent of an image").await?;
     let maps: Api<ConfigMap> = cluster.api();
     for name in &carried.chunks {
-        ensure!(maps.get_opt(name).await?.is_none(), "expected ConfigMap {name} to be given up");
+        until("a part of the agent that was given up to go with what owned it", WHOLE, || async {
+            Ok(Seen::when(maps.get_opt(name).await?.is_none(), name.clone()))
+        })
+        .await?;
     }
 
     site.apply(own).await?;

@@ -1,5 +1,6 @@
 //! Where live objects differ from what we applied (P12–P15).
 
+pub mod pods;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,7 @@ pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
     drift.entries.extend(altered(live, ignore));
     compare_chunks(live, &mut drift);
+    drift.entries.extend(edited_pods(anchor, live, ignore));
     for (key, recorded) in &anchor.objects {
         match live.object(key) {
             Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
@@ -83,28 +85,74 @@ pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     drift
 }
 
-/// A pod can't start without the ConfigMaps that hold its agent, and they go with the last cluster of the namespace that is one of their owners.
+/// Who edited the template that they were made from is told by nothing any more: the pods themselves are the controller's.
+fn edited_pods(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Vec<Entry> {
+    let all = pods::edited(anchor, live, ignore).into_iter();
+    let entries = |(pod, found): (&Json, Vec<Difference>)| {
+        let key = ObjectKey::new(Kind::Pod, object::name(pod));
+        let entry = move |one: Difference| Entry {
+            object: key.to_string(),
+            field: one.path.to_string(),
+            diff: show::difference(&one),
+            changed_by: String::new(),
+            changed_at: String::new(),
+        };
+        found.into_iter().map(entry).collect::<Vec<_>>()
+    };
+    all.flat_map(entries).collect()
+}
+
+/// A pod can't start without the ConfigMaps that hold its agent, and they go with their last owner.
 fn compare_chunks(live: &LiveCluster, drift: &mut Drift) {
-    for (name, chunk) in &live.chunks {
-        let key = ObjectKey::new(Kind::ConfigMap, name.as_str());
+    let head = live.head_wished().and_then(|name| live.chunks.get_key_value(&name));
+    for (name, chunk) in live.chunks.iter().filter(|(name, _)| Some(*name) != head.map(|(name, _)| name)) {
+        let key = config_map(name);
         match chunk {
             Seen::Forbidden(why) => drift.unreadable.push(format!("{key}: {why}")),
             Seen::Missing => drift.entries.push(missing(&key)),
-            Seen::Known(chunk) => drift.entries.extend(disowned(&key, chunk, live)),
+            Seen::Known(chunk) => compare_owners(&key, chunk, head, live, drift),
         }
     }
 }
 
-/// That the cluster is not among the object's owners, where it has to be.
-fn disowned(key: &ObjectKey, object: &Json, live: &LiveCluster) -> Option<Entry> {
-    if object::is_owned_by(object, live.anchor_uid()?) {
-        return None;
+/// The cluster owns the head that owns the chunk, or, as older providers had it, the chunk itself.
+fn compare_owners(
+    key: &ObjectKey,
+    chunk: &Json,
+    head: Option<(&String, &Seen<Json>)>,
+    live: &LiveCluster,
+    drift: &mut Drift,
+) {
+    let Some(anchor_uid) = live.anchor_uid() else { return };
+    let anchor = config_map(&live.names.anchor());
+    if object::is_owned_by(chunk, anchor_uid) {
+        return;
     }
-    let owner = ObjectKey::new(Kind::ConfigMap, live.names.anchor());
+    match head.map(|(name, head)| (config_map(name), head)) {
+        Some((head_key, Seen::Forbidden(why))) => drift.unreadable.push(format!("{head_key}: {why}")),
+        Some((head_key, Seen::Missing)) => drift.entries.push(missing(&head_key)),
+        Some((head_key, Seen::Known(head))) => {
+            if !object::uid(head).is_some_and(|uid| object::is_owned_by(chunk, uid)) {
+                drift.entries.push(without_owner(key, chunk, &head_key));
+            }
+            if !object::is_owned_by(head, anchor_uid) {
+                drift.entries.push(without_owner(&head_key, head, &anchor));
+            }
+        }
+        None => drift.entries.push(without_owner(key, chunk, &anchor)),
+    }
+}
+
+fn config_map(name: &str) -> ObjectKey {
+    ObjectKey::new(Kind::ConfigMap, name)
+}
+
+/// That one which has to be among the object's owners is not.
+fn without_owner(key: &ObjectKey, object: &Json, owner: &ObjectKey) -> Entry {
     let path = FieldPath::of_fields(&["metadata", "ownerReferences"]);
     let was = Some(Json::String(format!("{owner} among others")));
     let is = Some(Json::String(format!("without {owner}")));
-    Some(entry(key, object, &Difference { path, was, is }))
+    entry(key, object, &Difference { path, was, is })
 }
 
 fn missing(key: &ObjectKey) -> Entry {

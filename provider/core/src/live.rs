@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgha_schema::desired::Desired;
 use pgha_schema::names::{
     ANNOTATION_ANCHOR_UID, ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, APP_NAME, KEY_DESIRED,
-    KEY_STATUS, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, Names,
+    KEY_STATUS, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, Names, agent_head, short_hash,
 };
 use pgha_schema::record::Record;
 use pgha_schema::status::ClusterStatus;
@@ -53,8 +53,8 @@ pub struct LiveCluster {
     pub pods: Seen<Vec<Json>>,
     /// The volume claims with the cluster's labels.
     pub claims: Seen<Vec<Json>>,
-    /// The metadata of the ConfigMaps that hold the agent which the desired document names ([`LiveCluster::chunks_wished`]), by their
-    /// names; empty but in snapshots that drift is told from.
+    /// The metadata of the ConfigMaps that hold the agent which the desired document names ([`LiveCluster::chunks_wished`],
+    /// [`LiveCluster::head_wished`]), by their names; empty but in snapshots that drift is told from.
     pub chunks: BTreeMap<String, Seen<Json>>,
     /// Core v1 events of the namespace, while waiting; else empty.
     pub events: Vec<Json>,
@@ -185,6 +185,12 @@ impl LiveCluster {
     /// The names of the ConfigMaps that hold the agent which the pods are to run; they belong to all clusters of the namespace that run it.
     pub fn chunks_wished(&self) -> Vec<String> {
         self.desired().and_then(|desired| desired.agent).map(|agent| agent.chunks).unwrap_or_default()
+    }
+
+    /// The name of the ConfigMap that owns those.
+    pub fn head_wished(&self) -> Option<String> {
+        let agent = self.desired()?.agent?;
+        (!agent.chunks.is_empty()).then(|| agent_head(short_hash(&agent.sha256)))
     }
 
     /// The agents' status document, when it is there and can be read.

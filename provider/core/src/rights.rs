@@ -117,7 +117,7 @@ pub fn of_steps(steps: &[Step], live: &LiveCluster) -> Needs {
                 used.extend(ObjectKey::of(object).map(|key| Right { kind: key.kind, verb: "create" }));
             }
             // Whether it is there is not known before.
-            Step::Share { .. } => add(used, Kind::ConfigMap, &["create", "patch"]),
+            Step::ShareAgent { .. } => add(used, Kind::ConfigMap, &["create", "patch"]),
             Step::CreateSecret(_) => add(used, Kind::Secret, &["create"]),
             Step::WriteSecret(_) => add(used, Kind::Secret, &["create", "update"]),
             Step::Apply { object, .. } => applied(&mut needs, object, live),

@@ -22,12 +22,14 @@ pub enum Step {
         /// What it means when the name is taken.
         taken: Taken,
     },
-    /// POST an object that several clusters share and all own; where it exists, add the owner to `metadata.ownerReferences`
-    /// of the one that is there (strategic merge patch: the list is merged by uid).
-    Share {
-        /// The object, with this cluster's owner reference in it.
-        object: Json,
-        /// That owner reference.
+    /// Become an owner of the agent's head ([`crate::render::head`]), and see to it that the head owns every chunk. What is there gets
+    /// the owner into `metadata.ownerReferences` (strategic merge patch: the list is merged by uid), what is not there is made.
+    ShareAgent {
+        /// The ConfigMap that owns the chunks, and is owned by the clusters that run the agent.
+        head: Json,
+        /// The ConfigMaps with the agent's binary.
+        chunks: Vec<Json>,
+        /// The cluster's anchor, as an owner.
         owner: Json,
     },
     /// POST a Secret. One that exists is kept: content is made once (P24).
@@ -69,8 +71,8 @@ pub enum Step {
     GiveUpChunks {
         /// Uid of the anchor, which owns them among others.
         owner_uid: String,
-        /// Those of the agent that is in force.
-        kept: Vec<String>,
+        /// The head of the agent that is in force; none when an image holds it.
+        kept: Option<String>,
     },
     /// Take snapshots until [`crate::progress::progress`] says done or failed, or the time is up.
     Wait(Wait),

@@ -8,7 +8,6 @@ mod fake;
 mod world;
 
 use fake::{Fake, holder};
-use pgha_provider_core::drift::drift;
 use pgha_provider_core::ignore::Ignore;
 use pgha_provider_core::live::{LiveCluster, Seen};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
@@ -95,27 +94,6 @@ fn any_other_drift_shows_with_object_and_field_and_is_repaired() {
         world.apply(&common::minimal());
         assert!(world.drift().is_empty());
     }
-}
-
-#[test]
-fn the_parts_of_the_agent_are_there_and_the_cluster_is_among_their_owners() {
-    let chunk = |fake: &Fake| fake.live.chunks_wished().into_iter().next().expect("a chunk");
-    let others = || Seen::Known(json!({"metadata": {"ownerReferences": [{"uid": "another"}]}}));
-    for (is, field) in [(Seen::Missing, ""), (others(), "metadata.ownerReferences")] {
-        let mut world = World::create(&common::minimal());
-        let name = chunk(&world.fake);
-        world.nothing_to_do(&common::minimal());
-        world.fake.live.chunks.insert(name.clone(), is);
-        world.refresh();
-        assert_eq!(world.drift(), [(format!("ConfigMap/{name}"), field.to_owned())]);
-        world.apply(&common::minimal());
-        assert!(world.drift().is_empty());
-    }
-    let mut world = World::create(&common::minimal());
-    let name = chunk(&world.fake);
-    world.fake.live.chunks.insert(name.clone(), Seen::Forbidden("no right".to_owned()));
-    let unseen = drift(&world.fake.anchor, &world.fake.live, &Ignore::default()).unreadable;
-    assert_eq!(unseen, [format!("ConfigMap {name}: no right")]);
 }
 
 #[test]

@@ -115,6 +115,11 @@ impl Api {
         Ok(items)
     }
 
+    /// The lock of something in the namespace that several clusters share.
+    pub fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.connection.turns.of(format!("{}/{name}", self.namespace))
+    }
+
     /// Has lists asked for anew that were had from [`Api::list_recent_metadata`].
     pub fn forget_recent(&self) {
         self.connection.recent.forget();

@@ -100,16 +100,20 @@ async fn recent_chunks(api: &Api) -> Result<Arc<Vec<Json>>, LiveError> {
     Ok(listed.known().cloned().unwrap_or_default())
 }
 
-/// Those that the cluster needs. One that is not as it should be among those that were listed, which are a moment old, is asked for by
-/// itself.
+/// Those that the cluster needs, and the head that owns them. One that is not as it should be among those that were listed, which are a
+/// moment old, is asked for by itself.
 async fn wished_chunks(
     api: &Api,
     now: &LiveCluster,
     listed: &[Json],
 ) -> Result<BTreeMap<String, Seen<Json>>, LiveError> {
-    let found = try_join_all(now.chunks_wished().into_iter().map(|name| async move {
+    let head = now.head_wished();
+    let listed_head = listed.iter().find(|one| Some(object::name(one)) == head.as_deref());
+    let owners = [now.anchor_uid(), listed_head.and_then(object::uid)];
+    let wished = now.chunks_wished().into_iter().chain(head.clone());
+    let found = try_join_all(wished.map(|name| async move {
         let is_well = |chunk: &&Json| {
-            object::name(chunk) == name && now.anchor_uid().is_some_and(|uid| object::is_owned_by(chunk, uid))
+            object::name(chunk) == name && owners.iter().flatten().any(|uid| object::is_owned_by(chunk, uid))
         };
         if let Some(chunk) = listed.iter().find(is_well) {
             return Ok((name, Seen::Known(chunk.clone())));

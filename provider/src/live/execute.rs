@@ -1,6 +1,7 @@
 //! Carries out the core's steps, one after the other. Each may be cut off and repeated; each write carries what it expects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgha_provider_core::anchor::Anchor;
@@ -91,7 +92,7 @@ impl Runner<'_> {
     async fn step(&mut self, step: Step) -> Result<(), Failure> {
         match step {
             Step::Create { object, taken } => self.create(&object, taken).await,
-            Step::Share { object, owner } => self.share(&object, &owner).await,
+            Step::ShareAgent { head, chunks, owner } => self.share_agent(&head, &chunks, &owner).await,
             Step::CreateSecret(secret) => {
                 let (key, filled) = (key_of(&secret.object)?, fill(secret));
                 match self.api.create(&key, &filled, Mode::Real).await {
@@ -133,7 +134,7 @@ impl Runner<'_> {
                 .map_err(|ended| Failure::Wait { wait: wish, ended }),
             Step::SaveAnchor => self.save_anchor().await.map_err(refused),
             Step::GiveUpChunks { owner_uid, kept } => {
-                if let Err(error) = self.give_up_chunks(&owner_uid, &kept).await {
+                if let Err(error) = self.give_up_chunks(&owner_uid, kept.as_deref()).await {
                     tracing::info!(%error, "ConfigMaps with older agents stay for now");
                 }
                 Ok(())
@@ -142,7 +143,7 @@ impl Runner<'_> {
     }
 
     /// Without their contents, which are megabytes, chunks and pods are listed only if there may be something to give up.
-    async fn give_up_chunks(&self, owner_uid: &str, kept: &[String]) -> Result<(), LiveError> {
+    async fn give_up_chunks(&self, owner_uid: &str, kept: Option<&str>) -> Result<(), LiveError> {
         let (label, value) = render::chunk_label();
         let chunks = self.api.list_metadata(Kind::ConfigMap, &format!("{label}={value}")).await?;
         if chunks::given_up(&chunks, &[], kept, owner_uid).is_empty() {
@@ -181,22 +182,49 @@ impl Runner<'_> {
         }
     }
 
-    /// The object is megabytes large and mostly there: becoming an owner of it is tried first.
-    async fn share(&self, object: &Json, owner: &Json) -> Result<(), Failure> {
+    /// The chunks are megabytes large and mostly there. One cluster at a time looks for them, so that those which are made at once do
+    /// not all send them.
+    async fn share_agent(&self, head: &Json, chunks: &[Json], owner: &Json) -> Result<(), Failure> {
+        let turn = self.api.turn(object::name(head));
+        let _mine = turn.lock().await;
+        let shared = self.share_parts(head, chunks, owner).await;
+        self.api.forget_recent();
+        shared
+    }
+
+    async fn share_parts(&self, head: &Json, chunks: &[Json], owner: &Json) -> Result<(), Failure> {
+        let shared = self.own(head, owner).await?;
+        let uid = object::uid(&shared).unwrap_or_default();
+        let (label, value) = render::chunk_label();
+        // Without the right to list each is asked to take its owner.
+        let there = match self.api.list_recent_metadata(Kind::ConfigMap, &format!("{label}={value}")).await {
+            Err(error) if error.is_forbidden() => Arc::default(),
+            listed => listed.map_err(refused)?,
+        };
+        let is_owned = |chunk: &Json| {
+            there.iter().any(|one| object::name(one) == object::name(chunk) && object::is_owned_by(one, uid))
+        };
+        let head = chunks::owner(object::name(head), uid);
+        for chunk in chunks.iter().filter(|chunk| !is_owned(chunk)) {
+            self.own(chunk, &head).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object, or becomes one of the owners of the one that is there, which is tried first.
+    async fn own(&self, object: &Json, owner: &Json) -> Result<Json, Failure> {
         let key = key_of(object)?;
         let owned = json!({"metadata": {"ownerReferences": [owner]}});
         for _ in 0..SHARE_ATTEMPTS {
-            let answer = self.api.merge_metadata(&key, &owned).await;
-            self.api.forget_recent();
-            match answer {
+            match self.api.merge_metadata(&key, &owned).await {
                 Err(error) if error.is_not_found() => {}
-                answer => return answer.map(drop).map_err(refused),
+                answer => return answer.map_err(refused),
             }
-            let answer = self.api.create(&key, object, Mode::Real).await;
-            self.api.forget_recent();
-            match answer {
+            let mut new = object.clone();
+            new["metadata"]["ownerReferences"] = json!([owner]);
+            match self.api.create(&key, &new, Mode::Real).await {
                 Err(error) if error.is_already_exists() => {}
-                answer => return answer.map(drop).map_err(refused),
+                answer => return answer.map_err(refused),
             }
         }
         Err(Failure::Refused(Diagnostic::error(
@@ -269,7 +297,8 @@ fn name_of(step: &Step) -> String {
         format!("{kind} {}", object::name(object))
     };
     match step {
-        Step::Create { object: it, .. } | Step::Share { object: it, .. } => format!("create {}", object(it)),
+        Step::Create { object: it, .. } => format!("create {}", object(it)),
+        Step::ShareAgent { head, .. } => format!("share {}", object(head)),
         Step::CreateSecret(secret) => format!("create {}", object(&secret.object)),
         Step::WriteSecret(secret) => format!("write {}", object(&secret.object)),
         Step::Apply { object: it, .. } => format!("apply {}", object(it)),

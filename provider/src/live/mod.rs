@@ -10,4 +10,5 @@ pub mod pace;
 mod recent;
 pub mod rights;
 pub mod tls;
+mod turns;
 pub mod wait;

@@ -17,7 +17,9 @@ use super::errors::LiveError;
 /// Between two looks at what the wish is fulfilled by.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Between two looks at everything, which tells why it takes long: a dozen requests and more, of each cluster that is waited for.
-const THOROUGH: Duration = Duration::from_millis(2_500);
+const THOROUGH: Duration = Duration::from_secs(4);
+/// Before the first of them: what comes true by then needs no telling.
+const FIRST_THOROUGH: Duration = Duration::from_secs(1);
 /// The same words are logged again after this.
 const REPEAT: Duration = Duration::from_secs(15);
 
@@ -128,7 +130,7 @@ impl<'a> Watch<'a> {
     fn new(api: &'a Api, names: &'a Names, start: &'a LiveCluster, wait: &'a Wait) -> Self {
         let (wish, began) = (&wait.wish, Instant::now());
         let (goal, signs) = (describe(wish), Signs::of(wish, names));
-        Self { api, names, start, wish, goal, signs, began, thorough_at: began }
+        Self { api, names, start, wish, goal, signs, began, thorough_at: began + FIRST_THOROUGH }
     }
 
     fn elapsed_ms(&self) -> u64 {

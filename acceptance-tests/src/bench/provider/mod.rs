@@ -7,6 +7,8 @@
 
 mod clones;
 mod measure;
+mod nobody;
+mod objects;
 mod page;
 mod parallel;
 
@@ -41,6 +43,9 @@ pub struct Options {
     /// How many clusters of one instance are applied at once
     #[arg(long, default_value_t = 10)]
     pub parallel: u32,
+    /// How often that is done, each time beside the same objects made by nobody and beside plain pods
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
     /// How often each plan is timed
     #[arg(long, default_value_t = 5)]
     pub repeats: usize,
@@ -96,7 +101,7 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<u8> {
     let namespace = sandbox.create_namespace("bench-provider").await?;
     let outcome = async {
         let stage = progress.stage(format!("apply {} clusters at once", options.parallel));
-        let parallel = parallel::measure(&sandbox, (&cli, &plugin), options.parallel).await?;
+        let parallel = parallel::measure(&sandbox, (&cli, &plugin), options.parallel, options.rounds).await?;
         stage.done();
         progress.say(format!("{parallel:?}"));
         let mut results = Results {

@@ -1,4 +1,5 @@
-//! Many clusters applied at once, beside as many PostgreSQL pods that nobody manages: how fast this Kubernetes can start them.
+//! Many clusters applied at once, beside their very objects made by nobody (`nobody.rs`), and beside as many plain PostgreSQL pods: how
+//! fast this Kubernetes can start them.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,9 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value as Json, json};
 
+use super::nobody::Found;
+use super::objects::Place;
+use crate::bench::stats::Summary;
 use crate::poll::{Seen, until};
 use crate::sandbox::{STORAGE_CLASS, Sandbox};
 use crate::terraform::hcl::VERSIONS;
@@ -20,34 +24,68 @@ const DATA: &str = "/data";
 /// How long all pods may take.
 const ALL: Duration = Duration::from_secs(600);
 
-/// What was measured, in seconds.
+/// What was measured, in seconds, in several rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parallel {
     /// How many clusters there were, each of one instance.
     pub clusters: u32,
-    /// One apply of them all.
-    pub apply_s: f64,
+    /// One apply of them all, its plan in it, until each cluster takes writes and has told so.
+    pub apply: Summary,
+    /// Until the pods of the same objects were ready, which nobody made a plan of, tried, looked at or waited for.
+    pub same: Summary,
+    /// The apply by the same objects, each in one round.
+    pub ratio: Summary,
     /// Until as many plain pods, each with a volume, had run initdb and listened.
-    pub pods_s: f64,
+    pub plain: Summary,
 }
 
-/// Measures the pods, then the clusters, each in a namespace of its own.
+/// Measures in rounds: the clusters, the same objects, plain pods; each in a namespace of its own.
 ///
 /// # Errors
 /// When one of them does not come up.
-pub async fn measure(sandbox: &Sandbox, (cli, plugin): (&Cli, &Plugin), clusters: u32) -> Result<Parallel> {
-    let namespace = sandbox.create_namespace("bench-pods").await?;
-    let pods_s = plain_pods(sandbox, &namespace, clusters).await;
-    sandbox.delete_namespace(&namespace).await?;
-    let pods_s = pods_s?;
-    let namespace = sandbox.create_namespace("bench-parallel").await?;
-    let apply_s = apply(sandbox, (cli, plugin), &namespace, clusters).await;
-    sandbox.delete_namespace(&namespace).await?;
-    Ok(Parallel { clusters, apply_s: apply_s?, pods_s })
+pub async fn measure(
+    sandbox: &Sandbox,
+    (cli, plugin): (&Cli, &Plugin),
+    clusters: u32,
+    rounds: usize,
+) -> Result<Parallel> {
+    let mut rounds_s = Vec::new();
+    for _ in 0..rounds {
+        let applied = in_namespace(sandbox, "bench-parallel", |place| async {
+            apply(sandbox, (cli, plugin), place, clusters).await
+        });
+        let (apply_s, found) = applied.await?;
+        let same = in_namespace(sandbox, "bench-nobody", |place| async move { found.make(&place).await });
+        let same_s = same.await?;
+        let plain =
+            in_namespace(sandbox, "bench-pods", |place| async move { plain_pods(&place, clusters).await });
+        rounds_s.push((apply_s, same_s, plain.await?));
+    }
+    let of = |what: fn(&(f64, f64, f64)) -> f64| {
+        Summary::of(rounds_s.iter().map(what)).context("there was a round")
+    };
+    Ok(Parallel {
+        clusters,
+        apply: of(|round| round.0)?,
+        same: of(|round| round.1)?,
+        ratio: of(|round| round.0 / round.1)?,
+        plain: of(|round| round.2)?,
+    })
 }
 
-async fn plain_pods(sandbox: &Sandbox, namespace: &str, count: u32) -> Result<f64> {
-    let sets: Api<StatefulSet> = Api::namespaced(sandbox.client(), namespace);
+async fn in_namespace<T, F: Future<Output = Result<T>>>(
+    sandbox: &Sandbox,
+    prefix: &str,
+    what: impl FnOnce(Place) -> F,
+) -> Result<T> {
+    let namespace = sandbox.create_namespace(prefix).await?;
+    let done = what(Place { client: sandbox.client(), namespace: namespace.clone() }).await;
+    sandbox.delete_namespace(&namespace).await?;
+    done
+}
+
+async fn plain_pods(place: &Place, count: u32) -> Result<f64> {
+    let sets: Api<StatefulSet> = Api::namespaced(place.client.clone(), &place.namespace);
     let began = Instant::now();
     sets.create(&PostParams::default(), &serde_json::from_value(plain(count))?).await?;
     until("all plain pods to be ready", ALL, || async {
@@ -97,18 +135,21 @@ fn plain(count: u32) -> Json {
     })
 }
 
+/// How long it took, and what it made.
 async fn apply(
     sandbox: &Sandbox,
     (cli, plugin): (&Cli, &Plugin),
-    namespace: &str,
+    place: Place,
     count: u32,
-) -> Result<f64> {
+) -> Result<(f64, Found)> {
     let terraform = Terraform::new(cli, plugin, &sandbox.kubeconfig())?;
-    terraform.write("main.tf", &configuration(namespace, count))?;
+    terraform.write("main.tf", &configuration(&place.namespace, count))?;
     terraform.init().await?;
     let run = terraform.apply(&[]).await?;
+    let names: Vec<String> = (0..count).map(|number| format!("pg{number}")).collect();
+    let found = Found::read(place, &names).await?;
     terraform.destroy().await?;
-    Ok(run.took.as_secs_f64())
+    Ok((run.took.as_secs_f64(), found))
 }
 
 fn configuration(namespace: &str, count: u32) -> String {

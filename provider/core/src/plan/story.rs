@@ -229,11 +229,14 @@ impl Sentences {
             .filter(|(object, field)| !left.covers(&names, object, field))
             .map(|(object, field)| format!("{object} {field}").trim().to_owned())
             .collect();
-        // Pods that were made since from the edited template count as stale once it is mended; the others as they were.
-        if named.iter().any(|one| one.starts_with("StatefulSet/") && one.ends_with(ANNOTATION_TEMPLATE_HASH))
-        {
+        // Pods that were made from an edited template, when its hash was edited too or they are found by what they are.
+        let rolls = |one: &String| {
+            one.starts_with("Pod/")
+                || (one.starts_with("StatefulSet/") && one.ends_with(ANNOTATION_TEMPLATE_HASH))
+        };
+        if named.iter().any(rolls) {
             self.disruptive(format!(
-                "rolling restart of instances whose pods were made from the edited template (if the primary is one of them, {})",
+                "rolling restart of instances whose pods were made from an edited template (if the primary is one of them, {})",
                 pauses::OF_A_SWITCHOVER
             ));
         }

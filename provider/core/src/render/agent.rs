@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pgha_schema::desired::AgentBinary;
 use pgha_schema::names::{
-    APP_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, PREFIX, agent_chunk,
+    APP_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER, PREFIX, agent_chunk, agent_head,
+    short_hash,
 };
 use pgha_schema::resource::ClusterSpec;
 use serde_json::{Value as Json, json};
@@ -58,7 +59,7 @@ impl Agent {
 
     /// The part of the hash that names the chunks.
     pub fn short_hash(&self) -> &str {
-        self.sha256.get(..16).unwrap_or(&self.sha256)
+        short_hash(&self.sha256)
     }
 
     /// As the desired document names it: what an image holds is in the pods, and none is wished for instead.
@@ -85,6 +86,11 @@ impl Agent {
         }
     }
 
+    /// The name of the ConfigMap that owns the chunks.
+    pub fn head_name(&self) -> String {
+        agent_head(self.short_hash())
+    }
+
     /// The names of the chunks' ConfigMaps, in order.
     pub fn chunk_names(&self) -> Vec<String> {
         (0..self.chunks).map(|index| agent_chunk(self.short_hash(), index)).collect()
@@ -101,10 +107,9 @@ pub fn chunk_label() -> (String, &'static str) {
     (format!("{PREFIX}part"), "agent-binary")
 }
 
-/// The ConfigMaps with the gzipped binary. They belong to no cluster alone: the anchors of all that use them own them.
-pub fn chunks(agent: &Agent, gzipped: &[u8], namespace: &str) -> Vec<Json> {
+fn labels(agent: &Agent) -> BTreeMap<String, &str> {
     let (label, value) = chunk_label();
-    let labels: BTreeMap<String, &str> = [
+    [
         (LABEL_NAME.to_owned(), APP_NAME),
         (LABEL_COMPONENT.to_owned(), Component::Agent.as_str()),
         (LABEL_MANAGED_BY.to_owned(), MANAGER),
@@ -112,7 +117,20 @@ pub fn chunks(agent: &Agent, gzipped: &[u8], namespace: &str) -> Vec<Json> {
         (pgha_schema::names::LABEL_INSTANCE.to_owned(), agent.short_hash()),
         (label, value),
     ]
-    .into();
+    .into()
+}
+
+/// The ConfigMap that owns the chunks. It belongs to no cluster alone: the anchors of all that run this agent own it, and becoming an
+/// owner of something small costs the API server next to nothing, however many clusters a namespace has.
+pub fn head(agent: &Agent, namespace: &str) -> Json {
+    let metadata = json!({"name": agent.head_name(), "namespace": namespace, "labels": labels(agent)});
+    let data = json!({"version": agent.version, "sha256": agent.sha256, "parts": agent.chunks.to_string()});
+    object(Kind::ConfigMap, metadata, json!({"immutable": true, "data": data}))
+}
+
+/// The ConfigMaps with the gzipped binary.
+pub fn chunks(agent: &Agent, gzipped: &[u8], namespace: &str) -> Vec<Json> {
+    let labels = labels(agent);
     let parts = gzipped.chunks(CHUNK_BYTES).enumerate();
     parts
         .map(|(index, part)| {

@@ -1,4 +1,5 @@
-//! The agent's chunks: a namespace's clusters share them, and the anchors of all that use them own them (P24).
+//! The agent's chunks: a namespace's clusters share them (P24). One small ConfigMap, the head, owns them, and the anchors of all clusters
+//! that run the agent own the head. In clusters of older providers the anchors own each chunk.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +10,37 @@ use crate::object::{self, Kind, ObjectKey};
 use crate::render;
 use crate::step::Step;
 
+/// Letters of a hash in a head's name; no chunk has an index so long.
+const HASH: usize = 16;
+
 /// Makes them, or becomes one of their owners.
-pub(super) fn share(job: &Job<'_>, anchor_uid: &str) -> Vec<Step> {
-    let owner = json!({
-        "apiVersion": Kind::ConfigMap.api_version(),
-        "kind": Kind::ConfigMap.name(),
-        "name": job.names().anchor(),
-        "uid": anchor_uid,
-    });
+pub(super) fn share(job: &Job<'_>, anchor_uid: &str) -> Option<Step> {
     let chunks = render::chunks(job.agent, job.gzipped, &job.spec.namespace);
-    let share = |mut object: Json| {
-        object["metadata"]["ownerReferences"] = json!([owner]);
-        Step::Share { object, owner: owner.clone() }
-    };
-    chunks.into_iter().map(share).collect()
+    (!chunks.is_empty()).then(|| Step::ShareAgent {
+        head: render::head(job.agent, &job.spec.namespace),
+        chunks,
+        owner: owner(&job.names().anchor(), anchor_uid),
+    })
 }
 
-/// A chunk that this cluster needs no more.
+/// A ConfigMap as an owner of others.
+pub fn owner(name: &str, uid: &str) -> Json {
+    json!({"apiVersion": Kind::ConfigMap.api_version(), "kind": Kind::ConfigMap.name(), "name": name, "uid": uid})
+}
+
+/// The head of the agent that the cluster gets.
+pub(super) fn kept(job: &Job<'_>) -> Option<String> {
+    (job.agent.chunks > 0).then(|| job.agent.head_name())
+}
+
+/// The head that a chunk, or the head itself, belongs to.
+fn head_of(name: &str) -> &str {
+    let is_chunk =
+        |(_, index): &(&str, &str)| index.bytes().all(|byte| byte.is_ascii_digit()) && index.len() < HASH;
+    name.rsplit_once('-').filter(is_chunk).map_or(name, |(head, _)| head)
+}
+
+/// A head, or a chunk of an older provider, that this cluster needs no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GivenUp {
     /// Others own it too: only the reference goes.
@@ -41,20 +56,18 @@ pub enum GivenUp {
     },
 }
 
-/// Those of `chunks` that the owner owns, that are not `kept`, and that none of `pods` names: a pod is made from an older template
-/// than the newest for as long as nothing rolls it, and its node's next start mounts what that template names.
-pub fn given_up(chunks: &[Json], pods: &[Json], kept: &[String], owner_uid: &str) -> Vec<GivenUp> {
-    let named: BTreeSet<&str> = pods.iter().flat_map(named_by).collect();
-    let unused = chunks.iter().filter(|chunk| {
-        let name = object::name(chunk);
-        !kept.iter().any(|one| one == name) && !named.contains(name)
-    });
-    unused.filter_map(|chunk| give_up(chunk, owner_uid)).collect()
+/// Those of `parts`, heads and chunks, that the owner owns, that are not of the `kept` agent, and of whose agent none of `pods` names a
+/// chunk: a pod is made from an older template than the newest for as long as nothing rolls it, and its node's next start mounts what
+/// that template names. A head takes its chunks along.
+pub fn given_up(parts: &[Json], pods: &[Json], kept: Option<&str>, owner_uid: &str) -> Vec<GivenUp> {
+    let named: BTreeSet<&str> = pods.iter().flat_map(named_by).map(head_of).chain(kept).collect();
+    let unused = parts.iter().filter(|part| !named.contains(head_of(object::name(part))));
+    unused.filter_map(|part| give_up(part, owner_uid)).collect()
 }
 
-fn give_up(chunk: &Json, owner_uid: &str) -> Option<GivenUp> {
-    let key = ObjectKey::new(Kind::ConfigMap, object::name(chunk));
-    let owners = chunk.pointer("/metadata/ownerReferences")?.as_array()?;
+fn give_up(part: &Json, owner_uid: &str) -> Option<GivenUp> {
+    let key = ObjectKey::new(Kind::ConfigMap, object::name(part));
+    let owners = part.pointer("/metadata/ownerReferences")?.as_array()?;
     let (ours, others): (Vec<_>, Vec<_>) = owners.iter().partition(|owner| owner["uid"] == owner_uid);
     if ours.is_empty() {
         return None;
@@ -62,8 +75,8 @@ fn give_up(chunk: &Json, owner_uid: &str) -> Option<GivenUp> {
     if !others.is_empty() {
         return Some(GivenUp::Reference(key));
     }
-    let resource_version = chunk.pointer("/metadata/resourceVersion")?.as_str()?.to_owned();
-    Some(GivenUp::Whole { key, uid: object::uid(chunk)?.to_owned(), resource_version })
+    let resource_version = part.pointer("/metadata/resourceVersion")?.as_str()?.to_owned();
+    Some(GivenUp::Whole { key, uid: object::uid(part)?.to_owned(), resource_version })
 }
 
 /// The ConfigMaps that a pod's volumes name.
@@ -86,17 +99,22 @@ mod tests {
 
     #[test]
     fn what_a_pod_or_another_cluster_needs_stays() {
+        let hash = |letter: &str| format!("pgha-agent-{}", letter.repeat(16));
+        let [new, of_a_pod, shared, theirs, old] = ["a", "b", "c", "d", "1"].map(hash);
+        let older = format!("{old}-0");
         let chunks = [
-            chunk("new", &["us"]),
-            chunk("of-a-pod", &["us"]),
-            chunk("shared", &["them", "us"]),
-            chunk("theirs", &["them"]),
-            chunk("old", &["us"]),
+            chunk(&new, &["us"]),
+            chunk(&of_a_pod, &["us"]),
+            chunk(&shared, &["them", "us"]),
+            chunk(&theirs, &["them"]),
+            chunk(&old, &["us"]),
+            // Of a provider that had no heads.
+            chunk(&older, &["us"]),
             json!({"metadata": {"name": "of-nobody"}}),
         ];
         let pods = [json!({"spec": {"volumes": [
             {"name": "tmp", "emptyDir": {}},
-            {"name": "agent-chunks", "projected": {"sources": [{"configMap": {"name": "of-a-pod"}}]}},
+            {"name": "agent-chunks", "projected": {"sources": [{"configMap": {"name": format!("{of_a_pod}-3")}}]}},
         ]}})];
         let key = |name: &str| ObjectKey::new(Kind::ConfigMap, name);
         let whole = |name: &str| GivenUp::Whole {
@@ -104,9 +122,12 @@ mod tests {
             uid: format!("uid-{name}"),
             resource_version: "7".to_owned(),
         };
-        let kept = ["new".to_owned()];
-        assert_eq!(given_up(&chunks, &pods, &kept, "us"), [GivenUp::Reference(key("shared")), whole("old")]);
-        assert_eq!(given_up(&chunks, &[], &kept, "us").len(), 3);
-        assert_eq!(given_up(&chunks, &pods, &[], "another"), []);
+        let kept = Some(new.as_str());
+        assert_eq!(
+            given_up(&chunks, &pods, kept, "us"),
+            [GivenUp::Reference(key(&shared)), whole(&old), whole(&older)]
+        );
+        assert_eq!(given_up(&chunks, &[], kept, "us").len(), 4);
+        assert_eq!(given_up(&chunks, &pods, None, "another"), []);
     }
 }

@@ -3,17 +3,21 @@
 use pgha_schema::desired::document_sha256;
 use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
 use pgha_schema::record::Record;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{Job, Steps, apply, chunks, new_anchor, readable, same_cluster, uid_of, wait};
 use crate::anchor::Anchor;
 use crate::diagnostic::Diagnostic;
+use crate::drift::pods;
 use crate::live::{LiveCluster, Seen};
 use crate::object::{self, Kind, ObjectKey};
 use crate::path::Path;
 use crate::render::{self, Inputs};
 use crate::step::{Forced, Step, Taken, Wish};
 use crate::value::Value;
+
+/// In the place of a template's hash on a pod: the hash of no template.
+const OF_AN_EDITED_TEMPLATE: &str = "edited";
 
 /// Makes the anchor again when it alone is gone and StatefulSet or Lease prove that this is our cluster (P16). `None`: it is
 /// there. After it, take a snapshot and go on with [`change`]; the new uid goes into private state.
@@ -64,13 +68,16 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     let growing = growth(job, live);
     steps.extend(growing.iter().cloned());
     let fields = |object: &Json| forced(job, live, object);
-    let mut objects = wanted(job, live, &inputs);
-    // Last, so that a pod that the holder rolls at once is made from the new template.
-    objects.sort_by_key(|object| is_desired(live, object));
-    steps.extend(objects.into_iter().map(|object| {
+    let write = |object: Json| {
         let (forced, uid) = (fields(&object), uid_of(live, &object));
         apply(object, forced, uid)
-    }));
+    };
+    // Last, so that a pod that the holder rolls at once is made from the new template.
+    let (desired, others): (Vec<_>, Vec<_>) =
+        wanted(job, live, &inputs).into_iter().partition(|object| is_desired(live, object));
+    steps.extend(others.into_iter().map(write));
+    steps.extend(edited_pods(job, live, &inputs));
+    steps.extend(desired.into_iter().map(write));
     steps.extend(stuck_pods(live, &inputs));
     steps.extend(no_budget(job, live));
     steps.extend(no_network_policy(job, live));
@@ -84,7 +91,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
     if !growing.is_empty() {
         steps.push(wait(Wish::Grown { size: job.spec.storage.size.to_string() }));
     }
-    steps.push(Step::GiveUpChunks { owner_uid: uid.to_owned(), kept: job.agent.chunk_names() });
+    steps.push(Step::GiveUpChunks { owner_uid: uid.to_owned(), kept: chunks::kept(job) });
     Ok(all)
 }
 
@@ -223,6 +230,26 @@ fn stuck_pods(live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Step> {
         .map(|pod| Step::Delete {
             key: ObjectKey::new(Kind::Pod, object::name(pod)),
             uid: object::uid(pod).map(str::to_owned),
+        })
+        .collect()
+}
+
+/// Pods that were made from an edited template count as stale from now on, and the holder rolls them as it rolls others.
+fn edited_pods(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Step> {
+    let anchor = live.anchor().known().and_then(|object| Anchor::parse(object).ok());
+    let hash = render::template_hash(inputs);
+    let edited = anchor.map(|anchor| pods::edited(&anchor, live, &job.left_to_others())).unwrap_or_default();
+    let as_new = edited
+        .into_iter()
+        .filter(|(pod, _)| object::annotation(pod, ANNOTATION_TEMPLATE_HASH) == Some(hash.as_str()));
+    as_new
+        .map(|(pod, _)| Step::Patch {
+            key: ObjectKey::new(Kind::Pod, object::name(pod)),
+            body: json!({"metadata": {
+                "uid": object::uid(pod),
+                "annotations": {ANNOTATION_TEMPLATE_HASH: OF_AN_EDITED_TEMPLATE},
+            }}),
+            may_be_missing: true,
         })
         .collect()
 }

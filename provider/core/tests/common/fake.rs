@@ -74,10 +74,15 @@ impl Fake {
     fn step(&mut self, step: Step) {
         match step {
             Step::Create { object, taken } => self.create(object, &taken),
-            Step::Share { object, owner } => {
-                assert_eq!(object["metadata"]["ownerReferences"][0], owner);
-                let metadata = json!({"metadata": object["metadata"]});
-                self.live.chunks.insert(object::name(&object).to_owned(), Seen::Known(metadata));
+            Step::ShareAgent { head, chunks, owner } => {
+                let of_head = json!({"uid": "uid-of-the-head"});
+                let owners = std::iter::once(owner).chain(std::iter::repeat(of_head));
+                for (mut object, owner) in std::iter::once(head).chain(chunks).zip(owners) {
+                    object["metadata"]["ownerReferences"] = json!([owner]);
+                    object["metadata"]["uid"] = json!("uid-of-the-head");
+                    let metadata = json!({"metadata": object["metadata"]});
+                    self.live.chunks.insert(object::name(&object).to_owned(), Seen::Known(metadata));
+                }
                 self.shared += 1;
             }
             Step::CreateSecret(secret) => {

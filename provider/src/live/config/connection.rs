@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{program, proxy, retry_after, socks};
 use crate::live::recent::Recent;
+use crate::live::turns::Turns;
 
 /// A client, and words about it for messages. Clones share the client: what one of them renews, all have.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct Connection {
     pub source: String,
     /// Lists that were just answered.
     pub recent: Recent,
+    /// Whose turn it is with what clusters share.
+    pub turns: Turns,
     /// What the client is made of. Not the files that these settings came from: whoever chooses another context in a
     /// kubeconfig must not send a running apply to another cluster.
     config: Arc<kube::Config>,
@@ -49,7 +52,14 @@ impl Connection {
         let server = address(&config);
         let made = build(config.clone()).await?;
         let current = Arc::new(Mutex::new(Current { made, renewals: 0 }));
-        Ok(Self { server, source, recent: Recent::default(), config: Arc::new(config), current })
+        Ok(Self {
+            server,
+            source,
+            recent: Recent::default(),
+            turns: Turns::default(),
+            config: Arc::new(config),
+            current,
+        })
     }
 
     /// Sends a request, and once more with renewed credentials if the server does not accept those that it came with. A
