@@ -92,7 +92,7 @@ async fn the_role_of_the_examples_is_enough_and_all_of_it_is_used(group: &mut Gr
 async fn each_missing_right_is_said_before_anything_is_done(group: &mut Group) -> Result<()> {
     let sandbox = group.bed.sandbox.clone();
     let site = doomed(group).await?;
-    let restricted = Restricted::new(&sandbox, site).await?;
+    let restricted = Restricted::new(&sandbox, site, writer()?).await?;
     let config = site.config.clone().set("replicas", 1).set("network_policy", json!({}));
     let config = config.set("storage.retain", false);
     site.write(config.clone())?;
@@ -162,18 +162,17 @@ impl Right {
 }
 
 /// A user whose Role is changed again and again, and the CLI with that user's credentials.
-struct Restricted {
-    all: Vec<Right>,
+pub struct Restricted {
+    pub all: Vec<Right>,
     role: String,
     user: kube::Client,
     cluster: Cluster,
     namespace: String,
-    tf: Terraform,
+    pub tf: Terraform,
 }
 
 impl Restricted {
-    async fn new(sandbox: &Sandbox, site: &Site) -> Result<Self> {
-        let rules = writer()?;
+    pub async fn new(sandbox: &Sandbox, site: &Site, rules: Vec<PolicyRule>) -> Result<Self> {
         let kubeconfig = sandbox.restricted_kubeconfig(&site.namespace, &rules).await?;
         let role = kubeconfig.file_stem().context("a kubeconfig has a name")?.to_string_lossy().into_owned();
         Ok(Self {
@@ -192,7 +191,7 @@ impl Restricted {
     }
 
     /// The whole Role but for one right.
-    async fn take(&self, right: &Right) -> Result<()> {
+    pub async fn take(&self, right: &Right) -> Result<()> {
         self.leave(|held| held != right).await
     }
 

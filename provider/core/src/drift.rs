@@ -64,7 +64,7 @@ const BY_ALTER_SYSTEM: &str = "ALTER SYSTEM";
 
 /// Compares what is there with what the anchor remembers, less what is left to others.
 pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
-    let mut drift = Drift { typed: typed(anchor, live), ..Drift::default() };
+    let mut drift = Drift { typed: typed(anchor, live), unreadable: unlisted(live), ..Drift::default() };
     drift.entries.extend(altered(live, ignore));
     compare_chunks(live, &mut drift);
     drift.entries.extend(edited_pods(anchor, live, ignore));
@@ -83,6 +83,15 @@ pub fn drift(anchor: &Anchor, live: &LiveCluster, ignore: &Ignore) -> Drift {
     drift.entries.sort();
     drift.entries.dedup();
     drift
+}
+
+/// What the anchor does not remember and is looked at all the same.
+fn unlisted(live: &LiveCluster) -> Vec<String> {
+    let lists = [("the Pods", &live.pods), ("the PersistentVolumeClaims", &live.claims)];
+    let lease = ObjectKey::new(Kind::Lease, live.names.cluster());
+    let lists = lists.into_iter().filter_map(|(what, seen)| Some(format!("{what}: {}", seen.forbidden()?)));
+    let lease = live.lease().forbidden().map(|why| format!("{lease}: {why}"));
+    lists.chain(lease).collect()
 }
 
 /// Who edited the template that they were made from is told by nothing any more: the pods themselves are the controller's.
@@ -240,6 +249,24 @@ fn entries_inside(state: &Value) -> impl Iterator<Item = (&str, &Value)> {
         let (kind, pod) = entry.get("object").as_str()?.split_once('/')?;
         (kind == POSTGRESQL).then_some((pod, entry))
     })
+}
+
+/// The instances whose PostgreSQL nothing tells of, so that what somebody gives it inside does not show.
+pub(crate) fn unheard(live: &LiveCluster) -> Vec<String> {
+    let status = ObjectKey::new(Kind::ConfigMap, live.names.status());
+    // That it may not be read is told of the object itself.
+    if live.object(&status).forbidden().is_some() {
+        return Vec::new();
+    }
+    let status = live.status();
+    let heard = |pod: &String| {
+        let instance = status.as_ref().and_then(|status| status.instances.get(pod));
+        instance.is_some_and(|instance| was_asked(instance.state))
+    };
+    // Pods that somebody adds past the desired state are no members.
+    let members = live.desired().map_or(0, |desired| desired.replicas + 1);
+    let pods = live.wanted_pods().map_or(members, |pods| members.min(pods as u32));
+    (0..pods).map(|ordinal| live.names.pod(ordinal)).filter(|pod| !heard(pod)).collect()
 }
 
 /// What was known of settings in instances that can't be asked now: a PostgreSQL that is down has not forgotten what ALTER SYSTEM

@@ -25,6 +25,14 @@ pub enum Seen<T> {
 }
 
 impl<T> Seen<T> {
+    /// Why it may not be looked at, when that is so.
+    pub fn forbidden(&self) -> Option<&str> {
+        match self {
+            Self::Forbidden(why) => Some(why),
+            Self::Known(_) | Self::Missing => None,
+        }
+    }
+
     /// It, when it is there.
     pub fn known(&self) -> Option<&T> {
         match self {

@@ -63,6 +63,8 @@ pub fn refresh(prior: &Value, facts: &Facts, live: &LiveCluster, ignore: &Ignore
     if !drift.unreadable.is_empty() {
         diagnostics.push(unreadable(&drift.unreadable));
     }
+    diagnostics.extend(unheard(live));
+    diagnostics.extend(no_lease(live));
     diagnostics.extend(leaving_claims(live));
     let state = state(prior, live, drift, &ignore);
     let changed = drift::who_changed(prior, &state, live);
@@ -170,11 +172,36 @@ fn without_anchor(live: &LiveCluster, what: &str, ignore: &Ignore) -> Drift {
     drift
 }
 
+fn unheard(live: &LiveCluster) -> Option<Diagnostic> {
+    let silent = drift::unheard(live);
+    (!silent.is_empty()).then(|| {
+        Diagnostic::warning(
+            "Drift inside PostgreSQL was not looked for in every instance",
+            format!(
+                "Nothing is heard of the PostgreSQL of {}, so what somebody changes inside it by ALTER SYSTEM does not show; what was \
+                 known before stays. The data source and `pgha-agent status` in a pod tell more.",
+                silent.join(", ")
+            ),
+        )
+    })
+}
+
+/// The Lease is not the provider's to repair (A4).
+fn no_lease(live: &LiveCluster) -> Option<Diagnostic> {
+    live.lease().is_missing().then(|| {
+        Diagnostic::warning(
+            format!("Lease {} is gone", live.names.cluster()),
+            "Somebody deleted the record of who leads. The agents make it again by themselves once all instances that hold data are \
+             heard; until then there is no failover.",
+        )
+    })
+}
+
 fn unreadable(what: &[String]) -> Diagnostic {
     Diagnostic::warning(
         "Drift was not looked for everywhere",
         format!(
-            "These objects may not be read, so a change in them does not show: {}. The Role for readers in examples/ \
+            "These may not be read, so a change in them does not show: {}. The Role for readers in examples/ \
              holds the rights that are needed.",
             what.join("; ")
         ),

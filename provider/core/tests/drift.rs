@@ -282,12 +282,14 @@ fn an_instance_that_can_not_be_asked_keeps_its_entries() {
     assert_eq!(world.drift().len(), 2);
     for state in [InstanceState::Silent, InstanceState::Down, InstanceState::Building] {
         world.fake.instance(1, |instance| (instance.state, instance.altered) = (state, BTreeMap::new()));
-        world.refresh();
+        let told = world.told();
+        assert!(told.contains("Nothing is heard of the PostgreSQL of orders-1, so"), "{told}");
         assert_eq!(world.state, known, "{state:?}");
     }
     let said = world.fake.get(Kind::ConfigMap, "orders-status")["data"].clone();
     world.fake.edit(Kind::ConfigMap, "orders-status", "/data", Json::Null);
-    world.refresh();
+    let told = world.told();
+    assert!(told.contains("of orders-0, orders-1, orders-2, so"), "{told}");
     assert_eq!(world.state.get("drift"), known.get("drift"), "without any status");
     world.fake.edit(Kind::ConfigMap, "orders-status", "/data", said);
 

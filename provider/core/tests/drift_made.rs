@@ -113,3 +113,31 @@ fn pods_that_a_policy_changes_or_another_agent_was_made_with_are_as_they_should_
     world.fake.live.pods = made(&world.fake, "older", of_another_agent);
     world.nothing_to_do(&common::minimal());
 }
+
+#[test]
+fn what_could_not_be_looked_at_is_said() {
+    let mut world = World::create(&common::minimal());
+    let no_right = || Seen::Forbidden("no right".to_owned());
+    let (pods, claims) = (world.fake.live.pods.clone(), world.fake.live.claims.clone());
+    world.fake.live.pods = no_right();
+    let told = world.told();
+    assert!(told.contains("does not show: the Pods: no right."), "{told}");
+    (world.fake.live.pods, world.fake.live.claims) = (pods, no_right());
+    let told = world.told();
+    assert!(told.contains("does not show: the PersistentVolumeClaims: no right."), "{told}");
+    world.fake.live.claims = claims;
+    let lease = ObjectKey::new(Kind::Lease, "orders");
+    let there = world
+        .fake
+        .live
+        .objects
+        .insert(lease.clone(), Seen::Forbidden("no right".to_owned()))
+        .expect("a Lease");
+    let told = world.told();
+    assert!(told.contains("does not show: Lease orders: no right."), "{told}");
+    world.fake.live.objects.insert(lease.clone(), Seen::Missing);
+    let told = world.told();
+    assert!(told.contains("Lease orders is gone"), "{told}");
+    world.fake.live.objects.insert(lease, there);
+    world.nothing_to_do(&common::minimal());
+}

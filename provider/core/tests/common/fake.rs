@@ -218,7 +218,11 @@ impl Fake {
                 let text = self.live.desired_text().expect("a desired document").to_owned();
                 let desired = self.live.desired().expect("a desired document");
                 assert_eq!((desired.generation, document_sha256(&text)), (*generation, sha256.clone()));
+                let pods: Vec<_> = (0..=desired.replicas).map(|pod| self.live.names.pod(pod)).collect();
                 self.status(|status| {
+                    for pod in pods {
+                        status.instances.entry(pod).or_insert_with(streaming);
+                    }
                     status.acknowledged =
                         Some(Acknowledged { generation: *generation, sha256: document_sha256(&text) });
                     for instance in status.instances.values_mut() {
