@@ -17,7 +17,7 @@ use super::objects::{KINDS, Object, Place, SECRETS, copy, name};
 use crate::poll::{Seen, until};
 
 /// Until the pods are ready.
-const ALL: Duration = Duration::from_secs(600);
+const ALL: Duration = Duration::from_secs(180);
 
 /// Objects as they were found.
 pub struct Found {
@@ -79,7 +79,7 @@ impl Found {
         let new = new.metadata.uid.context("the copied anchor has a uid")?;
         for (resource, object) in others {
             let mut object = copy(object, &[moved, (old, &new)])?;
-            as_new(names, &new, &mut object);
+            as_new(names, &new, &resource.kind, &mut object);
             there.create(resource, object).await?;
         }
         Ok(())
@@ -87,8 +87,8 @@ impl Found {
 }
 
 /// Without what the agents made of it.
-fn as_new(names: &Names, anchor_uid: &str, object: &mut Json) {
-    if object["kind"] == "Lease" {
+fn as_new(names: &Names, anchor_uid: &str, kind: &str, object: &mut Json) {
+    if kind == "Lease" {
         let record = Record::initial(anchor_uid, SyncMode::Sync);
         object["spec"] = json!({});
         object["metadata"]["annotations"][ANNOTATION_RECORD] =
@@ -105,4 +105,23 @@ fn as_new(names: &Names, anchor_uid: &str, object: &mut Json) {
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_and_a_status_are_as_they_were_before_any_agent() {
+        let names = Names::new("pg0");
+        let mut lease = json!({"spec": {"holderIdentity": "pg0-0"}, "metadata": {"annotations": {ANNOTATION_RECORD: "old"}}});
+        as_new(&names, "new", "Lease", &mut lease);
+        let record: Record =
+            serde_json::from_str(lease["metadata"]["annotations"][ANNOTATION_RECORD].as_str().unwrap())
+                .unwrap();
+        assert_eq!((lease["spec"].clone(), record), (json!({}), Record::initial("new", SyncMode::Sync)));
+        let mut status = json!({"metadata": {"name": "pg0-status"}, "data": {"status.json": "{}"}});
+        as_new(&names, "new", "ConfigMap", &mut status);
+        assert_eq!(status["data"], Json::Null);
+    }
 }

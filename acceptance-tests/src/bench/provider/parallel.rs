@@ -22,7 +22,7 @@ const PLAIN: &str = "plain";
 /// Where the plain pods' data is.
 const DATA: &str = "/data";
 /// How long all pods may take.
-const ALL: Duration = Duration::from_secs(600);
+const ALL: Duration = Duration::from_secs(180);
 
 /// What was measured, in seconds, in several rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
