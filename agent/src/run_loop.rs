@@ -216,7 +216,7 @@ impl Agent {
         }
     }
 
-    /// In order; the first that fails ends the batch, best-effort ones apart. Tells whether the world was acted on.
+    /// In order, up to the first whose failure ends the batch. Tells whether the world was acted on.
     async fn carry_out(&mut self, decision: &Decision) -> bool {
         let mut acted = false;
         if self.status_failed.swap(false, Ordering::AcqRel) {
@@ -239,7 +239,7 @@ impl Agent {
                         tracing::warn!(action = failure.0, took_ms, %error, "action failed");
                     }
                     self.last_failure = Some(failure);
-                    if !action.is_best_effort() {
+                    if action.ends_batch(self.last_write.as_ref().map(|write| write.outcome)) {
                         break;
                     }
                 }

@@ -17,8 +17,8 @@ use crate::observation::{LeaseVersion, Upstream};
 /// The outcome of one cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// To be done in this order. A failed one ends the batch unless [`Action::ends_batch`] says otherwise; then, and
-    /// whenever the batch is through, the world is observed anew.
+    /// To be done in this order. One that fails may end the batch ([`Action::ends_batch`]); then, and whenever the batch is
+    /// through, the world is observed anew.
     pub actions: Vec<Action>,
     /// Why.
     pub reason: Reason,
@@ -249,28 +249,6 @@ pub enum StopMode {
     Fast,
     /// At once, as at a crash; recovery at the next start.
     Immediate,
-}
-
-impl Action {
-    /// Whether its failure ends the batch. Nothing later in a batch ever depends on a write or read of the record in it.
-    pub fn ends_batch(&self) -> bool {
-        let of_the_record =
-            matches!(self, Self::ReadLease | Self::WriteRecord { .. } | Self::CreateLease { .. });
-        !of_the_record && !self.is_best_effort()
-    }
-
-    /// A failure of it neither ends the batch nor matters for safety; it may run beside the others.
-    pub fn is_best_effort(&self) -> bool {
-        matches!(
-            self,
-            Self::AskPromises { .. }
-                | Self::LabelPod { .. }
-                | Self::DeletePod { .. }
-                | Self::SetPasswords { .. }
-                | Self::WriteStatus { .. }
-                | Self::EmitEvent { .. }
-        )
-    }
 }
 
 /// Why this was decided. For people it is shown; tests compare values.

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod acknowledge;
+mod batch;
 pub mod bootstrap;
 mod break_glass;
 mod cycle;

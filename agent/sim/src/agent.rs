@@ -106,13 +106,16 @@ impl World {
     }
 
     fn act(&mut self, pod: usize, action: Action) {
-        let ends_batch = action.ends_batch();
-        let went = self.carry_out(pod, action);
-        let now = self.now;
+        let went = self.carry_out(pod, action.clone());
+        let (now, mutation) = (self.now, self.mutation);
         let agent = &mut self.pods[pod].agent;
         agent.busy_until = now + went.took_ms;
-        if !went.ok && ends_batch {
-            agent.queue.clear();
+        if !went.ok {
+            let last_write = agent.last_write.as_ref().map(|write| write.outcome);
+            if action.ends_batch(last_write) || mutation.is_some_and(|mutation| mutation.ends_batch(&action))
+            {
+                agent.queue.clear();
+            }
         }
         agent.wake_at = agent.wake_at.max(agent.busy_until);
     }

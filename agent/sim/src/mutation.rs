@@ -119,6 +119,8 @@ pub enum Mutation {
     StartsAfresh,
     /// A8: the holder writes the newest format that it knows, whoever reads it.
     WritesNewFormat,
+    /// A20: a turn ends with a read or write of the record that gets no answer.
+    EndsWithTheRecord,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -166,6 +168,7 @@ impl Mutation {
             Self::WaitsForEver => Some("standby-waits-for-wal"),
             Self::StartsAfresh => Some("agents-restarted"),
             Self::WritesNewFormat => Some("agents-of-two-formats"),
+            Self::EndsWithTheRecord => Some("api-away-and-a-postgres-ends"),
             _ => None,
         }
     }
@@ -252,6 +255,7 @@ impl Mutation {
             | Self::WaitsForEver
             | Self::StartsAfresh
             | Self::WritesNewFormat
+            | Self::EndsWithTheRecord
             | Self::RestartsAgain => return None,
         })
     }

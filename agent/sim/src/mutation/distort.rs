@@ -161,6 +161,13 @@ impl Mutation {
         Some(record)
     }
 
+    /// Whether the failure of this action ends its batch, whatever the rule says.
+    pub fn ends_batch(self, action: &Action) -> bool {
+        let of_the_record =
+            matches!(action, Action::ReadLease | Action::WriteRecord { .. } | Action::CreateLease { .. });
+        self == Self::EndsWithTheRecord && of_the_record
+    }
+
     /// What becomes of an action; `None`: it is left out.
     pub fn twist(self, action: Action) -> Option<Action> {
         match (self, action) {
