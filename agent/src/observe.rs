@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
-    ControlState, DataSeen, LeaseVersion, LocalData, PostgresSeen, Promises, Signals, Unfinished,
+    Complaints, ControlState, DataSeen, LeaseVersion, LocalData, PostgresSeen, Promises, Signals, Unfinished,
 };
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -219,7 +219,10 @@ impl Agent {
             data,
             kept: self.data.kept(&self.volume),
             postgres,
-            complaints: self.postgres.complaints(),
+            complaints: Complaints {
+                marks_refused: world.marks_refused.clone(),
+                ..self.postgres.complaints()
+            },
             postmaster: guard.postmaster.map(u64::from),
             credentials: self.passwords.seen(&self.secrets),
             jobs: self.jobs.seen(),

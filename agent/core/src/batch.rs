@@ -29,6 +29,7 @@ impl Action {
                 | Self::DeletePod { .. }
                 | Self::SetPasswords { .. }
                 | Self::WriteStatus { .. }
+                | Self::StampVolumes { .. }
                 | Self::EmitEvent { .. }
         )
     }

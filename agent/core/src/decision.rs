@@ -12,6 +12,7 @@ pub use crate::bootstrap::InitdbPermit;
 pub use crate::divergence::{ClonePermit, RewindPermit};
 pub use crate::events::Told;
 pub use crate::failsafe::Rivals;
+pub use crate::marks::Marking;
 use crate::observation::{LeaseVersion, Upstream};
 
 /// The outcome of one cycle.
@@ -191,7 +192,8 @@ pub enum Action {
         /// The document.
         status: Box<ClusterStatus>,
     },
-    /// Write the system identifier on the StatefulSet and on the claims of these ordinals (A4).
+    /// Write the system identifier on the StatefulSet and on the claims of these ordinals (A4). Best effort: what waits for it waits
+    /// until it is seen, and a refusal is observed.
     StampVolumes {
         /// The identifier.
         system_identifier: SystemIdentifier,
@@ -441,6 +443,8 @@ pub struct Memory {
     pub answered_ms: Option<u64>,
     /// The taking back of an agent at this time was told of by an event.
     pub told_taken_back_ms: Option<u64>,
+    /// What was last ordered to be marked with the identifier of its data, until it is.
+    pub marking: Option<Marking>,
     /// Standby slots were last advanced then.
     pub slots_set_ms: Option<u64>,
 }

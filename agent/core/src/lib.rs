@@ -27,6 +27,7 @@ pub mod heartbeat;
 mod labels;
 mod leading;
 mod lease;
+mod marks;
 pub mod observation;
 mod passwords;
 mod pause;

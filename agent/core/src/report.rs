@@ -10,7 +10,7 @@ use crate::observation::{
     DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, SlotSeen, StreamSeen, Unfinished,
 };
 use crate::words::bytes;
-use crate::{acknowledge, break_glass, promise, restart, upgrade};
+use crate::{acknowledge, break_glass, marks, promise, restart, upgrade};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -108,8 +108,9 @@ fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
     let full = (seen.disk == DiskSeen::Full).then(|| "the volume has no room for more WAL".to_owned());
     let refused = seen.complaints.refused.iter().flat_map(|refused| &refused.settings);
     let refused = refused.map(|(name, words)| format!("PostgreSQL does not take {name}: {words}"));
+    let unmarked = marks::refusal(seen, &decision.memory);
     let mut activity: Vec<String> =
-        full.into_iter().chain(refused).chain([decision.reason.to_string()]).collect();
+        full.into_iter().chain(refused).chain(unmarked).chain([decision.reason.to_string()]).collect();
     let given_up =
         |bar: &Bar| !matches!(bar, Bar::HolderAlive | Bar::NotExpired | Bar::Stopped | Bar::Paused);
     if let (Reason::MayNotLead(bar), Some(record), Some(standby)) =

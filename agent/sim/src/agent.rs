@@ -68,6 +68,7 @@ impl World {
         let mut seen = self.observe(pod);
         if let Some(mutation) = self.mutation {
             mutation.distort(&mut seen);
+            mutation.forget(&mut self.pods[pod].agent.memory);
         }
         let timing = seen
             .desired
@@ -185,14 +186,7 @@ impl World {
                 went(true, 0)
             }
             Action::StampVolumes { system_identifier, ordinals } => {
-                let answers = self.api_answers(pod);
-                if answers {
-                    self.api.set_stamped = Some(system_identifier);
-                    for ordinal in ordinals {
-                        self.api.stamped.insert(ordinal, system_identifier);
-                    }
-                }
-                went(answers, quick)
+                went(self.stamp(pod, system_identifier, &ordinals), quick)
             }
             Action::EmitEvent { warning, reason, message } => {
                 self.tell_event(pod, warning, reason, &message);

@@ -121,6 +121,10 @@ pub enum Mutation {
     WritesNewFormat,
     /// A20: a turn ends with a read or write of the record that gets no answer.
     EndsWithTheRecord,
+    /// A4: clients are let in although nothing but the Lease tells of the data.
+    OpensUnmarked,
+    /// A4: a marking that is refused ends its turn, every turn.
+    MarksInTheWay,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -168,6 +172,8 @@ impl Mutation {
             Self::WaitsForEver => Some("standby-waits-for-wal"),
             Self::StartsAfresh => Some("agents-restarted"),
             Self::WritesNewFormat => Some("agents-of-two-formats"),
+            Self::OpensUnmarked => Some("marks-refused-at-first"),
+            Self::MarksInTheWay => Some("marks-refused"),
             Self::EndsWithTheRecord => Some("api-away-and-a-postgres-ends"),
             _ => None,
         }
@@ -256,6 +262,8 @@ impl Mutation {
             | Self::StartsAfresh
             | Self::WritesNewFormat
             | Self::EndsWithTheRecord
+            | Self::OpensUnmarked
+            | Self::MarksInTheWay
             | Self::RestartsAgain => return None,
         })
     }

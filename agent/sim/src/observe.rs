@@ -1,6 +1,6 @@
 //! One agent's snapshot of the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
@@ -80,6 +80,27 @@ impl World {
             let flags = [at.exists, at.up, at.deleting_until.is_some(), at.schedulable];
             (at.incarnation, at.version, flags, self.api.stamped.get(&(pod as u32)).copied())
         })
+    }
+
+    /// Marks what tells of data; what is marked its agent knows at once.
+    pub fn stamp(&mut self, pod: usize, identifier: SystemIdentifier, ordinals: &BTreeSet<u32>) -> bool {
+        if !self.api_answers(pod) {
+            return false;
+        }
+        if self.api.refuses_marks {
+            self.pods[pod].agent.marks_refused = Some("persistentvolumeclaims is forbidden".to_owned());
+            return false;
+        }
+        self.api.set_stamped = Some(identifier);
+        let agent = &mut self.pods[pod].agent;
+        (agent.marks_refused, agent.set_identifier) = (None, Some(identifier));
+        for ordinal in ordinals {
+            self.api.stamped.insert(*ordinal, identifier);
+            if let Some(volume) = agent.volumes.get_mut(ordinal) {
+                volume.system_identifier = Some(identifier);
+            }
+        }
+        true
     }
 
     fn pod_objects(&self) -> BTreeMap<String, PodSeen> {
@@ -215,7 +236,7 @@ impl World {
             data: see_data(at),
             kept: at.volume.kept.clone(),
             postgres,
-            complaints: Complaints::default(),
+            complaints: Complaints { marks_refused: agent.marks_refused.clone(), ..Complaints::default() },
             postmaster: at.postgres.process().map(|process| process.id),
             credentials: Some(agent.credentials),
             jobs: agent.jobs.clone(),

@@ -179,6 +179,8 @@ pub struct Agent {
     pub versions: Option<ObjectVersions>,
     /// The StatefulSet's annotation as it knows it.
     pub set_identifier: Option<SystemIdentifier>,
+    /// Why its last marking of volumes was refused.
+    pub marks_refused: Option<String>,
     /// The first list has come.
     pub listed: bool,
     /// Watches deliver nothing until then.
@@ -266,6 +268,7 @@ impl Agent {
             volumes: BTreeMap::new(),
             versions: None,
             set_identifier: None,
+            marks_refused: None,
             listed: false,
             watch_at: 0,
             peers: BTreeMap::new(),

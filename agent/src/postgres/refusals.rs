@@ -90,7 +90,11 @@ impl Refusals {
     /// What is told now.
     pub fn complaints(&self, now_ms: u64) -> Complaints {
         let ripe = self.found.as_ref().filter(|found| now_ms >= found.since_ms.saturating_add(RIPE_MS));
-        Complaints { refused: ripe.and_then(Found::told), starts_failed: self.starts.clone() }
+        Complaints {
+            refused: ripe.and_then(Found::told),
+            starts_failed: self.starts.clone(),
+            ..Complaints::default()
+        }
     }
 }
 

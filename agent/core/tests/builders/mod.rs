@@ -184,6 +184,27 @@ impl Seen {
         self
     }
 
+    /// A claim that does not tell of its data.
+    pub fn unmarked(mut self, ordinal: u32) -> Self {
+        self = self.stamped(ordinal);
+        self.observation.volumes.entry(ordinal).and_modify(|volume| volume.system_identifier = None);
+        self
+    }
+
+    pub fn marks_refused(mut self) -> Self {
+        self.observation.complaints.marks_refused = Some("forbidden".into());
+        self
+    }
+
+    /// The claims that are to be marked, if any are.
+    pub fn marks(&self) -> Option<Vec<u32>> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.into_iter().find_map(|action| match action {
+            Action::StampVolumes { ordinals, .. } => Some(ordinals.into_iter().collect()),
+            _ => None,
+        })
+    }
+
     pub fn down(self, control: ControlState) -> Self {
         self.data(control)
     }
