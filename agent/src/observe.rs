@@ -197,8 +197,7 @@ impl Agent {
         self.data.note_life(guard.postmaster, self.jobs.makes_data());
         let data = self.data.look(&self.volume, &self.tools).await;
         let desired = self.world.lock().desired.clone();
-        let wish = desired.as_ref().map(|seen| &seen.document);
-        let postgres = self.postgres.look(&guard, &self.volume, wish).await;
+        let postgres = self.postgres.look(&guard, &self.volume, desired.as_ref()).await;
         self.data.note_start(&postgres);
         let peers = self.peers.seen();
         let asking = self.shared.asking().clone();

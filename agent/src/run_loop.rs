@@ -163,9 +163,11 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
 
 /// An earlier agent may have died between writing a file and the reload: what is written is to be in force.
 async fn take_up(agent: &mut Agent) {
-    if agent.guard.state().postmaster.is_some()
-        && let Err(error) = agent.postgres.reload().await
-    {
+    let runs = agent.guard.state().postmaster.is_some();
+    if runs {
+        agent.postgres.recall();
+    }
+    if runs && let Err(error) = agent.postgres.reload().await {
         tracing::info!(%error, "the running postgres was not reloaded");
     }
 }

@@ -855,6 +855,22 @@ fn what_postgres_refuses_is_told_by_all_and_given_to_it_once() {
 }
 
 #[test]
+fn what_one_postgres_does_not_start_with_no_other_is_restarted_for() {
+    let wished = |seen: builders::Seen| seen.wish(|wish| wish.generation = 2);
+    let leads = wished(seen().primary().held_by_me().renewed_ago(1_000));
+    check(&leads, "ApplySettings: Leading");
+    let fell_back = leads.fell_back();
+    check(&fell_back, ": Leading");
+    let told = fell_back.activity();
+    let words =
+        "PostgreSQL ended at 3 starts with the settings of generation 2, and is started with those of 1";
+    assert!(told.contains(&words.to_owned()), "{told:?}");
+    assert_eq!(fell_back.status().unwrap().acknowledged, None);
+    check(&fell_back.wish(|wish| wish.generation = 3), "ApplySettings: Leading");
+    check(&wished(seen().standby().held_by("db-1", "m1").unchanged_for(100)).fell_back(), ": Following");
+}
+
+#[test]
 fn a_holder_whose_postgres_ends_at_every_start_says_so_though_nobody_serves() {
     let fails = seen().down(ControlState::ShutDown).held_by_me().renewed_ago(1_000).ends_at_starts(2);
     assert_eq!(fails.status(), None, "the next start may succeed");

@@ -10,7 +10,6 @@ use pgha_schema::status::AgentReport;
 use crate::kube_api::Put;
 use crate::mutation::Mutation;
 use crate::network::End;
-use crate::observe::restarts;
 use crate::postgres::Postgres;
 use crate::world::{World, new_process};
 
@@ -65,6 +64,7 @@ impl World {
     }
 
     fn think(&mut self, pod: usize) {
+        self.keep_accepted(pod);
         let mut seen = self.observe(pod);
         if let Some(mutation) = self.mutation {
             mutation.distort(&mut seen);
@@ -350,8 +350,10 @@ impl World {
         };
         let mut process = new_process(id, names);
         process.defined_from = defined_from;
-        process.rendered = (desired.document.generation, desired.sha256);
-        process.started_with = restarts(&desired.document.parameters);
+        if !self.give_settings(pod, &desired, &mut process) {
+            return went(true, 20);
+        }
+        let at = &mut self.pods[pod];
         process.replay_goal = data.wal.len();
         process.replayed = data.checkpoint.min(data.wal.len());
         match role {
@@ -434,9 +436,7 @@ impl World {
                 process.detached = false;
             }
             Action::ApplySettings => {
-                if let Some(desired) = desired {
-                    process.rendered = (desired.document.generation, desired.sha256);
-                }
+                World::render(process, desired.as_ref());
             }
             Action::SetSyncNames { names } if process.names != names => {
                 // Names after none: the checkpointer comes to know of it only at its next turn (A17).

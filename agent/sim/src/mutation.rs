@@ -125,6 +125,8 @@ pub enum Mutation {
     OpensUnmarked,
     /// A4: a marking that is refused ends its turn, every turn.
     MarksInTheWay,
+    /// P23: what one postgres does not start with, the next is restarted for.
+    RestartsForWhatFails,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -174,6 +176,7 @@ impl Mutation {
             Self::WritesNewFormat => Some("agents-of-two-formats"),
             Self::OpensUnmarked => Some("marks-refused-at-first"),
             Self::MarksInTheWay => Some("marks-refused"),
+            Self::RestartsForWhatFails => Some("setting-that-ends-starts"),
             Self::EndsWithTheRecord => Some("api-away-and-a-postgres-ends"),
             _ => None,
         }
@@ -262,6 +265,7 @@ impl Mutation {
             | Self::StartsAfresh
             | Self::WritesNewFormat
             | Self::EndsWithTheRecord
+            | Self::RestartsForWhatFails
             | Self::OpensUnmarked
             | Self::MarksInTheWay
             | Self::RestartsAgain => return None,

@@ -20,8 +20,8 @@ pub struct SettingsSeen {
     pub altered: BTreeMap<String, String>,
 }
 
-/// What is not taken of what is wished, by PostgreSQL or Kubernetes. It is told to people: who leads, follows or may start never
-/// depends on it.
+/// What is not taken of what is wished, by PostgreSQL or Kubernetes. It is told to people, and not tried elsewhere: who leads, follows
+/// or may start never depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Complaints {
     /// Settings of the document that the files on disk were rendered from, seen to be refused for longer than a reload takes.

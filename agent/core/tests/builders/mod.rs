@@ -417,7 +417,25 @@ impl Seen {
     /// Postgres has ended by itself at so many starts.
     pub fn ends_at_starts(mut self, starts: u32) -> Self {
         let document = Acknowledged { generation: 1, sha256: "s".into() };
-        self.observation.complaints.starts_failed = Some(FailedStarts { document, starts, exit_code: 1 });
+        let failed = FailedStarts { document, starts, exit_code: 1, instead: None };
+        self.observation.complaints.starts_failed = Some(failed);
+        self
+    }
+
+    /// It runs with the parameters of the document before, since it has ended at each start with those that are wished.
+    pub fn fell_back(mut self) -> Self {
+        let settings = match &mut self.observation.postgres {
+            PostgresSeen::Primary(primary) => &mut primary.settings,
+            PostgresSeen::Standby(standby) => &mut standby.settings,
+            _ => return self,
+        };
+        let (before, Some(desired)) = (settings.rendered.clone(), &self.observation.desired) else {
+            return self;
+        };
+        let document =
+            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
+        let failed = FailedStarts { document, starts: 3, exit_code: 1, instead: before };
+        self.observation.complaints.starts_failed = Some(failed);
         self
     }
 

@@ -133,6 +133,7 @@ impl Mutation {
             Self::InitdbBesideData => believe_that_nothing_is_anywhere(seen),
             Self::ExchangesAllAtOnce => permit_own_exchange(seen),
             Self::AcknowledgesEarly => believe_that_all_have_applied(seen),
+            Self::RestartsForWhatFails => forget_failed_starts(seen),
             Self::OpensUnmarked => believe_that_all_is_marked(seen),
             _ => {}
         }
@@ -317,6 +318,15 @@ fn made_up(member: Option<&MemberId>, at: Lsn) -> Walsender {
         sent_lsn: at,
         flushed_lsn: at,
         reply_age_ms: 3_600_000,
+    }
+}
+
+fn forget_failed_starts(seen: &mut Observation) {
+    seen.complaints.starts_failed = None;
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.starts_failed = None;
+        }
     }
 }
 
