@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
-    ControlState, DataSeen, LeaseVersion, LocalData, PostgresSeen, Promises, Signals, Unfinished,
+    Complaints, ControlState, DataSeen, LeaseVersion, LocalData, PostgresSeen, Promises, Signals, Unfinished,
 };
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -197,8 +197,7 @@ impl Agent {
         self.data.note_life(guard.postmaster, self.jobs.makes_data());
         let data = self.data.look(&self.volume, &self.tools).await;
         let desired = self.world.lock().desired.clone();
-        let wish = desired.as_ref().map(|seen| &seen.document);
-        let postgres = self.postgres.look(&guard, &self.volume, wish).await;
+        let postgres = self.postgres.look(&guard, &self.volume, desired.as_ref()).await;
         self.data.note_start(&postgres);
         let peers = self.peers.seen();
         let asking = self.shared.asking().clone();
@@ -219,7 +218,10 @@ impl Agent {
             data,
             kept: self.data.kept(&self.volume),
             postgres,
-            complaints: self.postgres.complaints(),
+            complaints: Complaints {
+                marks_refused: world.marks_refused.clone(),
+                ..self.postgres.complaints()
+            },
             postmaster: guard.postmaster.map(u64::from),
             credentials: self.passwords.seen(&self.secrets),
             jobs: self.jobs.seen(),

@@ -163,9 +163,11 @@ async fn start(settings: AgentSettings, listener: TcpListener) -> anyhow::Result
 
 /// An earlier agent may have died between writing a file and the reload: what is written is to be in force.
 async fn take_up(agent: &mut Agent) {
-    if agent.guard.state().postmaster.is_some()
-        && let Err(error) = agent.postgres.reload().await
-    {
+    let runs = agent.guard.state().postmaster.is_some();
+    if runs {
+        agent.postgres.recall();
+    }
+    if runs && let Err(error) = agent.postgres.reload().await {
         tracing::info!(%error, "the running postgres was not reloaded");
     }
 }
@@ -216,7 +218,7 @@ impl Agent {
         }
     }
 
-    /// In order; the first that fails ends the batch, best-effort ones apart. Tells whether the world was acted on.
+    /// In order, up to the first whose failure ends the batch. Tells whether the world was acted on.
     async fn carry_out(&mut self, decision: &Decision) -> bool {
         let mut acted = false;
         if self.status_failed.swap(false, Ordering::AcqRel) {
@@ -239,7 +241,7 @@ impl Agent {
                         tracing::warn!(action = failure.0, took_ms, %error, "action failed");
                     }
                     self.last_failure = Some(failure);
-                    if !action.is_best_effort() {
+                    if action.ends_batch(self.last_write.as_ref().map(|write| write.outcome)) {
                         break;
                     }
                 }

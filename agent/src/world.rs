@@ -38,10 +38,27 @@ pub struct State {
     pub volumes_listed: bool,
     /// On the StatefulSet.
     pub stateful_set_identifier: Option<SystemIdentifier>,
+    /// Why Kubernetes refused the last marking of volumes.
+    pub marks_refused: Option<String>,
     /// The StatefulSet was read once.
     pub stateful_set_read: bool,
     /// When the API server last answered anything.
     pub api_answered_ms: Option<u64>,
+}
+
+impl State {
+    /// A claim, or the StatefulSet, carries the identifier now.
+    pub fn mark(&mut self, ordinal: Option<u32>, identifier: SystemIdentifier) {
+        match ordinal {
+            None => self.stateful_set_identifier = Some(identifier),
+            Some(ordinal) => {
+                if let Some(volume) = self.volumes.get_mut(&ordinal) {
+                    volume.system_identifier = Some(identifier);
+                    volume.never_initialised = false;
+                }
+            }
+        }
+    }
 }
 
 /// The Lease as last read.

@@ -185,6 +185,9 @@ pub struct FailedStarts {
     pub starts: u32,
     /// The exit code of the last one.
     pub exit_code: i32,
+    /// The earlier document whose parameters it is started with instead, since these were in force there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Acknowledged>,
 }
 
 /// How full a volume is.
@@ -411,7 +414,7 @@ mod tests {
         let document = Acknowledged { generation: 7, sha256: "abc".to_owned() };
         let settings = BTreeMap::from([("work_mem".to_owned(), "invalid value".to_owned())]);
         instance.settings_refused = Some(RefusedSettings { document: document.clone(), settings });
-        instance.starts_failed = Some(FailedStarts { document, starts: 3, exit_code: 1 });
+        instance.starts_failed = Some(FailedStarts { document, starts: 3, exit_code: 1, instead: None });
         let text = serde_json::to_value(&instance).unwrap();
         assert_eq!(text["settings_refused"]["generation"], 7);
         assert_eq!(serde_json::from_value::<InstanceStatus>(text).unwrap(), instance);

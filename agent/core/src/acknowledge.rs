@@ -13,7 +13,7 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Reason};
 use crate::observation::{DesiredSeen, Gate, Observation, PrimarySeen, SettingsSeen, ordinal_of};
 use crate::sync_names::Pair;
-use crate::{passwords, requests, upgrade};
+use crate::{marks, passwords, requests, upgrade};
 
 /// So many starts must have failed before a holder without a primary tells of them: the first ones may mend themselves.
 const TOLD_STARTS: u32 = 3;
@@ -41,7 +41,7 @@ pub(crate) fn report(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySe
         primary: Some(seen.me.pod.clone()),
         timeline: Some(primary.timeline),
         synchronous_standby_names: primary.names_shown.clone(),
-        activity: activity(reason),
+        activity: marks::refusal(seen, &cycle.memory).into_iter().chain(activity(reason)).collect(),
         instances: instances(seen, record, Some(primary)),
         agent_refused: seen.wish().and_then(|wish| upgrade::refused_anywhere(seen, wish)),
         ..of_nobody(cycle, record)

@@ -12,13 +12,14 @@ pub use crate::bootstrap::InitdbPermit;
 pub use crate::divergence::{ClonePermit, RewindPermit};
 pub use crate::events::Told;
 pub use crate::failsafe::Rivals;
+pub use crate::marks::Marking;
 use crate::observation::{LeaseVersion, Upstream};
 
 /// The outcome of one cycle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// To be done in this order. A failed one ends the batch unless [`Action::ends_batch`] says otherwise; then, and
-    /// whenever the batch is through, the world is observed anew.
+    /// To be done in this order. One that fails may end the batch ([`Action::ends_batch`]); then, and whenever the batch is
+    /// through, the world is observed anew.
     pub actions: Vec<Action>,
     /// Why.
     pub reason: Reason,
@@ -191,7 +192,8 @@ pub enum Action {
         /// The document.
         status: Box<ClusterStatus>,
     },
-    /// Write the system identifier on the StatefulSet and on the claims of these ordinals (A4).
+    /// Write the system identifier on the StatefulSet and on the claims of these ordinals (A4). Best effort: what waits for it waits
+    /// until it is seen, and a refusal is observed.
     StampVolumes {
         /// The identifier.
         system_identifier: SystemIdentifier,
@@ -249,28 +251,6 @@ pub enum StopMode {
     Fast,
     /// At once, as at a crash; recovery at the next start.
     Immediate,
-}
-
-impl Action {
-    /// Whether its failure ends the batch. Nothing later in a batch ever depends on a write or read of the record in it.
-    pub fn ends_batch(&self) -> bool {
-        let of_the_record =
-            matches!(self, Self::ReadLease | Self::WriteRecord { .. } | Self::CreateLease { .. });
-        !of_the_record && !self.is_best_effort()
-    }
-
-    /// A failure of it neither ends the batch nor matters for safety; it may run beside the others.
-    pub fn is_best_effort(&self) -> bool {
-        matches!(
-            self,
-            Self::AskPromises { .. }
-                | Self::LabelPod { .. }
-                | Self::DeletePod { .. }
-                | Self::SetPasswords { .. }
-                | Self::WriteStatus { .. }
-                | Self::EmitEvent { .. }
-        )
-    }
 }
 
 /// Why this was decided. For people it is shown; tests compare values.
@@ -463,6 +443,8 @@ pub struct Memory {
     pub answered_ms: Option<u64>,
     /// The taking back of an agent at this time was told of by an event.
     pub told_taken_back_ms: Option<u64>,
+    /// What was last ordered to be marked with the identifier of its data, until it is.
+    pub marking: Option<Marking>,
     /// Standby slots were last advanced then.
     pub slots_set_ms: Option<u64>,
 }

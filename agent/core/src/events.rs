@@ -12,6 +12,7 @@ use pgha_schema::request::{Answer, Outcome};
 use crate::cycle::Cycle;
 use crate::decision::{Action, Reason};
 use crate::lease::{self, Standing};
+use crate::marks;
 use crate::observation::{Gate, Job, Observation, PostgresSeen, StreamSeen};
 
 /// What the guard did alone is news for so long.
@@ -28,6 +29,7 @@ pub struct Told {
     rewound_ms: Option<u64>,
     cloned_ms: Option<u64>,
     degraded: bool,
+    unmarked: bool,
     paused: bool,
     answers: BTreeSet<String>,
 }
@@ -199,6 +201,17 @@ fn of_the_record(cycle: &mut Cycle<'_>, record: &Record, told: &mut Told) {
         _ => {}
     }
     told.degraded = record.degraded;
+    let refusal = marks::refusal(cycle.seen, &cycle.memory);
+    let unmarked = refusal.is_some();
+    match (told.unmarked, refusal) {
+        (false, Some(why)) => event(cycle, true, "VolumesNotMarked", why),
+        (true, None) => {
+            let text = "the volumes with data are marked with its identifier".to_owned();
+            event(cycle, false, "VolumesMarked", text);
+        }
+        _ => {}
+    }
+    told.unmarked = unmarked;
     match (told.paused, record.pause.is_some()) {
         (false, true) => {
             event(cycle, true, "Paused", "the cluster is held as it is; nobody takes over".to_owned());

@@ -7,7 +7,9 @@ use crate::cycle::Cycle;
 use crate::decision::{Action, Bar, Decision, Reason, StartAs, StopMode};
 use crate::divergence::{self, Course};
 use crate::failover::Ground;
-use crate::observation::{DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream};
+use crate::observation::{
+    Complaints, DataSeen, LeaseRead, PostgresSeen, StandbySeen, StreamSeen, Unfinished, Upstream,
+};
 use crate::sync_names::Names;
 use crate::{
     acknowledge, bootstrap, break_glass, decide, failover, pause, promise, reinit, restart, room, slots,
@@ -255,13 +257,16 @@ pub(crate) fn keep_record(cycle: &mut Cycle<'_>, record: &Record) {
     }
 }
 
-/// What postgres has refused it is not given over and over: it would refuse it again, twenty times a second.
+/// What postgres has refused it is not given over and over: it would refuse it again, twenty times a second. Nor what it does not
+/// start with, where it runs with earlier settings: that would only wait for the next restart.
 pub(crate) fn settings_differ(cycle: &Cycle<'_>, settings: &crate::observation::SettingsSeen) -> bool {
     let Some(desired) = &cycle.seen.desired else { return false };
     let wished = acknowledge::identity(desired);
-    let refused = cycle.seen.complaints.refused.as_ref();
+    let Complaints { refused, starts_failed, .. } = &cycle.seen.complaints;
     let same = settings.rendered.as_ref() == Some(&wished);
-    let given = same || refused.is_some_and(|refused| refused.document == wished);
+    let given = same
+        || refused.as_ref().is_some_and(|refused| refused.document == wished)
+        || starts_failed.as_ref().is_some_and(|failed| failed.document == wished);
     !given || settings.tampered
 }
 

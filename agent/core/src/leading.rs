@@ -1,7 +1,6 @@
 //! What the holder does: renew, bring its postgres up as primary, let clients in, keep everything in place.
 
 use pgha_schema::desired::{OnPostgresCrash, RunState, SyncMode};
-use pgha_schema::ids::MemberId;
 use pgha_schema::record::{MemberEntry, Record};
 
 use crate::cycle::Cycle;
@@ -14,7 +13,7 @@ use crate::observation::{
 };
 use crate::sync_names::Names;
 use crate::{
-    acknowledge, following, lease, passwords, pause, record, requests, rolling, slots, switchover,
+    acknowledge, following, lease, marks, passwords, pause, record, requests, rolling, slots, switchover,
     sync_standbys, upgrade,
 };
 
@@ -267,7 +266,7 @@ fn serve(
     let settled = sync_standbys::advance(cycle, record, primary, next);
     slots::on_primary(cycle, primary);
     end_strangers(cycle, record, primary);
-    stamp_volumes(cycle, record, primary);
+    marks::keep(cycle, record, primary);
     requests::settle(cycle, record, primary, next);
     requests::take_up(cycle, record, primary, next);
     if let Some(reason) = switchover::while_serving(cycle, record, primary, next) {
@@ -330,7 +329,7 @@ fn open_gate(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
     let renewed = cycle.memory.renewed_ms.is_some_and(|at_ms| at_ms >= primary.primary_since_ms);
     let complete = record.current().is_some_and(|era| era.is_complete());
     let confirmed = record.mode == SyncMode::Async || record.degraded || !primary.names_shown.is_empty();
-    if renewed && complete && confirmed && is_alive(cycle) {
+    if renewed && complete && confirmed && is_alive(cycle) && marks::allow_clients(cycle.seen, record) {
         // After a failover clients wait: only the era goes before it (A3). At first nobody does.
         let first = record.current().is_none_or(|era| era.parent.is_none());
         let era = cycle.actions.iter().rposition(|action| matches!(action, Action::PersistEra { .. }));
@@ -379,39 +378,6 @@ fn end_strangers(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) 
         .collect();
     if !pids.is_empty() {
         cycle.push(Action::EndWalsenders { pids });
-    }
-}
-
-/// The identifier on the StatefulSet and on the claims of those that hold data (A4).
-fn stamp_volumes(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
-    let seen = cycle.seen;
-    let Some(system_identifier) = record.system_identifier.filter(|_| seen.listed) else { return };
-    // Not a claim whose data is still being made, nor one whose data went since it was last heard of: a lost Lease is made
-    // again only when all that are marked are heard.
-    let streams = |member: &MemberId| {
-        primary.walsenders.iter().any(|sender| sender.streaming && sender.application_name == member.as_str())
-    };
-    let with_data = |ordinal: u32| {
-        ordinal == seen.me.ordinal
-            || seen.reports().any(|report| {
-                crate::observation::ordinal_of(&report.pod) == Some(ordinal)
-                    && report
-                        .member
-                        .as_ref()
-                        .is_some_and(|member| record.members.contains_key(member) && streams(member))
-            })
-    };
-    let ordinals: std::collections::BTreeSet<u32> = seen
-        .volumes
-        .iter()
-        .filter(|(ordinal, volume)| {
-            with_data(**ordinal)
-                && (volume.system_identifier != Some(system_identifier) || volume.never_initialised)
-        })
-        .map(|(ordinal, _)| *ordinal)
-        .collect();
-    if !ordinals.is_empty() || seen.stateful_set_identifier != Some(system_identifier) {
-        cycle.push(Action::StampVolumes { system_identifier, ordinals });
     }
 }
 

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod acknowledge;
+mod batch;
 pub mod bootstrap;
 mod break_glass;
 mod cycle;
@@ -26,6 +27,7 @@ pub mod heartbeat;
 mod labels;
 mod leading;
 mod lease;
+mod marks;
 pub mod observation;
 mod passwords;
 mod pause;

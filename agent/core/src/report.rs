@@ -10,7 +10,7 @@ use crate::observation::{
     DataSeen, DiskSeen, Gate, Observation, PostgresSeen, SettingsSeen, SlotSeen, StreamSeen, Unfinished,
 };
 use crate::words::bytes;
-use crate::{acknowledge, break_glass, promise, restart, upgrade};
+use crate::{acknowledge, break_glass, marks, promise, restart, upgrade};
 
 /// What this agent tells its peers, after this decision.
 pub fn report(seen: &Observation, decision: &Decision) -> AgentReport {
@@ -108,8 +108,19 @@ fn activity(seen: &Observation, decision: &Decision) -> Vec<String> {
     let full = (seen.disk == DiskSeen::Full).then(|| "the volume has no room for more WAL".to_owned());
     let refused = seen.complaints.refused.iter().flat_map(|refused| &refused.settings);
     let refused = refused.map(|(name, words)| format!("PostgreSQL does not take {name}: {words}"));
-    let mut activity: Vec<String> =
-        full.into_iter().chain(refused).chain([decision.reason.to_string()]).collect();
+    let fell_back = seen.complaints.starts_failed.as_ref().and_then(|failed| {
+        let instead = failed.instead.as_ref()?.generation;
+        let (starts, wished) = (failed.starts, failed.document.generation);
+        Some(format!("PostgreSQL ended at {starts} starts with the settings of generation {wished}, and is started with those of {instead}"))
+    });
+    let unmarked = marks::refusal(seen, &decision.memory);
+    let mut activity: Vec<String> = full
+        .into_iter()
+        .chain(refused)
+        .chain(fell_back)
+        .chain(unmarked)
+        .chain([decision.reason.to_string()])
+        .collect();
     let given_up =
         |bar: &Bar| !matches!(bar, Bar::HolderAlive | Bar::NotExpired | Bar::Stopped | Bar::Paused);
     if let (Reason::MayNotLead(bar), Some(record), Some(standby)) =

@@ -7,7 +7,7 @@ use pgha_schema::status::AgentReport;
 use crate::cycle::Cycle;
 use crate::decision::Action;
 use crate::observation::{Observation, PodSeen, PrimarySeen};
-use crate::pause;
+use crate::{acknowledge, pause};
 
 /// Between two deletions of a roll: the watch has to show the first.
 const BETWEEN_DELETIONS_MS: u64 = 3_000;
@@ -125,6 +125,14 @@ fn roll(
     true
 }
 
+/// Whether the wished settings have ended a postgres at its start: it may run with earlier ones by now, and the next that restarts would
+/// only be an outage more.
+fn ends_somewhere(seen: &Observation) -> bool {
+    let wished = seen.desired.as_ref().map(acknowledge::identity);
+    let told = seen.reports().filter_map(|report| report.starts_failed.as_ref());
+    told.chain(&seen.complaints.starts_failed).any(|failed| wished.as_ref() == Some(&failed.document))
+}
+
 /// Ordered restarts for settings that need one: standbys one by one, the primary last. The order for lowered limits
 /// follows by itself: a standby's file holds the larger of the wanted and its control file's value, so nothing is
 /// pending there until the primary has restarted.
@@ -156,6 +164,9 @@ fn restart(
     }
     if next.restart.is_some() {
         return true;
+    }
+    if ends_somewhere(seen) {
+        return false;
     }
     let mut standbys: Vec<&AgentReport> = seen.reports().filter(pending).collect();
     standbys.sort_by_key(|report| (votes(seen, record, &report.pod), report.pod.clone()));

@@ -172,6 +172,41 @@ fn the_gate_stays_shut_until_a_renewal_that_was_sent_after_the_start() {
 }
 
 #[test]
+fn clients_are_let_in_for_the_first_time_once_the_own_claim_tells_of_the_data() {
+    let shut = seen().primary().gate(Gate::Closed).held_by_me().primary_for(500).renewed_ago(400);
+    let unmarked = shut.clone().unmarked(0);
+    check(&unmarked, ": LeadingSettling(Gate)");
+    assert_eq!(unmarked.marks(), Some(vec![0]));
+    assert_eq!(unmarked.clone().turned(499).marks(), None, "it is on its way");
+    assert_eq!(unmarked.turned(500).marks(), Some(vec![0]));
+    check(&shut.stamped(0), "OpenGate: LeadingSettling(Gate)");
+}
+
+#[test]
+fn a_mark_that_is_refused_holds_up_nothing_once_clients_were_let_in() {
+    let serves = seen().primary().held_by_me().renewed_ago(100).stamped(0).unmarked(1).followed_by(1);
+    let goes_on = "WriteRecord(db-0 era 1 V=[m1]): Leading";
+    check(&serves, goes_on);
+    assert_eq!(serves.marks(), Some(vec![1]));
+    assert_eq!(serves.clone().turned(4_999).marks(), None);
+    assert_eq!(serves.clone().turned(5_000).marks(), Some(vec![1]));
+    let refused = serves.next().marks_refused();
+    check(&refused, goes_on);
+    let words = "Kubernetes does not let the volumes be marked with the identifier of their data: forbidden";
+    assert_eq!(refused.status().unwrap().activity, [words]);
+    assert_eq!(events(&refused), [format!("VolumesNotMarked: {words}")]);
+    let told = refused.next();
+    assert_eq!(events(&told), [""; 0], "once");
+    // One more that has data is not left waiting for the one that is refused.
+    assert_eq!(told.clone().unmarked(2).followed_by(2).marks(), Some(vec![1, 2]));
+    let away = told.clone().streams(&["m2"]);
+    assert_eq!((away.marks(), events(&away.next())), (None, Vec::new()), "it is unmarked nevertheless");
+    let marked = told.stamped(1);
+    assert_eq!(marked.marks(), None);
+    assert_eq!(events(&marked), ["VolumesMarked: the volumes with data are marked with its identifier"]);
+}
+
+#[test]
 fn a_voter_leaves_the_stream_before_it_takes() {
     let voter = seen().standby().held_by("db-1", "m1").voters(&["m0"]).unchanged_for(2_500);
     check(&voter, "GivePromise(5), LeaveStream: GathersPromises");
@@ -817,6 +852,22 @@ fn what_postgres_refuses_is_told_by_all_and_given_to_it_once() {
     let refused = RefusedSettings { document, settings };
     let hears = leads.told_by(1, |report| report.settings_refused = Some(refused));
     assert_eq!(told(&hears.status().expect("a status"), "db-1"), Some(7));
+}
+
+#[test]
+fn what_one_postgres_does_not_start_with_no_other_is_restarted_for() {
+    let wished = |seen: builders::Seen| seen.wish(|wish| wish.generation = 2);
+    let leads = wished(seen().primary().held_by_me().renewed_ago(1_000));
+    check(&leads, "ApplySettings: Leading");
+    let fell_back = leads.fell_back();
+    check(&fell_back, ": Leading");
+    let told = fell_back.activity();
+    let words =
+        "PostgreSQL ended at 3 starts with the settings of generation 2, and is started with those of 1";
+    assert!(told.contains(&words.to_owned()), "{told:?}");
+    assert_eq!(fell_back.status().unwrap().acknowledged, None);
+    check(&fell_back.wish(|wish| wish.generation = 3), "ApplySettings: Leading");
+    check(&wished(seen().standby().held_by("db-1", "m1").unchanged_for(100)).fell_back(), ": Following");
 }
 
 #[test]

@@ -10,7 +10,6 @@ use pgha_schema::status::AgentReport;
 use crate::kube_api::Put;
 use crate::mutation::Mutation;
 use crate::network::End;
-use crate::observe::restarts;
 use crate::postgres::Postgres;
 use crate::world::{World, new_process};
 
@@ -65,9 +64,11 @@ impl World {
     }
 
     fn think(&mut self, pod: usize) {
+        self.keep_accepted(pod);
         let mut seen = self.observe(pod);
         if let Some(mutation) = self.mutation {
             mutation.distort(&mut seen);
+            mutation.forget(&mut self.pods[pod].agent.memory);
         }
         let timing = seen
             .desired
@@ -106,13 +107,16 @@ impl World {
     }
 
     fn act(&mut self, pod: usize, action: Action) {
-        let ends_batch = action.ends_batch();
-        let went = self.carry_out(pod, action);
-        let now = self.now;
+        let went = self.carry_out(pod, action.clone());
+        let (now, mutation) = (self.now, self.mutation);
         let agent = &mut self.pods[pod].agent;
         agent.busy_until = now + went.took_ms;
-        if !went.ok && ends_batch {
-            agent.queue.clear();
+        if !went.ok {
+            let last_write = agent.last_write.as_ref().map(|write| write.outcome);
+            if action.ends_batch(last_write) || mutation.is_some_and(|mutation| mutation.ends_batch(&action))
+            {
+                agent.queue.clear();
+            }
         }
         agent.wake_at = agent.wake_at.max(agent.busy_until);
     }
@@ -182,14 +186,7 @@ impl World {
                 went(true, 0)
             }
             Action::StampVolumes { system_identifier, ordinals } => {
-                let answers = self.api_answers(pod);
-                if answers {
-                    self.api.set_stamped = Some(system_identifier);
-                    for ordinal in ordinals {
-                        self.api.stamped.insert(ordinal, system_identifier);
-                    }
-                }
-                went(answers, quick)
+                went(self.stamp(pod, system_identifier, &ordinals), quick)
             }
             Action::EmitEvent { warning, reason, message } => {
                 self.tell_event(pod, warning, reason, &message);
@@ -353,8 +350,10 @@ impl World {
         };
         let mut process = new_process(id, names);
         process.defined_from = defined_from;
-        process.rendered = (desired.document.generation, desired.sha256);
-        process.started_with = restarts(&desired.document.parameters);
+        if !self.give_settings(pod, &desired, &mut process) {
+            return went(true, 20);
+        }
+        let at = &mut self.pods[pod];
         process.replay_goal = data.wal.len();
         process.replayed = data.checkpoint.min(data.wal.len());
         match role {
@@ -437,9 +436,7 @@ impl World {
                 process.detached = false;
             }
             Action::ApplySettings => {
-                if let Some(desired) = desired {
-                    process.rendered = (desired.document.generation, desired.sha256);
-                }
+                World::render(process, desired.as_ref());
             }
             Action::SetSyncNames { names } if process.names != names => {
                 // Names after none: the checkpointer comes to know of it only at its next turn (A17).

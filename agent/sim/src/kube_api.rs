@@ -29,6 +29,8 @@ pub struct KubeApi {
     pub down: bool,
     /// Reads work, writes fail.
     pub read_only: bool,
+    /// Patches of claims and of the StatefulSet are refused.
+    pub refuses_marks: bool,
     /// Answers take this long more, in milliseconds of global time.
     pub slow_ms: u64,
     /// Every n-th answer is lost after the write; 0: none.
@@ -69,6 +71,7 @@ impl KubeApi {
             status: None,
             down: false,
             read_only: false,
+            refuses_marks: false,
             slow_ms: 0,
             lose_every: 0,
             calls: 0,

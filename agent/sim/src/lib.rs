@@ -28,6 +28,7 @@ pub mod postgres;
 pub mod promises;
 pub mod run;
 pub mod script;
+pub mod settings;
 pub mod streams;
 pub mod world;
 

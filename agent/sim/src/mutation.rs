@@ -119,6 +119,14 @@ pub enum Mutation {
     StartsAfresh,
     /// A8: the holder writes the newest format that it knows, whoever reads it.
     WritesNewFormat,
+    /// A20: a turn ends with a read or write of the record that gets no answer.
+    EndsWithTheRecord,
+    /// A4: clients are let in although nothing but the Lease tells of the data.
+    OpensUnmarked,
+    /// A4: a marking that is refused ends its turn, every turn.
+    MarksInTheWay,
+    /// P23: what one postgres does not start with, the next is restarted for.
+    RestartsForWhatFails,
     /// Nobody ever starts postgres again: it has to be seen that nothing heals.
     NeverStarts,
 }
@@ -166,6 +174,10 @@ impl Mutation {
             Self::WaitsForEver => Some("standby-waits-for-wal"),
             Self::StartsAfresh => Some("agents-restarted"),
             Self::WritesNewFormat => Some("agents-of-two-formats"),
+            Self::OpensUnmarked => Some("marks-refused-at-first"),
+            Self::MarksInTheWay => Some("marks-refused"),
+            Self::RestartsForWhatFails => Some("setting-that-ends-starts"),
+            Self::EndsWithTheRecord => Some("api-away-and-a-postgres-ends"),
             _ => None,
         }
     }
@@ -252,6 +264,10 @@ impl Mutation {
             | Self::WaitsForEver
             | Self::StartsAfresh
             | Self::WritesNewFormat
+            | Self::EndsWithTheRecord
+            | Self::RestartsForWhatFails
+            | Self::OpensUnmarked
+            | Self::MarksInTheWay
             | Self::RestartsAgain => return None,
         })
     }

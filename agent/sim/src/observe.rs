@@ -1,17 +1,16 @@
 //! One agent's snapshot of the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgha_agent_core::Observation;
 use pgha_agent_core::observation::{
     Complaints, DataSeen, DesiredSeen, DiskSeen, Gate, HolderHeard, Identity, LeaseRead, LeaseSeen,
-    LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, SettingsSeen, Signals,
-    SlotSeen, StandbySeen, StreamSeen, VolumeSeen, Walsender,
+    LeaseVersion, LocalData, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, Signals, SlotSeen,
+    StandbySeen, StreamSeen, VolumeSeen, Walsender,
 };
 use pgha_schema::ids::SystemIdentifier;
 use pgha_schema::lsn::TimelineId;
 use pgha_schema::record::Record;
-use pgha_schema::status::Acknowledged;
 
 use crate::network::End;
 use crate::pod::boot_id;
@@ -80,6 +79,27 @@ impl World {
             let flags = [at.exists, at.up, at.deleting_until.is_some(), at.schedulable];
             (at.incarnation, at.version, flags, self.api.stamped.get(&(pod as u32)).copied())
         })
+    }
+
+    /// Marks what tells of data; what is marked its agent knows at once.
+    pub fn stamp(&mut self, pod: usize, identifier: SystemIdentifier, ordinals: &BTreeSet<u32>) -> bool {
+        if !self.api_answers(pod) {
+            return false;
+        }
+        if self.api.refuses_marks {
+            self.pods[pod].agent.marks_refused = Some("persistentvolumeclaims is forbidden".to_owned());
+            return false;
+        }
+        self.api.set_stamped = Some(identifier);
+        let agent = &mut self.pods[pod].agent;
+        (agent.marks_refused, agent.set_identifier) = (None, Some(identifier));
+        for ordinal in ordinals {
+            self.api.stamped.insert(*ordinal, identifier);
+            if let Some(volume) = agent.volumes.get_mut(ordinal) {
+                volume.system_identifier = Some(identifier);
+            }
+        }
+        true
     }
 
     fn pod_objects(&self) -> BTreeMap<String, PodSeen> {
@@ -215,7 +235,11 @@ impl World {
             data: see_data(at),
             kept: at.volume.kept.clone(),
             postgres,
-            complaints: Complaints::default(),
+            complaints: Complaints {
+                marks_refused: agent.marks_refused.clone(),
+                starts_failed: self.starts_failed(pod),
+                ..Complaints::default()
+            },
             postmaster: at.postgres.process().map(|process| process.id),
             credentials: Some(agent.credentials),
             jobs: agent.jobs.clone(),
@@ -351,23 +375,6 @@ impl World {
             })
             .collect()
     }
-
-    fn see_settings(&self, process: &Process) -> SettingsSeen {
-        let restarts = restarts(&self.api.desired.parameters);
-        let (generation, sha256) = process.rendered.clone();
-        SettingsSeen {
-            rendered: (generation > 0).then_some(Acknowledged { generation, sha256 }),
-            pending_restart: generation == self.api.desired.generation && process.started_with != restarts,
-            held_back: false,
-            tampered: false,
-            altered: BTreeMap::new(),
-        }
-    }
-}
-
-/// The toy's only setting that needs a restart.
-pub fn restarts(parameters: &BTreeMap<String, String>) -> u64 {
-    parameters.get("max_connections").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn see_data(at: &crate::pod::Pod) -> DataSeen {

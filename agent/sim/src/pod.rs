@@ -11,7 +11,7 @@ use pgha_agent_core::observation::{
 use pgha_agent_core::{Action, Memory, Reason};
 use pgha_schema::desired::Credentials;
 use pgha_schema::ids::{BootId, ContainerNonce, SystemIdentifier};
-use pgha_schema::status::AgentReport;
+use pgha_schema::status::{AgentReport, FailedStarts};
 
 pub use crate::exchange::Binaries;
 use crate::observe::ObjectVersions;
@@ -179,6 +179,10 @@ pub struct Agent {
     pub versions: Option<ObjectVersions>,
     /// The StatefulSet's annotation as it knows it.
     pub set_identifier: Option<SystemIdentifier>,
+    /// Starts of postgres that ended by themselves.
+    pub starts_failed: Option<FailedStarts>,
+    /// Why its last marking of volumes was refused.
+    pub marks_refused: Option<String>,
     /// The first list has come.
     pub listed: bool,
     /// Watches deliver nothing until then.
@@ -266,6 +270,8 @@ impl Agent {
             volumes: BTreeMap::new(),
             versions: None,
             set_identifier: None,
+            marks_refused: None,
+            starts_failed: None,
             listed: false,
             watch_at: 0,
             peers: BTreeMap::new(),

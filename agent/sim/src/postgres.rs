@@ -7,6 +7,9 @@ use pgha_agent_core::observation::{ControlState, InForce, LeaseVersion, Unfinish
 use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
+use pgha_schema::status::{Acknowledged, FailedStarts};
+
+use crate::settings::Accepted;
 
 /// Records that a volume without room still takes beyond those that a restartpoint has left.
 pub const ROOM_LEFT: usize = 600;
@@ -79,6 +82,8 @@ pub struct Volume {
     pub kept: Option<Record>,
     /// The promise kept on it.
     pub promise: Option<LeaseVersion>,
+    /// The settings that postgres ran with here.
+    pub accepted: Option<Accepted>,
 }
 
 impl Volume {
@@ -160,8 +165,10 @@ pub struct Process {
     pub promoting_until: Option<u64>,
     /// A checkpoint has completed since promotion.
     pub checkpointed: bool,
-    /// Generation and fingerprint that its files were rendered from.
-    pub rendered: (u64, String),
+    /// The document that its files were rendered from.
+    pub rendered: Option<Acknowledged>,
+    /// The wish that this one stands in for.
+    pub instead_of: Option<FailedStarts>,
     /// Restart counter of the wish that it was started with.
     pub started_with: u64,
     /// Commits that wait: record number, position after it, the client.

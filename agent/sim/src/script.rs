@@ -150,6 +150,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["stick-replay", pod] => world.pods[index(pod)?].replay_stuck = true,
         ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
         ["make-room", pod] => world.pods[index(pod)?].disk_full = false,
+        ["marks", "refused"] => world.api.refuses_marks = true,
+        ["marks", "taken"] => world.api.refuses_marks = false,
         ["api", "away"] => world.api.down = true,
         ["api", "back"] => world.api.down = false,
         ["api", "slow", ms] => world.api.slow_ms = number(ms)?,
@@ -319,6 +321,8 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
             (at == Some(read_mode(mode)?)).then_some(()).ok_or(format!("it is {at:?}"))
         }
         ["healthy"] => heals::check(world).map_or(Ok(()), |violation| Err(violation.to_string())),
+        ["marked", pod] => (marked(world, pod)?).then_some(()).ok_or("it is not".to_owned()),
+        ["unmarked", pod] => (!marked(world, pod)?).then_some(()).ok_or("it is marked".to_owned()),
         ["every", "row"] => every_row(world, &serving),
         ["acknowledged"] => {
             let at = acknowledged(world);
@@ -338,6 +342,10 @@ fn expect(world: &World, what: &[&str]) -> Result<(), String> {
         _ => return Err("no such expectation".to_owned()),
     };
     found.map_err(|why| format!("not so: {why}"))
+}
+
+fn marked(world: &World, pod: &str) -> Result<bool, String> {
+    Ok(world.api.stamped.contains_key(&(index(pod)? as u32)))
 }
 
 /// How often the log says one of these of a pod, since the beginning.

@@ -460,7 +460,8 @@ pub fn new_process(id: u64, names: &str) -> Process {
         replay_goal: 0,
         promoting_until: None,
         checkpointed: true,
-        rendered: (0, String::new()),
+        rendered: None,
+        instead_of: None,
         started_with: 0,
         waiting: Vec::new(),
     }

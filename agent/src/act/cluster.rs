@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgha_schema::ids::SystemIdentifier;
-use pgha_schema::names::{AGENT_MANAGER, ANNOTATION_SYSTEM_IDENTIFIER, KEY_STATUS};
+use pgha_schema::names::{
+    AGENT_MANAGER, ANNOTATION_NEVER_INITIALISED, ANNOTATION_SYSTEM_IDENTIFIER, KEY_STATUS,
+};
 use pgha_schema::status::{ClusterStatus, VolumeFill};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::ActError;
 use crate::agent::Agent;
 use crate::api::objects::status_of;
 use crate::api::{Api, ApiError};
@@ -99,25 +100,26 @@ impl Agent {
         }
     }
 
-    pub(super) async fn stamp_volumes(
-        &mut self,
-        system_identifier: SystemIdentifier,
-        ordinals: &BTreeSet<u32>,
-    ) -> Result<(), ActError> {
-        let patch = json!({"metadata": {"annotations": {ANNOTATION_SYSTEM_IDENTIFIER: system_identifier.to_string()}}});
-        let claims = ordinals.iter().map(|ordinal| self.paths.claim(&self.settings.names.claim(*ordinal)));
-        for path in claims {
-            self.api.patch(&path, &patch, DEADLINE).await?;
-        }
-        self.api.patch(&self.paths.stateful_set(), &patch, DEADLINE).await?;
-        let mut state = self.world.lock();
-        state.stateful_set_identifier = Some(system_identifier);
-        for ordinal in ordinals {
-            if let Some(volume) = state.volumes.get_mut(ordinal) {
-                volume.system_identifier = Some(system_identifier);
+    /// Each by itself: what is refused for one claim holds up neither the others nor the StatefulSet.
+    pub(super) fn stamp_volumes(&mut self, identifier: SystemIdentifier, ordinals: &BTreeSet<u32>) {
+        let claim = |ordinal: &u32| (Some(*ordinal), self.paths.claim(&self.settings.names.claim(*ordinal)));
+        let mut marked: Vec<_> = ordinals.iter().map(claim).collect();
+        marked.push((None, self.paths.stateful_set()));
+        let patch = mark(identifier);
+        let (api, world, wake) = (Arc::clone(&self.api), self.world.clone(), Arc::clone(&self.wake));
+        self.background.start("the marks of the volumes".to_owned(), async move {
+            let mut failed = None;
+            for (ordinal, path) in marked {
+                match api.patch(&path, &patch, DEADLINE).await {
+                    // Known at once, so that the next decision does not wait for the next look.
+                    Ok(_) => world.lock().mark(ordinal, identifier),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
-        }
-        Ok(())
+            world.lock().marks_refused = failed.as_ref().and_then(refusal);
+            wake.notify_one();
+            failed.map_or(Ok(()), Err)
+        });
     }
 
     pub(super) fn emit_event(&mut self, warning: bool, reason: &'static str, message: &str) {
@@ -158,6 +160,21 @@ impl Agent {
     }
 }
 
+/// It holds data now, whatever an earlier destroy found.
+fn mark(identifier: SystemIdentifier) -> Value {
+    json!({"metadata": {"annotations": {
+        ANNOTATION_SYSTEM_IDENTIFIER: identifier.to_string(),
+        ANNOTATION_NEVER_INITIALISED: null,
+    }}})
+}
+
+/// What people can do something about: an answer, and not one that says "later".
+fn refusal(error: &ApiError) -> Option<String> {
+    let code = error.code().filter(|code| !matches!(code, 409 | 429 | 503 | 504))?;
+    tracing::warn!(code, %error, "the volumes are not marked");
+    Some(error.to_string())
+}
+
 /// Onto what is there, and only onto that: a conflict fails, and the next decision writes anew. Gives back since when it
 /// is degraded, as it stands there now.
 async fn replace_status(api: &Api, path: &str, ours: ClusterStatus) -> Result<Option<String>, ApiError> {
@@ -172,4 +189,29 @@ async fn replace_status(api: &Api, path: &str, ours: ClusterStatus) -> Result<Op
     let patch = json!({"metadata": {"resourceVersion": version}, "data": {KEY_STATUS: text}});
     api.patch(path, &patch, DEADLINE).await?;
     Ok(status.degraded_since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_takes_back_that_a_volume_never_held_data() {
+        let patch = mark(SystemIdentifier(7));
+        let annotations = &patch["metadata"]["annotations"];
+        assert_eq!(annotations[ANNOTATION_SYSTEM_IDENTIFIER], "7");
+        assert!(annotations.get(ANNOTATION_NEVER_INITIALISED).is_some_and(Value::is_null));
+    }
+
+    #[test]
+    fn a_refusal_is_what_an_answer_says_that_time_alone_does_not_mend() {
+        let answer = |code| ApiError::Status { code, reason: "R".to_owned(), message: "m".to_owned() };
+        assert_eq!(refusal(&answer(403)).as_deref(), Some("the API server answered 403 R: m"));
+        // A webhook that can't be asked.
+        assert!(refusal(&answer(500)).is_some());
+        for later in [409, 429, 503, 504] {
+            assert_eq!(refusal(&answer(later)), None, "{later}");
+        }
+        assert_eq!(refusal(&ApiError::Timeout(DEADLINE)), None);
+    }
 }

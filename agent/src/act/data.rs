@@ -81,6 +81,7 @@ impl Agent {
 
     pub(super) fn clone_from(&mut self, from: &Upstream) -> Result<(), ActError> {
         let job = self.job(from)?;
+        self.postgres.forget_failed_starts();
         self.start_job(Kind::Clone, async move { job.clone_data().await });
         Ok(())
     }

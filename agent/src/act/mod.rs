@@ -155,7 +155,8 @@ impl Agent {
                 Ok(())
             }
             Action::StampVolumes { system_identifier, ordinals } => {
-                self.stamp_volumes(*system_identifier, ordinals).await
+                self.stamp_volumes(*system_identifier, ordinals);
+                Ok(())
             }
             Action::EmitEvent { warning, reason, message } => {
                 self.emit_event(*warning, reason, message);

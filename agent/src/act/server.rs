@@ -17,6 +17,7 @@ use crate::agent::Agent;
 use crate::boottime::now_ms;
 use crate::guard::message::{Command, Signal};
 use crate::postgres::conf::{self, CertificateFiles, Link};
+use crate::postgres::fallback::Fallback;
 use crate::postgres::job::Kind;
 use crate::postgres::session::Session;
 use crate::postgres::sql;
@@ -81,8 +82,7 @@ impl Agent {
             // A standby only reads: nothing that a client does there can be lost.
             StartAs::Standby { upstream } => (Gate::Open, upstream.as_ref(), false),
         };
-        let floor = !writable;
-        self.render(floor).await?;
+        self.render(!writable, true).await?;
         self.render_gate(gate)?;
         self.render_sync(names)?;
         self.render_upstream(upstream)?;
@@ -122,17 +122,33 @@ impl Agent {
         sync_dir(pgdata).map_err(file("sync PGDATA"))
     }
 
-    /// The main file, from the desired document as last read; tells whether it changed.
-    async fn render(&mut self, floor: bool) -> Result<bool, ActError> {
-        let desired =
+    /// The main file, from the desired document as last read; tells whether it changed. The parameters are those that were in force
+    /// before, where postgres does not start with the wished ones.
+    async fn render(&mut self, standby: bool, starts: bool) -> Result<bool, ActError> {
+        let mut desired =
             self.world.lock().desired.clone().ok_or(ActError::Premise("no desired document was read"))?;
+        let ruled = desired.document.ruled();
+        let mut document =
+            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
+        let fallback = self.postgres.fallback(&document, &desired.document, starts);
+        let failed = fallback.map(|fallback| {
+            let Fallback { failed, accepted } = fallback;
+            tracing::warn!(
+                wished = document.generation,
+                instead = accepted.document.generation,
+                "earlier parameters"
+            );
+            (desired.document.parameters, document) = (accepted.parameters, accepted.document.clone());
+            failed
+        });
+        // What it ran with since, and what is prepared in it, may need more than the earlier parameters give.
+        let floor = standby || failed.is_some();
         let control = if floor { Some(self.tools.control_data(self.volume.pgdata()).await?) } else { None };
         let certificate = self.certificate_files(desired.document.tls.as_ref())?;
-        let document =
-            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
         let (text, held_back) = conf::render(&conf::Inputs {
             desired: &desired.document,
             document: &document,
+            instead_of: failed.as_ref(),
             conf_dir: self.postgres.files.dir(),
             sockets: &self.settings.layout.sockets,
             port: self.settings.postgres_port,
@@ -140,7 +156,8 @@ impl Agent {
             certificate,
             floor: control.as_ref().map(|control| &control.settings),
         });
-        self.postgres.held_back = held_back;
+        // A primary is held back by nobody: rendered again, it would be the same.
+        self.postgres.held_back = held_back && standby;
         let mut changed = self.postgres.files.set_main(&text).map_err(file("write the configuration"))?;
         let left_out = conf::left_out(&desired.document);
         if changed && !left_out.is_empty() {
@@ -148,7 +165,7 @@ impl Agent {
         }
         let auto_conf = self.volume.pgdata().join("postgresql.auto.conf");
         let auto_text = std::fs::read_to_string(&auto_conf).unwrap_or_default();
-        if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &desired.document.ruled()) {
+        if let Some(cleaned) = conf::cleaned_auto_conf(&auto_text, &ruled) {
             tracing::warn!("ALTER SYSTEM over settings of the cluster is removed");
             crate::volume::write_durably(&auto_conf, cleaned.as_bytes())
                 .map_err(file("clean up ALTER SYSTEM"))?;
@@ -267,7 +284,7 @@ impl Agent {
     pub(super) async fn apply_settings(&mut self) -> Result<(), ActError> {
         let session = self.postgres.session().await?;
         let standby = sql::in_recovery(session, SQL_DEADLINE).await?;
-        let mut changed = self.render(standby).await?;
+        let mut changed = self.render(standby, false).await?;
         let gate = self.postgres.gate();
         changed |= self.render_gate(gate)?;
         self.postgres.touch_settings();

@@ -9,7 +9,9 @@ use pgha_schema::desired::Desired;
 use pgha_schema::ids::MemberId;
 use pgha_schema::names::ROLE_REPLICATION;
 use pgha_schema::parameters::{HOT_STANDBY_SENSITIVE, may_be_set, sensitive_default};
-use pgha_schema::status::Acknowledged;
+use pgha_schema::status::{Acknowledged, FailedStarts};
+
+use super::fallback;
 
 /// The file that postgres is started with.
 pub const MAIN_FILE: &str = "postgresql.conf";
@@ -94,6 +96,8 @@ pub struct Inputs<'a> {
     pub desired: &'a Desired,
     /// Its generation and hash.
     pub document: &'a Acknowledged,
+    /// The document that this one stands in for, where postgres does not start with that.
+    pub instead_of: Option<&'a FailedStarts>,
     /// Directory of the rendered files.
     pub conf_dir: &'a Path,
     /// The unix socket's directory.
@@ -143,8 +147,10 @@ pub fn render(inputs: &Inputs<'_>) -> (String, bool) {
     let held_back = raise_to_floor(&mut settings, inputs.floor);
 
     let mut text = format!(
-        "# desired: {} {}\n# Written by pgha-agent; edits are overwritten.\n",
-        inputs.document.generation, inputs.document.sha256
+        "# desired: {} {}\n{}# Written by pgha-agent; edits are overwritten.\n",
+        inputs.document.generation,
+        inputs.document.sha256,
+        inputs.instead_of.map(fallback::line).unwrap_or_default()
     );
     for (name, value) in &settings {
         text.push_str(&format!("{name} = {}\n", quoted(value)));
@@ -365,6 +371,7 @@ mod tests {
         render(&Inputs {
             desired,
             document: &document,
+            instead_of: None,
             conf_dir: Path::new("/conf"),
             sockets: Path::new("/run"),
             port: 5432,
@@ -530,6 +537,7 @@ mod tests {
             let inputs = Inputs {
                 desired: &wish,
                 document: &document,
+                instead_of: None,
                 conf_dir: Path::new("/conf"),
                 sockets: Path::new("/run"),
                 port: 5432,

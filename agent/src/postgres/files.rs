@@ -5,10 +5,14 @@ use std::io;
 use std::path::PathBuf;
 
 use pgha_agent_core::observation::{Gate, Upstream};
-use pgha_schema::status::Acknowledged;
+use pgha_schema::status::{Acknowledged, FailedStarts};
 
 use super::conf::{HBA_FILE, IDENT_FILE, MAIN_FILE, SYNC_FILE, UPSTREAM_FILE, document_of, upstream_of};
+use super::fallback::{self, Accepted};
 use super::hba;
+
+/// The parameters that postgres was last seen to run with as wished.
+const ACCEPTED_FILE: &str = "accepted.json";
 
 /// The directory that postgres reads.
 #[derive(Clone, Debug)]
@@ -79,6 +83,21 @@ impl ConfigFiles {
     /// The gate in the file.
     pub fn gate(&self) -> Gate {
         hba::gate_of(&self.read(HBA_FILE))
+    }
+
+    /// What the main file stands in for, when postgres does not start with what is wished.
+    pub fn instead_of(&self) -> Option<FailedStarts> {
+        fallback::instead_of(&self.read(MAIN_FILE))
+    }
+
+    /// What postgres was last seen to run with as wished; one that can't be read is none.
+    pub fn accepted(&self) -> Option<Accepted> {
+        serde_json::from_str(&self.read(ACCEPTED_FILE)).ok()
+    }
+
+    /// Keeps that.
+    pub fn keep_accepted(&self, accepted: &Accepted) -> io::Result<bool> {
+        self.write(ACCEPTED_FILE, &serde_json::to_string(accepted).unwrap_or_default())
     }
 
     /// The document that the main file was rendered from.

@@ -1,20 +1,19 @@
 //! The local postgres as decisions see it: asked over the agent's own connection, remembered per postmaster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pgha_agent_core::observation::{
-    Complaints, Gate, InForce, PostgresSeen, PrimarySeen, SettingsSeen, StandbySeen, StreamSeen, Walsender,
+    DesiredSeen, Gate, InForce, PostgresSeen, PrimarySeen, StandbySeen, StreamSeen, Walsender,
 };
-use pgha_schema::desired::Desired;
 use pgha_schema::lsn::{Lsn, TimelineId};
 use pgha_schema::status::Acknowledged;
 
+use super::fallback::Accepted;
 use super::files::ConfigFiles;
-use super::refusals::{Printed, Refusals};
-use super::roles;
+use super::refusals::Refusals;
 use super::session::{Local, Session, SessionError};
 use super::sql::{self, SettingsFacts, StandbyFacts, WalsenderFacts};
 use super::tools::Tools;
@@ -23,6 +22,8 @@ use crate::boottime::now_ms;
 use crate::guard::message::State as GuardState;
 use crate::secrets::Secrets;
 use crate::volume::Volume;
+
+mod settings;
 
 /// One look takes a millisecond; a hung postgres must not hold up a renewal.
 const LOOK_DEADLINE: Duration = Duration::from_millis(500);
@@ -86,6 +87,8 @@ pub struct LocalPostgres {
     session: Option<Session>,
     life: Life,
     refusals: Refusals,
+    /// What it was last seen to run with as wished.
+    accepted: Option<Accepted>,
     /// The last end of a postmaster that was looked at, and how many fences there had been; `None`: not looked yet.
     ended: Option<(Option<(u32, u64)>, u64)>,
 }
@@ -95,6 +98,7 @@ impl LocalPostgres {
     pub fn new(local: Local, files: ConfigFiles, secrets: Secrets, tools: Tools) -> Self {
         Self {
             local,
+            accepted: files.accepted(),
             files,
             secrets,
             held_back: false,
@@ -169,10 +173,10 @@ impl LocalPostgres {
         &mut self,
         guard: &GuardState,
         volume: &Volume,
-        wish: Option<&Desired>,
+        desired: Option<&DesiredSeen>,
     ) -> PostgresSeen {
         let now = now_ms();
-        self.note_end(guard, volume, wish);
+        self.note_end(guard, volume, desired.map(|seen| &seen.document));
         if self.life.pid != guard.postmaster {
             self.session = None;
             self.life = Life { pid: guard.postmaster, started_ms: now, ..Life::default() };
@@ -187,21 +191,23 @@ impl LocalPostgres {
         if let Some(since_ms) = self.life.stopping_since_ms {
             return PostgresSeen::Stopping { since_ms, walsenders: Vec::new() };
         }
-        let mut answer = self.ask(volume, wish).await;
+        let mut answer = self.ask(volume, desired).await;
         if matches!(answer, Err(SessionError::Silent(_))) {
             // The connection may just have been ended from outside; a second one tells that from a silent postgres.
             self.session = None;
-            answer = self.ask(volume, wish).await;
+            answer = self.ask(volume, desired).await;
         }
         if answer.as_ref().is_err_and(sql::recovery_ended) {
             // It was promoted between two questions.
-            answer = self.ask(volume, wish).await;
+            answer = self.ask(volume, desired).await;
         }
         match answer {
             Ok(seen) => {
                 self.life.answered = true;
                 self.life.silent_since_ms = None;
-                self.refusals.answers();
+                if self.files.instead_of().is_none() {
+                    self.refusals.answers();
+                }
                 seen
             }
             Err(error) => {
@@ -218,95 +224,14 @@ impl LocalPostgres {
         }
     }
 
-    async fn ask(&mut self, volume: &Volume, wish: Option<&Desired>) -> Result<PostgresSeen, SessionError> {
-        let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
-        self.refresh_settings(volume, wish, recovering).await?;
-        if recovering { self.standby().await } else { self.primary(volume).await }
-    }
-
-    /// What postgres does not take of the wish.
-    pub fn complaints(&self) -> Complaints {
-        self.refusals.complaints(now_ms())
-    }
-
-    /// A postmaster that ended by itself before it ever answered; how one ended that an earlier agent knew is not judged.
-    fn note_end(&mut self, guard: &GuardState, volume: &Volume, wish: Option<&Desired>) {
-        let end = guard.last_exit.as_ref().map(|exit| (exit.pid, exit.at_ms));
-        let Some((before, fences)) = self.ended.replace((end, guard.fences)) else { return };
-        let Some(exit) = guard.last_exit.as_ref().filter(|_| end != before && fences == guard.fences) else {
-            return;
-        };
-        let looked_at = self.life.pid == Some(exit.pid);
-        if looked_at && (self.life.answered || self.life.stopping_since_ms.is_some()) {
-            return;
-        }
-        let Some(exit_code) = exit.code.filter(|code| *code != 0) else { return };
-        let Some(document) = self.files.document() else { return };
-        if let Some(printed) = self.refusals.start_failed(document, names_of(wish), exit_code, now_ms()) {
-            self.ask_for_words(volume, printed);
-        }
-    }
-
-    /// Beside the loop.
-    fn ask_for_words(&self, volume: &Volume, printed: Printed) {
-        let (tools, main, pgdata) = (self.tools.clone(), self.files.main(), volume.pgdata().to_owned());
-        tokio::spawn(async move {
-            let asked = tools.words_about_config(&pgdata, &main);
-            let words = match tokio::time::timeout(WORDS_DEADLINE, asked).await {
-                Ok(Ok(words)) => words,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "postgres was not asked about its configuration");
-                    String::new()
-                }
-                Err(_) => String::new(),
-            };
-            if !words.is_empty() {
-                tracing::warn!(words, "postgres refuses its configuration");
-            }
-            // It is set here alone.
-            let _ = printed.set(words);
-        });
-    }
-
-    async fn refresh_settings(
+    async fn ask(
         &mut self,
         volume: &Volume,
-        wish: Option<&Desired>,
-        recovering: bool,
-    ) -> Result<(), SessionError> {
-        let due = self.life.settings_at_ms.is_none_or(|at| at + SETTINGS_EVERY_MS <= now_ms());
-        if due {
-            let ruled = wish.map(Desired::ruled).unwrap_or_default();
-            let superuser = self.local.superuser.clone();
-            let session = self.session().await?;
-            let mut facts = sql::settings(session, &ruled, LOOK_DEADLINE).await?;
-            if let Some(wish) = wish.filter(|_| !recovering) {
-                roles::keep(session, &superuser, wish, &mut facts, LOOK_DEADLINE).await?;
-            }
-            if facts.problems != self.life.settings.problems && !facts.problems.is_empty() {
-                tracing::warn!(problems = ?facts.problems, "postgres refuses settings");
-            }
-            let document = self.files.document();
-            let problems = facts.problems.clone();
-            let asks = self.refusals.running(document.clone(), names_of(wish), problems, now_ms());
-            if let Some(printed) = asks {
-                self.ask_for_words(volume, printed);
-            }
-            self.life.accepted = document.filter(|_| facts.problems.is_empty());
-            self.life.settings = facts;
-            self.life.settings_at_ms = Some(now_ms());
-        }
-        Ok(())
-    }
-
-    fn settings_seen(&self) -> SettingsSeen {
-        SettingsSeen {
-            rendered: self.life.accepted.clone(),
-            pending_restart: self.life.settings.pending_restart,
-            held_back: self.held_back,
-            tampered: self.life.settings.tampered,
-            altered: self.life.settings.altered.clone(),
-        }
+        desired: Option<&DesiredSeen>,
+    ) -> Result<PostgresSeen, SessionError> {
+        let recovering = sql::in_recovery(self.session().await?, LOOK_DEADLINE).await?;
+        self.refresh_settings(volume, desired, recovering).await?;
+        if recovering { self.standby().await } else { self.primary(volume).await }
     }
 
     async fn standby(&mut self) -> Result<PostgresSeen, SessionError> {
@@ -452,12 +377,6 @@ impl LocalPostgres {
     pub fn gate(&self) -> Gate {
         self.files.gate()
     }
-}
-
-/// The settings that the wish rules.
-fn names_of(wish: Option<&Desired>) -> BTreeSet<String> {
-    let parameters = wish.map(|wish| &wish.parameters).into_iter().flatten();
-    parameters.map(|(name, _)| name.to_ascii_lowercase()).collect()
 }
 
 /// A walsender with the age of its last reply by this clock: the reply's own time is the standby's.

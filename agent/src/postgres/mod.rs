@@ -2,6 +2,7 @@
 
 pub mod conf;
 pub mod control_data;
+pub mod fallback;
 pub mod files;
 pub mod hba;
 pub mod job;

@@ -1,5 +1,5 @@
 //! What postgres does not take, in its own words: settings that it refuses, and starts that end by themselves. It is told to
-//! people, and decides nothing.
+//! people, and decides what parameters postgres is started with, nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +9,8 @@ use pgha_schema::status::{Acknowledged, FailedStarts, RefusedSettings};
 
 /// A refusal must stand for this long: while a reload is under way, what it has not read yet looks like one.
 const RIPE_MS: u64 = 1_000;
+/// So many starts in a row with the wished parameters: then it is started with earlier ones. The first may fail of something else.
+const STARTS: u32 = 3;
 /// So many settings are told, and so many bytes about each: a status document has its bounds.
 const TOLD: usize = 10;
 const WORDS_BYTES: usize = 500;
@@ -57,18 +59,19 @@ impl Refusals {
         Some(self.find(Found { document, names, problems, since_ms: now_ms, printed: Printed::default() }))
     }
 
-    /// A start with this document's files ended with this exit code before postgres answered. Gives where the words are to be put
-    /// that it prints about these files, when they were not asked for yet.
+    /// A start with this document's files, or `instead` with an earlier one's, ended with this exit code before postgres answered.
+    /// Gives where the words are to be put that it prints about these files, when they were not asked for yet.
     pub fn start_failed(
         &mut self,
         document: Acknowledged,
+        instead: Option<Acknowledged>,
         names: BTreeSet<String>,
         exit_code: i32,
         now_ms: u64,
     ) -> Option<Printed> {
         let before = self.starts.take().filter(|before| before.document == document);
         let starts = before.map_or(0, |before| before.starts).saturating_add(1);
-        self.starts = Some(FailedStarts { document: document.clone(), starts, exit_code });
+        self.starts = Some(FailedStarts { document: document.clone(), starts, exit_code, instead });
         if self.found.as_ref().is_some_and(|found| found.document == document) {
             return None;
         }
@@ -76,9 +79,36 @@ impl Refusals {
         Some(self.find(Found { document, names, problems, since_ms: now_ms, printed: Printed::default() }))
     }
 
-    /// Postgres answers.
+    /// Postgres answers, with what is wished.
     pub fn answers(&mut self) {
         self.starts = None;
+    }
+
+    /// Another agent found these starts to fail, under the postgres that runs now.
+    pub fn recall(&mut self, failed: FailedStarts) {
+        self.starts = Some(failed).filter(|failed| failed.starts > 0);
+    }
+
+    /// The data is made anew: what its starts failed of may have been in it.
+    pub fn forget_starts(&mut self) {
+        self.starts = None;
+    }
+
+    /// What became of this document, if postgres is not to be started with its parameters (again).
+    pub fn keeps_from_starting(&self, wish: &Acknowledged, now_ms: u64) -> Option<FailedStarts> {
+        let starts = self.starts.clone().filter(|failed| failed.document == *wish);
+        let enough =
+            starts.as_ref().is_some_and(|failed| failed.starts >= STARTS || failed.instead.is_some());
+        let refused = self.complaints(now_ms).refused.is_some_and(|refused| refused.document == *wish);
+        let none = FailedStarts { document: wish.clone(), starts: 0, exit_code: 0, instead: None };
+        (enough || refused).then(|| starts.unwrap_or(none))
+    }
+
+    /// Postgres is started with this earlier document's parameters.
+    pub fn falls_back(&mut self, to: &Acknowledged) {
+        if let Some(failed) = &mut self.starts {
+            failed.instead = Some(to.clone());
+        }
     }
 
     fn find(&mut self, found: Found) -> Printed {
@@ -90,7 +120,11 @@ impl Refusals {
     /// What is told now.
     pub fn complaints(&self, now_ms: u64) -> Complaints {
         let ripe = self.found.as_ref().filter(|found| now_ms >= found.since_ms.saturating_add(RIPE_MS));
-        Complaints { refused: ripe.and_then(Found::told), starts_failed: self.starts.clone() }
+        Complaints {
+            refused: ripe.and_then(Found::told),
+            starts_failed: self.starts.clone(),
+            ..Complaints::default()
+        }
     }
 }
 
@@ -221,9 +255,11 @@ mod tests {
     fn starts_are_counted_for_one_document_until_postgres_answers() {
         let mut refusals = Refusals::default();
         let mut fail = |generation, now_ms| {
-            refusals.start_failed(document(generation), names(&["work_mem"]), 1, now_ms).map(|printed| {
-                printed.set(PRINTED.to_owned()).unwrap();
-            })
+            refusals.start_failed(document(generation), None, names(&["work_mem"]), 1, now_ms).map(
+                |printed| {
+                    printed.set(PRINTED.to_owned()).unwrap();
+                },
+            )
         };
         assert!(fail(7, 0).is_some());
         assert!(fail(7, 1_000).is_none());
@@ -233,7 +269,7 @@ mod tests {
             (starts, complaints.refused.map(|refused| refused.document.generation))
         };
         assert_eq!(told(&refusals), (Some((7, 2)), Some(7)));
-        refusals.start_failed(document(8), names(&["work_mem"]), 1, 3_000);
+        refusals.start_failed(document(8), None, names(&["work_mem"]), 1, 3_000);
         assert_eq!(
             told(&refusals),
             (Some((8, 1)), None),
@@ -241,6 +277,25 @@ mod tests {
         );
         refusals.answers();
         assert_eq!(told(&refusals).0, None);
+    }
+
+    #[test]
+    fn what_postgres_does_not_start_with_is_tried_three_times_and_what_it_refuses_never() {
+        let mut refusals = Refusals::default();
+        let mut fail = |instead: Option<u64>| {
+            refusals.start_failed(document(7), instead.map(document), BTreeSet::new(), 1, 0);
+            refusals.keeps_from_starting(&document(7), 0).map(|failed| failed.starts)
+        };
+        assert_eq!([fail(None), fail(None), fail(None)], [None, None, Some(3)]);
+        assert_eq!(fail(Some(6)), Some(4), "the earlier ones fail too: nothing is known to be better");
+        assert_eq!(refusals.keeps_from_starting(&document(8), 0), None, "another document is tried");
+        let mut refusals = Refusals::default();
+        let printed =
+            refusals.running(Some(document(7)), names(&["work_mem"]), problem("work_mem"), 0).unwrap();
+        printed.set(PRINTED.to_owned()).unwrap();
+        assert_eq!(refusals.keeps_from_starting(&document(7), 0), None, "a reload may be under way");
+        let refused = refusals.keeps_from_starting(&document(7), RIPE_MS).unwrap();
+        assert_eq!((refused.starts, refused.instead), (0, None));
     }
 
     #[test]

@@ -325,7 +325,11 @@ fn a_postgres_that_ends_at_every_start_fails_with_its_last_lines() {
         assert_eq!(failed(&Wish::Primary, &told_of_one(None, &told), LONG_MS), None, "{what}");
     }
     let wish = Wish::Acknowledged { generation: 4, sha256: "s".to_owned() };
-    let beside = |starts| failed(&wish, &told_of_one(Some("orders-0"), &starts_failed(4, starts)), LONG_MS);
-    assert_eq!(beside(11), None, "the agents may clone it anew");
-    assert!(beside(12).is_some());
+    let beside = |told: &Json| failed(&wish, &told_of_one(Some("orders-0"), told), LONG_MS);
+    assert_eq!(beside(&starts_failed(4, 11)), None, "the agents may clone it anew");
+    assert!(beside(&starts_failed(4, 12)).is_some());
+    let mut fell_back = starts_failed(4, 3);
+    fell_back["starts_failed"]["instead"] = json!({"generation": 3, "sha256": "s"});
+    let cause = beside(&fell_back).expect("it starts with the earlier ones, so these are the cause");
+    assert!(cause.contains("orders-1") && cause.contains("goes on with those that it had"), "{cause}");
 }

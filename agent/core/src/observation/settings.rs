@@ -20,11 +20,14 @@ pub struct SettingsSeen {
     pub altered: BTreeMap<String, String>,
 }
 
-/// What PostgreSQL says to the wish. It is told to people: who leads, follows or may start never depends on it.
+/// What is not taken of what is wished, by PostgreSQL or Kubernetes. It is told to people, and not tried elsewhere: who leads, follows
+/// or may start never depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Complaints {
     /// Settings of the document that the files on disk were rendered from, seen to be refused for longer than a reload takes.
     pub refused: Option<RefusedSettings>,
     /// Postgres ends by itself at every start.
     pub starts_failed: Option<FailedStarts>,
+    /// Kubernetes' words, where it refused to have the StatefulSet or a claim marked with the identifier of the data.
+    pub marks_refused: Option<String>,
 }

@@ -184,6 +184,27 @@ impl Seen {
         self
     }
 
+    /// A claim that does not tell of its data.
+    pub fn unmarked(mut self, ordinal: u32) -> Self {
+        self = self.stamped(ordinal);
+        self.observation.volumes.entry(ordinal).and_modify(|volume| volume.system_identifier = None);
+        self
+    }
+
+    pub fn marks_refused(mut self) -> Self {
+        self.observation.complaints.marks_refused = Some("forbidden".into());
+        self
+    }
+
+    /// The claims that are to be marked, if any are.
+    pub fn marks(&self) -> Option<Vec<u32>> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.into_iter().find_map(|action| match action {
+            Action::StampVolumes { ordinals, .. } => Some(ordinals.into_iter().collect()),
+            _ => None,
+        })
+    }
+
     pub fn down(self, control: ControlState) -> Self {
         self.data(control)
     }
@@ -396,7 +417,25 @@ impl Seen {
     /// Postgres has ended by itself at so many starts.
     pub fn ends_at_starts(mut self, starts: u32) -> Self {
         let document = Acknowledged { generation: 1, sha256: "s".into() };
-        self.observation.complaints.starts_failed = Some(FailedStarts { document, starts, exit_code: 1 });
+        let failed = FailedStarts { document, starts, exit_code: 1, instead: None };
+        self.observation.complaints.starts_failed = Some(failed);
+        self
+    }
+
+    /// It runs with the parameters of the document before, since it has ended at each start with those that are wished.
+    pub fn fell_back(mut self) -> Self {
+        let settings = match &mut self.observation.postgres {
+            PostgresSeen::Primary(primary) => &mut primary.settings,
+            PostgresSeen::Standby(standby) => &mut standby.settings,
+            _ => return self,
+        };
+        let (before, Some(desired)) = (settings.rendered.clone(), &self.observation.desired) else {
+            return self;
+        };
+        let document =
+            Acknowledged { generation: desired.document.generation, sha256: desired.sha256.clone() };
+        let failed = FailedStarts { document, starts: 3, exit_code: 1, instead: before };
+        self.observation.complaints.starts_failed = Some(failed);
         self
     }
 

@@ -3,7 +3,7 @@
 use pgha_agent_core::observation::{
     AckSeen, Acks, DataSeen, DiskSeen, InForce, LeaseRead, LeaseSeen, Peer, PostgresSeen, Walsender,
 };
-use pgha_agent_core::{Action, Observation};
+use pgha_agent_core::{Action, Memory, Observation};
 use pgha_schema::desired::{Desired, Durability, RunState, SyncMode};
 use pgha_schema::ids::{ContainerNonce, MemberId};
 use pgha_schema::lsn::Lsn;
@@ -133,6 +133,8 @@ impl Mutation {
             Self::InitdbBesideData => believe_that_nothing_is_anywhere(seen),
             Self::ExchangesAllAtOnce => permit_own_exchange(seen),
             Self::AcknowledgesEarly => believe_that_all_have_applied(seen),
+            Self::RestartsForWhatFails => forget_failed_starts(seen),
+            Self::OpensUnmarked => believe_that_all_is_marked(seen),
             _ => {}
         }
     }
@@ -159,6 +161,24 @@ impl Mutation {
             _ => {}
         }
         Some(record)
+    }
+
+    /// Whether the failure of this action ends its batch, whatever the rule says.
+    pub fn ends_batch(self, action: &Action) -> bool {
+        match action {
+            Action::ReadLease | Action::WriteRecord { .. } | Action::CreateLease { .. } => {
+                self == Self::EndsWithTheRecord
+            }
+            Action::StampVolumes { .. } => self == Self::MarksInTheWay,
+            _ => false,
+        }
+    }
+
+    /// What an agent does not remember.
+    pub fn forget(self, memory: &mut Memory) {
+        if self == Self::MarksInTheWay {
+            memory.marking = None;
+        }
     }
 
     /// What becomes of an action; `None`: it is left out.
@@ -234,6 +254,14 @@ fn believe_that_all_have_applied(seen: &mut Observation) {
     }
 }
 
+fn believe_that_all_is_marked(seen: &mut Observation) {
+    let identifier = seen.record().and_then(|record| record.system_identifier);
+    if identifier.is_some() {
+        seen.stateful_set_identifier = identifier;
+        seen.volumes.values_mut().for_each(|volume| volume.system_identifier = identifier);
+    }
+}
+
 fn believe_that_nothing_is_anywhere(seen: &mut Observation) {
     if !matches!(&seen.lease, LeaseSeen::Read(read) if read.record.bootstrap == Bootstrap::Pending) {
         return;
@@ -290,6 +318,15 @@ fn made_up(member: Option<&MemberId>, at: Lsn) -> Walsender {
         sent_lsn: at,
         flushed_lsn: at,
         reply_age_ms: 3_600_000,
+    }
+}
+
+fn forget_failed_starts(seen: &mut Observation) {
+    seen.complaints.starts_failed = None;
+    for peer in seen.peers.values_mut() {
+        if let Peer::Heard { report, .. } = peer {
+            report.starts_failed = None;
+        }
     }
 }
 

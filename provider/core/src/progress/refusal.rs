@@ -38,7 +38,7 @@ pub(super) fn refused_settings(wish: &Wish, status: &ClusterStatus, now: &LiveCl
     let settings = refused.settings.iter().map(|(name, words)| format!("parameters[\"{name}\"]: {words}"));
     let settings: Vec<_> = settings.collect();
     let meanwhile = if status.primary.is_some() {
-        "The database goes on with the settings that it had; an instance that starts anew before that would not come up"
+        "The database goes on with the settings that it had"
     } else {
         "PostgreSQL does not start before that"
     };

@@ -1,6 +1,7 @@
 //! What keeps pods from running, as the kubelet, the scheduler and the StatefulSet controller tell it.
 
 use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_TEMPLATE_HASH};
+use pgha_schema::status::FailedStarts;
 use serde_json::Value as Json;
 
 use super::refusal;
@@ -110,10 +111,15 @@ fn of_postgres(now: &LiveCluster) -> Vec<Trouble> {
     let current = pods.into_values().filter(|pod| is_current(now, pod)).map(object::name);
     let failed = current.filter_map(|pod| {
         let failed = status.instances.get(pod)?.starts_failed.as_ref();
-        let failed = failed.filter(|failed| failed.document == document && failed.starts >= least)?;
+        let tried = |failed: &&FailedStarts| failed.starts >= least || failed.instead.is_some();
+        let failed = failed.filter(|failed| failed.document == document).filter(tried)?;
+        let ends = match failed.instead {
+            Some(_) => "ended at every start with these `parameters`, and goes on with those that it had",
+            None => "ends at every start",
+        };
         let text = format!(
-            "PostgreSQL in pod {pod} ends at every start ({} in a row, exit code {}). If a setting in `parameters` is the cause, \
-             correct it and apply again. Last lines:\n{}",
+            "PostgreSQL in pod {pod} {ends} ({} in a row, exit code {}). If a setting in `parameters` is the cause, correct it and \
+             apply again. Last lines:\n{}",
             failed.starts,
             failed.exit_code,
             words_of_postgres(now.logs.get(pod).map_or("", String::as_str))
