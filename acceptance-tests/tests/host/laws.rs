@@ -75,6 +75,10 @@ pub enum Law {
     AtRest,
     /// P12, P13: what was changed from outside shows, in one place.
     Shown,
+    /// P14: what may not be seen is not guessed, and it is said.
+    Unseen,
+    /// P6, P14: where something may not be read that an apply goes by, nothing is written.
+    WritesBlind,
     /// P15: gone is what is proven to be gone.
     Gone,
     /// P16: a create takes over nothing.

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod cases;
+mod edit;
 mod generate;
 mod kept;
 mod laws;
@@ -15,4 +16,5 @@ mod mutants;
 mod mutation;
 mod properties;
 mod provider;
+mod unseen;
 mod words;
