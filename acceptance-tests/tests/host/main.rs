@@ -8,6 +8,7 @@
 mod cases;
 mod edit;
 mod generate;
+mod inputs;
 mod kept;
 mod laws;
 mod learn;

@@ -6,7 +6,7 @@
 mod calls;
 mod mutant;
 mod noticed;
-mod values;
+pub mod values;
 
 pub use mutant::Mutant;
 

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use pgha_acceptance_tests::host::schema::Attribute;
 use pgha_acceptance_tests::host::{Calls, Core};
 use pgha_acceptance_tests::proto_client::agents::Agents;
-use pgha_acceptance_tests::proto_client::kubernetes::FakeApi;
+use pgha_acceptance_tests::proto_client::kubernetes::{FakeApi, Objects};
 use proptest::strategy::{BoxedStrategy, Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use serde_json::json;
@@ -21,7 +21,7 @@ use crate::live::{self, LiveWorld};
 use crate::provider::{Provider, runtime};
 
 /// The seed of a normal run, so that two runs are alike.
-const SEED: u64 = 20_261_126;
+pub const SEED: u64 = 20_261_126;
 /// At least so many cases run in all.
 const CASES: u32 = 5_000;
 
@@ -124,6 +124,18 @@ impl LiveProvider {
         let api = runtime.block_on(FakeApi::start_with(agents.reaction()))?;
         let provider = Provider::configured(runtime, &json!({ "host": api.address() }))?;
         Ok(Self { provider, api, agents })
+    }
+
+    /// Nothing is there yet.
+    pub fn begin(&self) {
+        live::begin(&self.api);
+    }
+
+    /// All that is there.
+    pub fn objects(&self) -> Objects {
+        let mut all = Objects::new();
+        self.api.edit(|objects| all.clone_from(objects));
+        all
     }
 
     pub fn world<'a, C>(&'a self, core: &'a Core<C>, learned: &'a Learned) -> LiveWorld<'a, C> {
