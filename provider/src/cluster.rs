@@ -227,6 +227,12 @@ impl Engine for ClusterEngine {
     }
 
     async fn list(&self, request: List) -> BoxStream<'static, Listed> {
+        if !request.config.is_wholly_known() {
+            // Without a namespace it would list those of all.
+            let detail =
+                "The host asked for a list with arguments that are not known yet. Please report this.";
+            return only(Diagnostic::error("Arguments are not known", detail));
+        }
         match self.connector() {
             Ok(connector) => list::list(request, connector).await,
             Err(problem) => only(problem),

@@ -52,6 +52,8 @@ struct Node {
     choices: Vec<(String, String)>,
     minimum: Option<i64>,
     maximum: Option<i64>,
+    /// The most that Rust's type holds.
+    widest: Option<i64>,
     min_length: Option<u64>,
     max_length: Option<u64>,
     min_items: Option<u64>,
@@ -112,12 +114,17 @@ impl Node {
         Ok(())
     }
 
-    /// Rust's integer widths; what they allow is said by `minimum` and `type` already.
-    fn format(&self, value: &Value) -> Result<()> {
-        match value.as_str() {
-            Some("uint32" | "uint64" | "int64" | "int32" | "uint16") => Ok(()),
-            _ => Err(self.error(format!("the format {value} is not understood"))),
-        }
+    /// Rust's integer widths. The least that they hold is said by `minimum`, the most by nothing else; of the widest it is what a
+    /// bound can say.
+    fn format(&mut self, value: &Value) -> Result<()> {
+        self.widest = Some(match value.as_str() {
+            Some("uint16") => u16::MAX.into(),
+            Some("int32") => i32::MAX.into(),
+            Some("uint32") => u32::MAX.into(),
+            Some("uint64" | "int64") => i64::MAX,
+            _ => return Err(self.error(format!("the format {value} is not understood"))),
+        });
+        Ok(())
     }
 
     /// Unit variants with doc comments.
@@ -352,8 +359,9 @@ impl Node {
         if self.types == ["integer"] {
             validators.push(Validator::Integer);
         }
-        if self.minimum.is_some() || self.maximum.is_some() {
-            validators.push(Validator::Range { min: self.minimum, max: self.maximum });
+        let max = self.maximum.or(self.widest);
+        if self.minimum.is_some() || max.is_some() {
+            validators.push(Validator::Range { min: self.minimum, max });
         }
         if !self.choices.is_empty() {
             validators.push(Validator::OneOf(self.choices.iter().map(|(name, _)| name.clone()).collect()));

@@ -110,11 +110,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Build the release archives into target/package: one for each platform that the toolchain serves
-    Package {
-        /// Sign the checksums with this key of your GnuPG (registries take RSA and DSA keys)
-        #[arg(long)]
-        sign: Option<String>,
-    },
+    Package(package::Options),
     /// The sandbox's long-running part.
     #[command(hide = true)]
     SandboxForwarder {
@@ -163,7 +159,7 @@ pub fn run(arguments: Arguments) -> Result<u8> {
         }
         Command::Compare(options) => block_on(compare::run(&options, &progress)),
         Command::Sim { args } => commands::sim(&args),
-        Command::Package { sign } => package::run(sign.as_deref(), &progress).map(|()| 0),
+        Command::Package(options) => package::run(&options, &progress).map(|()| 0),
     }
 }
 

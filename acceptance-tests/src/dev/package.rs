@@ -1,4 +1,7 @@
 //! `cargo dev package`: the release archives in target/package.
+//!
+//! With `--provider` nothing is built: the rest of the way is that of every release, so tests can go it with a binary that they
+//! have anyway.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +11,57 @@ use anyhow::{Context as _, Result, ensure};
 use crate::package::platform::{Machine as _, Plan, ThisMachine, plans};
 use crate::package::{Release, VERSION, measure};
 use crate::progress::Progress;
-use crate::terraform::build_provider;
+use crate::terraform::{arch, build_provider};
 
-/// Builds an archive for each platform that the toolchain serves, and says which it does not.
+/// Options of the command.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Sign the checksums with this key of your GnuPG (registries take RSA and DSA keys)
+    #[arg(long)]
+    pub sign: Option<String>,
+    /// Pack this provider, built for this machine, instead of building one for each platform
+    #[arg(long, value_name = "FILE")]
+    pub provider: Option<PathBuf>,
+    /// Where the archives go; what the folder held before is gone
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/package"))]
+    pub folder: PathBuf,
+}
+
+/// Makes an archive for each platform that the toolchain serves, or of what is built already, and says which it does not.
 ///
 /// # Errors
 /// When a build fails, or there is no platform to build for.
-pub fn run(sign: Option<&str>, progress: &Progress) -> Result<()> {
+pub fn run(options: &Options, progress: &Progress) -> Result<()> {
+    let release = Release::begin(&options.folder, VERSION)?;
+    let mut lines = match &options.provider {
+        Some(binary) => vec![given(binary, &release)?],
+        None => built(&release, progress)?,
+    };
+    let sums = release.finish()?;
+    match &options.sign {
+        Some(key) => {
+            let signature = Release::sign(&sums, key)?;
+            lines.push(format!("signed by {key}: {}", signature.display()));
+        }
+        None => lines.push("not signed: --sign KEY signs with a key of your GnuPG".to_owned()),
+    }
+    for line in lines {
+        progress.say(line);
+    }
+    progress.say(format!("the release is in {}", options.folder.canonicalize()?.display()));
+    Ok(())
+}
+
+/// One archive of a binary that runs here.
+fn given(binary: &Path, release: &Release) -> Result<String> {
+    let platform = format!("linux_{}", arch());
+    let archive = release.add(&platform, binary)?;
+    Ok(format!("{platform}: {}, {}", binary.display(), facts(binary, &archive, true)?))
+}
+
+/// One archive for each platform that can be built for.
+fn built(release: &Release, progress: &Progress) -> Result<Vec<String>> {
     let machine = ThisMachine::look()?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/package");
-    let release = Release::begin(&folder, VERSION)?;
     let mut lines = Vec::new();
     for plan in plans(&machine) {
         match plan {
@@ -32,19 +76,7 @@ pub fn run(sign: Option<&str>, progress: &Progress) -> Result<()> {
             }
         }
     }
-    let sums = release.finish()?;
-    match sign {
-        Some(key) => {
-            let signature = Release::sign(&sums, key)?;
-            lines.push(format!("signed by {key}: {}", signature.display()));
-        }
-        None => lines.push("not signed: --sign KEY signs with a key of your GnuPG".to_owned()),
-    }
-    for line in lines {
-        progress.say(line);
-    }
-    progress.say(format!("the release is in {}", folder.canonicalize()?.display()));
-    Ok(())
+    Ok(lines)
 }
 
 fn build(target: &str, compiler: &str, machine: &ThisMachine) -> Result<PathBuf> {

@@ -150,7 +150,11 @@ fn nesting(served: pb::schema::object::NestingMode) -> Result<Nesting> {
     })
 }
 
-fn ty(json: &Json) -> Result<Type> {
+/// A type as it is served, in JSON.
+///
+/// # Errors
+/// When there is no such type.
+pub fn ty(json: &Json) -> Result<Type> {
     if let Some(word) = json.as_str() {
         return Ok(match word {
             "string" => Type::String,

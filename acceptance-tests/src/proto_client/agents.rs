@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use pgha_schema::desired::{Desired, RunState, SyncMode, document_sha256};
 use pgha_schema::ids::{BootId, ContainerNonce, Era, MemberId, SystemIdentifier};
@@ -29,30 +29,41 @@ pub enum Mood {
     Dead,
 }
 
-/// Agents whose mood can be changed.
+/// Agents whose mood can be changed, and a storage driver beside them.
 #[derive(Debug, Clone)]
-pub struct Agents(Arc<AtomicU8>);
+pub struct Agents {
+    mood: Arc<AtomicU8>,
+    grows: Arc<AtomicBool>,
+}
 
 impl Default for Agents {
     fn default() -> Self {
-        Self(Arc::new(AtomicU8::new(Mood::Obey as u8)))
+        Self { mood: Arc::new(AtomicU8::new(Mood::Obey as u8)), grows: Arc::new(AtomicBool::new(true)) }
     }
 }
 
 impl Agents {
     /// From now on they are like this.
     pub fn set(&self, mood: Mood) {
-        self.0.store(mood as u8, Ordering::Relaxed);
+        self.mood.store(mood as u8, Ordering::Relaxed);
+    }
+
+    /// From now on volumes grow when they are asked to, or it fails.
+    pub fn grow(&self, grows: bool) {
+        self.grows.store(grows, Ordering::Relaxed);
     }
 
     /// What they do after each write.
     #[must_use]
     pub fn reaction(&self) -> Reaction {
         let agents = self.clone();
-        Box::new(move |objects| match agents.0.load(Ordering::Relaxed) {
-            mood if mood == Mood::Obey as u8 => react(objects, true),
-            mood if mood == Mood::Serve as u8 => react(objects, false),
-            _ => {}
+        Box::new(move |objects| {
+            resize(objects, agents.grows.load(Ordering::Relaxed));
+            match agents.mood.load(Ordering::Relaxed) {
+                mood if mood == Mood::Obey as u8 => react(objects, true),
+                mood if mood == Mood::Serve as u8 => react(objects, false),
+                _ => {}
+            }
         })
     }
 }
@@ -75,6 +86,32 @@ pub fn fail_over(objects: &mut Objects, cluster: &str, to_ordinal: u32) {
             });
         }
     }
+}
+
+/// Volumes get what their claims ask for; where that fails an event says so.
+fn resize(objects: &mut Objects, grows: bool) {
+    let mut events = Objects::new();
+    let told_so_far = objects.keys().filter(|path| path.contains("/events/resize-")).count();
+    for (path, claim) in objects.iter_mut() {
+        let Some((namespace, name)) = path.split_once("/persistentvolumeclaims/") else { continue };
+        let asked = claim["spec"]["resources"]["requests"]["storage"].clone();
+        let has = &mut claim["status"]["capacity"]["storage"];
+        if asked.is_null() || *has == asked {
+            continue;
+        }
+        if grows {
+            *has = asked;
+            continue;
+        }
+        // Each try is told of anew.
+        let told = format!("resize-{name}-{}", told_so_far + events.len());
+        let about = json!({ "kind": "PersistentVolumeClaim", "name": name });
+        let event = json!({ "kind": "Event", "apiVersion": "v1", "metadata": { "name": told, "uid": told },
+            "involvedObject": about, "reason": "VolumeResizeFailed", "type": "Warning", "count": 1,
+            "message": "the pool is full" });
+        events.insert(format!("{namespace}/events/{told}"), event);
+    }
+    objects.extend(events);
 }
 
 fn react(objects: &mut Objects, acknowledges: bool) {
@@ -128,10 +165,10 @@ fn carry_out(
             status.mode = desired.sync_mode;
             status.primary.get_or_insert_with(|| names.pod(0));
             if let Some(text) = acknowledged {
-                let ordinals = 1..=desired.replicas;
-                status.instances = ordinals.map(|ordinal| (names.pod(ordinal), streaming())).collect();
+                status.instances = instances(names, desired, &status.instances);
                 let confirm = if desired.sync_mode == SyncMode::Async { 0 } else { desired.sync_replicas };
-                let voters = status.instances.keys().take(confirm as usize);
+                let standbys = status.instances.iter().filter(|(_, one)| one.role == Role::Standby);
+                let voters = standbys.map(|(pod, _)| pod).take(confirm as usize);
                 status.voters = voters.cloned().collect();
                 status.degraded = false;
                 let sha256 = document_sha256(text);
@@ -139,6 +176,25 @@ fn carry_out(
             }
         });
     }
+}
+
+/// Standbys that stream, each less what is ruled of the settings that somebody gave it; of a primary that was told of too.
+fn instances(
+    names: &Names,
+    desired: &Desired,
+    before: &BTreeMap<String, InstanceStatus>,
+) -> BTreeMap<String, InstanceStatus> {
+    let ruled = desired.ruled();
+    let first = u32::from(!before.contains_key(&names.pod(0)));
+    let one = |ordinal: u32| {
+        let pod = names.pod(ordinal);
+        let mut altered = before.get(&pod).map(|one| one.altered.clone()).unwrap_or_default();
+        altered.retain(|name, _| !ruled.contains(name));
+        let role = if ordinal == 0 { Role::Primary } else { Role::Standby };
+        let state = if ordinal == 0 { InstanceState::Serving } else { InstanceState::Streaming };
+        (pod, InstanceStatus { role, state, altered, ..streaming() })
+    };
+    (first..=desired.replicas).map(one).collect()
 }
 
 fn change_record(lease: &mut Json, change: impl FnOnce(&mut Record)) {

@@ -1,6 +1,7 @@
-//! A trial of the benchmark, so that it can't rot between two of its runs: that it measures, not how long it took.
+//! A trial of each benchmark, so that it can't rot between two of its runs: that it measures, not how long it took.
 
 use anyhow::{Context as _, Result, ensure};
+use pgha_acceptance_tests::bench::provider::{copies, row};
 use pgha_acceptance_tests::bench::{Fault, Scene, Subject, System};
 
 use crate::cases;
@@ -8,7 +9,7 @@ use crate::group::Group;
 use crate::runner::Case;
 
 pub fn cases() -> Vec<Case> {
-    cases![=> benchmark_measures_a_trial]
+    cases![=> benchmark_measures_a_trial, => benchmark_of_the_provider_measures_a_row]
 }
 
 async fn benchmark_measures_a_trial(group: &mut Group) -> Result<()> {
@@ -28,5 +29,23 @@ async fn benchmark_measures_a_trial(group: &mut Group) -> Result<()> {
         "what a killed postmaster sets off is not in the timeline: {timeline:?}"
     );
     group.bed.record_gap("benchmark, postgres-kill", std::time::Duration::from_secs_f64(trial.gap_s));
+    Ok(())
+}
+
+/// Copies of one cluster are imported, the plan over them is empty, and what it costs is told.
+async fn benchmark_of_the_provider_measures_a_row(group: &mut Group) -> Result<()> {
+    let (sandbox, cli) = (group.bed.sandbox.clone(), group.cli()?);
+    let namespace = sandbox.create_namespace("bench-trial").await?;
+    let measured = async {
+        let tools = (&cli, &group.bed.plugin);
+        let clones = copies(&sandbox, &namespace, tools, 2).await?;
+        row(&sandbox, tools, &clones, 2, 1).await
+    };
+    let measured = measured.await;
+    sandbox.delete_namespace(&namespace).await?;
+    let row = measured?;
+    ensure!(row.clusters == 2 && row.plan_s > 0.0 && row.cli_only_s > 0.0, "nothing was timed: {row:?}");
+    // Some dozen for each, as reads are held to elsewhere; a plan that asks nobody measures nothing.
+    ensure!(row.api_requests >= 20 && row.peak_rss_mb > 1.0, "nothing was looked at: {row:?}");
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! What users get: the provider out of a release archive, and the examples.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use pgha_acceptance_tests::leftovers;
-use pgha_acceptance_tests::package::{Release, VERSION};
+use pgha_acceptance_tests::package::VERSION;
 use pgha_acceptance_tests::poll::{Seen, until};
+use pgha_acceptance_tests::process::run;
 use pgha_acceptance_tests::terraform::{Plugin, Terraform, arch};
 
 use crate::cases;
@@ -27,10 +29,12 @@ async fn installed_from_archive(group: &mut Group) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let root = folder.path().to_owned();
     let plugin = tokio::task::spawn_blocking(move || -> Result<Plugin> {
-        let release = Release::begin(&root.join("package"), VERSION)?;
-        let archive = release.add(&format!("linux_{}", arch()), &binary)?;
-        release.finish()?;
-        Plugin::install_archive(&archive, &root)
+        let release = root.join("package");
+        let mut package = Command::new(env!("CARGO_BIN_EXE_dev"));
+        package.arg("package").arg("--provider").arg(&binary).arg("--folder").arg(&release);
+        run(&mut package)?;
+        let archive = format!("terraform-provider-postgres_{VERSION}_linux_{}.zip", arch());
+        Plugin::install_archive(&release.join(archive), &root)
     })
     .await??;
 

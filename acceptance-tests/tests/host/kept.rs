@@ -27,7 +27,12 @@ impl<C: Calls> LiveWorld<'_, C> {
         ensure(asked.len() <= READ_REQUESTS, Law::ReadsLittle, || {
             format!("a read asked {} times: {asked:#?}", asked.len())
         })?;
-        let more = asked.into_iter().find(|request| {
+        self.only_reads()
+    }
+
+    /// P14: the same of one that lacks rights, and asks more often: for each object of a kind that it may not list.
+    pub fn only_reads(&self) -> Kept {
+        let more = self.api.requests().into_iter().find(|request| {
             !request.starts_with("GET ") || request.contains("/secrets") || request.ends_with("/proxy")
         });
         ensure(more.is_none(), Law::ReadsLittle, || format!("a read asked {more:?}"))

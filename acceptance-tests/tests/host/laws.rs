@@ -75,6 +75,10 @@ pub enum Law {
     AtRest,
     /// P12, P13: what was changed from outside shows, in one place.
     Shown,
+    /// P14: what may not be seen is not guessed, and it is said.
+    Unseen,
+    /// P6, P14: where something may not be read that an apply goes by, nothing is written.
+    WritesBlind,
     /// P15: gone is what is proven to be gone.
     Gone,
     /// P16: a create takes over nothing.
@@ -87,6 +91,20 @@ pub enum Law {
     TakesNoFields,
     /// P21: kept volumes carry the record, others go.
     Volumes,
+    /// What is put off is put off only where the host allows it, and for what is the reason.
+    Deferred,
+    /// P3: what is not known is neither guessed nor taken for nothing.
+    NotGuessed,
+    /// An answer holds the arguments that it is for, and all that its schema promises.
+    GivesBack,
+    /// A list has what is there, once, with its identity.
+    Listed,
+    /// An action ends, once.
+    Ends,
+    /// A function gives a result or an error.
+    OneAnswer,
+    /// A function's error names the argument at fault.
+    NamesTheArgument,
     /// P24: passwords are made once.
     Passwords,
     /// P24: a cluster of one has no disruption budget, any other has.

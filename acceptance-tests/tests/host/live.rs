@@ -3,26 +3,24 @@
 
 use pgha_acceptance_tests::host::schema::{Attribute, is_wholly_known};
 use pgha_acceptance_tests::host::{Action, Applied, Calls, Plan, Stored, Turn, has_errors};
-use pgha_acceptance_tests::proto_client::agents::{Agents, Mood, fail_over};
+use pgha_acceptance_tests::proto_client::agents::{Agents, Mood};
 use pgha_acceptance_tests::proto_client::kubernetes::{FakeApi, Objects};
 use pgha_acceptance_tests::proto_client::values::messages;
 use proptest::prelude::*;
-use proptest::sample::select;
 use serde_json::{Value as Json, json};
 
+use crate::edit::{Edit, Hand, Shown, edits, heard_again, silence};
 use crate::generate::config;
 use crate::laws::{
-    Kept, Law, REPLACING, World, accepted, answered, difference, ensure, seen_unchanged, sound,
+    Kept, Law, REPLACING, World, accepted, answered, difference, ensure, seen_unchanged, sound, update,
 };
 use crate::learn::Learned;
+use crate::unseen::forbidden;
 
 /// How long half-done work is waited for.
 const PATIENCE: &str = "6s";
 const ID: &str = "shop/orders";
-const SET: &str = "/apis/apps/v1/namespaces/shop/statefulsets/orders";
 pub const RW: &str = "/api/v1/namespaces/shop/services/orders-rw";
-const RO: &str = "/api/v1/namespaces/shop/services/orders-ro";
-const DESIRED: &str = "/api/v1/namespaces/shop/configmaps/orders-desired";
 const ROOT: &str = "/api/v1/namespaces/shop/configmaps/kube-root-ca.crt";
 
 /// A life.
@@ -30,41 +28,14 @@ const ROOT: &str = "/api/v1/namespaces/shop/configmaps/kube-root-ca.crt";
 pub struct LiveCase {
     before: Json,
     after: Json,
-    edits: Vec<Edit>,
+    /// Each with what may not be read while somebody looks.
+    edits: Vec<(Edit, Vec<&'static str>)>,
     /// Once with agents that do only half of their work: it costs a second of waiting.
     half_done: bool,
 }
 
-/// What happens to a live cluster without us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Edit {
-    /// Somebody scales the StatefulSet.
-    Scale(u32),
-    /// Somebody scales it to nothing.
-    ScaleToNothing,
-    /// Somebody lets the rw Service lead elsewhere.
-    Selector,
-    /// Somebody deletes the ro Service.
-    Delete,
-    /// Somebody changes the mode in the desired document.
-    Mode(&'static str),
-    /// The primary is lost and another one leads.
-    FailOver(u32),
-    /// A webhook or a person adds what we don't own.
-    Foreign,
-}
-
 /// Lives of one cluster, `shop/orders`.
 pub fn lives(attributes: &[Attribute], learned: &Learned, half_done: f64) -> BoxedStrategy<LiveCase> {
-    let edit = prop_oneof![
-        (0..8_u32).prop_map(Edit::Scale),
-        Just(Edit::ScaleToNothing),
-        Just(Edit::Selector),
-        Just(Edit::Delete),
-        select(vec!["sync", "async", "quorum"]).prop_map(Edit::Mode),
-        (1..3_u32).prop_map(Edit::FailOver),
-        Just(Edit::Foreign),
-    ];
     let here = |mut config: Json| {
         (config["name"], config["namespace"]) = (json!("orders"), json!("shop"));
         config["deletion_protection"] = json!(true);
@@ -75,10 +46,17 @@ pub fn lives(attributes: &[Attribute], learned: &Learned, half_done: f64) -> Box
     (
         one.prop_map(here),
         other.prop_map(here),
-        prop::collection::vec(edit, 1..3),
+        prop::collection::vec((edits(), forbidden()), 1..4),
         prop::bool::weighted(half_done),
+        prop::bool::weighted(0.15),
     )
-        .prop_map(|(mut before, mut after, edits, half_done)| {
+        .prop_map(|(mut before, mut after, edits, half_done, single)| {
+            if single {
+                before["replicas"] = json!(0);
+                for name in ["durability", "sync_mode", "sync_replicas"] {
+                    before[name] = Json::Null;
+                }
+            }
             // A wait that ends nowhere must end soon, and a busy machine must get so far.
             if half_done {
                 before["timeouts"] = json!({ "create": PATIENCE, "update": PATIENCE });
@@ -90,6 +68,16 @@ pub fn lives(attributes: &[Attribute], learned: &Learned, half_done: f64) -> Box
             LiveCase { before, after, edits, half_done }
         })
         .boxed()
+}
+
+/// An API server with nothing but what every namespace holds.
+pub fn begin(api: &FakeApi) {
+    api.edit(|objects| {
+        objects.clear();
+        let root =
+            json!({ "metadata": { "name": "kube-root-ca.crt" }, "data": { "ca.crt": "a certificate" } });
+        objects.insert(ROOT.to_owned(), root);
+    });
 }
 
 /// A world with an API server and agents.
@@ -105,12 +93,7 @@ impl<C: Calls> LiveWorld<'_, C> {
         if !self.world.validated(&case.before).await? || !self.world.validated(&case.after).await? {
             return Ok(false);
         }
-        self.api.edit(|objects| {
-            objects.clear();
-            let root =
-                json!({ "metadata": { "name": "kube-root-ca.crt" }, "data": { "ca.crt": "a certificate" } });
-            objects.insert(ROOT.to_owned(), root);
-        });
+        begin(self.api);
         self.agents.set(Mood::Obey);
         let mut stored = if case.half_done {
             self.half_made(&case.before).await?
@@ -120,8 +103,8 @@ impl<C: Calls> LiveWorld<'_, C> {
         self.at_rest(&stored, &case.before).await?;
         self.taken(&case.before).await?;
         self.imported(&stored, &case.before).await?;
-        for edit in &case.edits {
-            stored = self.edited(stored, &case.before, *edit).await?;
+        for (edit, forbidden) in &case.edits {
+            stored = self.edited(stored, &case.before, *edit, forbidden).await?;
         }
         stored = self.changed(stored, case).await?;
         self.away_is_not_gone(&stored).await?;
@@ -185,43 +168,81 @@ impl<C: Calls> LiveWorld<'_, C> {
     }
 
     /// P12, P13: what was changed from outside shows, each in one place, and is repaired in place.
-    async fn edited(&self, stored: Stored, given: &Json, edit: Edit) -> Kept<Stored> {
-        let was = &stored.state;
-        let moves = match edit {
-            Edit::Scale(replicas) => was["replicas"] != replicas,
-            Edit::Mode(mode) => was["sync_mode"] != mode,
-            Edit::ScaleToNothing | Edit::Selector | Edit::Delete => true,
-            Edit::FailOver(_) | Edit::Foreign => false,
-        };
-        self.api.edit(|objects| edit.happens(objects, was));
+    async fn edited(
+        &self,
+        stored: Stored,
+        given: &Json,
+        edit: Edit,
+        forbidden: &[&'static str],
+    ) -> Kept<Stored> {
+        let mut shown = Shown::Nowhere;
+        self.api.edit(|objects| shown = edit.happens(objects, &stored.state));
         let read = answered(self.world.core.read(&stored)).await?;
         sound(&read.diagnostics)?;
         accepted(&read.violations)?;
-        if !moves {
+        ensure(!has_errors(&read.diagnostics), Law::Shown, || messages(&read.diagnostics).join("\n"))?;
+        if shown == Shown::Nowhere {
             seen_unchanged(Law::AtRest, &stored, &read)?;
+            self.with_less_rights(&stored, &read, given, forbidden).await?;
             self.world.nothing_to_do(Law::NothingToDo, Turn::of(&stored, given)).await?;
             return Ok(stored);
         }
-        let seen = &read.stored.state;
-        let entries = seen["drift"].as_array().map_or(0, Vec::len);
-        let (attribute, expected) = match edit {
-            Edit::Scale(replicas) => (Some(("replicas", json!(replicas))), 0),
-            Edit::Mode(mode) => (Some(("sync_mode", json!(mode))), 0),
-            _ => (None, 1),
-        };
-        ensure(entries == expected, Law::Shown, || format!("{edit:?} is shown as {}", seen["drift"]))?;
-        if let Some((name, value)) = attribute {
-            ensure(seen[name] == value, Law::Shown, || {
-                format!("{edit:?} is shown as {name} = {}", seen[name])
-            })?;
+        shows(edit, &shown, &read.stored.state)?;
+        if let Some(repaired) = self.with_less_rights(&stored, &read, given, forbidden).await? {
+            self.at_rest(&repaired, given).await?;
+            return Ok(repaired);
+        }
+        match edit {
+            Edit::Alter(_, _) => self.down_is_not_undone(&read.stored).await?,
+            Edit::SmallVolume | Edit::GrowingVolume => self.stuck(&read.stored, given).await?,
+            _ => {}
         }
         let plan = self.world.agreed(&read.stored, given).await?;
         ensure(plan.action == Action::Update, Law::Repaired, || {
             format!("{edit:?} is answered by {:?}", plan.action)
         })?;
+        update(&self.world.core.attributes, &read.stored, &plan)?;
         let repaired = self.applied(&read.stored, given).await?;
         self.at_rest(&repaired, given).await?;
         Ok(repaired)
+    }
+
+    /// P1: a PostgreSQL that can't be asked has not forgotten what was set in it.
+    async fn down_is_not_undone(&self, stored: &Stored) -> Kept {
+        let mut before = Json::Null;
+        self.api.edit(|objects| before = silence(objects));
+        let read = answered(self.world.core.read(stored)).await?;
+        self.api.edit(|objects| heard_again(objects, before));
+        seen_unchanged(Law::Shown, stored, &read)
+    }
+
+    /// P18, P19: an apply whose volumes don't grow fails, names the volume, and is not followed by a plan in which nothing is to be
+    /// done.
+    async fn stuck(&self, stored: &Stored, given: &Json) -> Kept {
+        let plan = self.world.agreed(stored, given).await?;
+        self.agents.grow(false);
+        let failed = self.try_apply(&plan).await;
+        self.agents.grow(true);
+        let failed = failed?;
+        let told = messages(&failed.diagnostics).join("\n");
+        ensure(has_errors(&failed.diagnostics) && told.contains("data-orders-0"), Law::HalfDone, || {
+            format!("of a volume that does not grow is told: {told:?}")
+        })?;
+        let mut expected = plan.prior.state.clone();
+        expected["ready"] = json!(false);
+        ensure(failed.stored.state == expected, Law::HalfDone, || {
+            difference(&expected, &failed.stored.state)
+        })?;
+        let read = answered(self.world.core.read(&failed.stored)).await?;
+        shows(
+            Edit::GrowingVolume,
+            &Shown::Entries(vec![format!("PersistentVolumeClaim/data-orders-0")]),
+            &read.stored.state,
+        )?;
+        let next = self.world.agreed(&read.stored, given).await?;
+        ensure(next.action == Action::Update, Law::Repaired, || {
+            format!("a volume that did not grow is answered by {:?}", next.action)
+        })
     }
 
     /// Another configuration; and P10: what a dry run says is never more than a warning.
@@ -318,39 +339,24 @@ impl<C: Calls> LiveWorld<'_, C> {
     }
 }
 
-impl Edit {
-    fn happens(self, objects: &mut Objects, state: &Json) {
-        match self {
-            Self::Scale(replicas) => set(objects, SET, "/spec/replicas", json!(replicas + 1)),
-            Self::ScaleToNothing => set(objects, SET, "/spec/replicas", json!(0)),
-            Self::Selector => set(objects, RW, "/spec/selector/role", json!("replica")),
-            Self::Delete => drop(objects.remove(RO)),
-            Self::Mode(mode) => {
-                let text = objects[DESIRED]["data"]["desired.json"].as_str().unwrap_or_default().to_owned();
-                let mut document: Json = serde_json::from_str(&text).unwrap_or_default();
-                // The same document in other letters is an edit by hand too, and shows (P8).
-                if document["sync_mode"] == mode {
-                    return;
-                }
-                document["sync_mode"] = json!(mode);
-                let text = serde_json::to_string(&document).unwrap_or_default();
-                set(objects, DESIRED, "/data/desired.json", json!(text));
-            }
-            Self::FailOver(ordinal) => {
-                let standbys = state["replicas"].as_u64().unwrap_or(0) as u32;
-                fail_over(objects, "orders", ordinal.min(standbys));
-            }
-            Self::Foreign => {
-                if let Some(set) = objects.get_mut(SET) {
-                    set["metadata"]["annotations"]["example.com/seen"] = json!("yes");
-                }
-            }
-        }
+/// P8, P13: an edit shows in one place.
+fn shows(edit: Edit, shown: &Shown, seen: &Json) -> Kept {
+    let entries: Vec<&str> =
+        seen["drift"].as_array().into_iter().flatten().filter_map(|one| one["object"].as_str()).collect();
+    let expected: &[String] = match shown {
+        Shown::Entries(objects) => objects,
+        Shown::Nowhere | Shown::Attribute(_, _) | Shown::Unready => &[],
+    };
+    ensure(entries == expected, Law::Shown, || format!("{edit:?} is shown as {}", seen["drift"]))?;
+    if let Shown::Attribute(name, value) = shown {
+        ensure(seen[name] == *value, Law::Shown, || format!("{edit:?} is shown as {name} = {}", seen[name]))?;
     }
-}
-
-fn set(objects: &mut Objects, path: &str, pointer: &str, value: Json) {
-    if let Some(slot) = objects.get_mut(path).and_then(|object| object.pointer_mut(pointer)) {
-        *slot = value;
-    }
+    // Nobody has acknowledged a document that was edited by hand, unless it says that it is one of before.
+    let acknowledged = seen["ready"] == true;
+    let edited = matches!(edit, Edit::Document(hand) if hand != Hand::Member("generation", "0"));
+    ensure(!(edited && acknowledged), Law::Ready, || format!("{edit:?}, and ready is {}", seen["ready"]))?;
+    let secret = "hunter2";
+    ensure(!seen.to_string().contains(secret), Law::Shown, || {
+        format!("{edit:?} shows a secret: {}", seen["drift"])
+    })
 }

@@ -6,7 +6,9 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod cases;
+mod edit;
 mod generate;
+mod inputs;
 mod kept;
 mod laws;
 mod learn;
@@ -15,4 +17,5 @@ mod mutants;
 mod mutation;
 mod properties;
 mod provider;
+mod unseen;
 mod words;

@@ -296,14 +296,19 @@ fn was_asked(state: InstanceState) -> bool {
     }
 }
 
-/// Volumes that ask for less than `size`: an apply lets them grow. Larger ones can't be made smaller, and are left so.
+/// Volumes that ask for less than `size`: an apply lets them grow. Those that ask for enough and have less are growing still, or could
+/// not: an apply waits for them, and tells. Larger ones can't be made smaller, and are left so.
 pub(crate) fn small_claims(live: &LiveCluster, size: Option<Quantity>) -> Vec<Entry> {
     let Some(size) = size else { return Vec::new() };
     let small = live.wanted_claims().filter_map(|claim| {
-        let asked = object::asked_size(claim).filter(|asked| *asked < size)?;
-        let key = ObjectKey::new(Kind::PersistentVolumeClaim, object::name(claim));
-        let path = FieldPath::of_fields(&["spec", "resources", "requests", "storage"]);
-        let (was, is) = (Some(size.as_str().into()), Some(asked.as_str().into()));
+        let less = |there: Option<Quantity>| there.filter(|there| *there < size);
+        let (path, there) = match less(object::asked_size(claim)) {
+            Some(asked) => (["spec", "resources", "requests", "storage"].as_slice(), asked),
+            None => (["status", "capacity", "storage"].as_slice(), less(object::capacity(claim))?),
+        };
+        let (key, path) =
+            (ObjectKey::new(Kind::PersistentVolumeClaim, object::name(claim)), FieldPath::of_fields(path));
+        let (was, is) = (Some(size.as_str().into()), Some(there.as_str().into()));
         Some(entry(&key, claim, &Difference { path, was, is }))
     });
     small.collect()

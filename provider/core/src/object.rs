@@ -179,6 +179,17 @@ pub fn asked_size(claim: &Json) -> Option<Quantity> {
     claim.pointer("/spec/resources/requests/storage")?.as_str()?.parse().ok()
 }
 
+/// The size that the volume of a claim has; nothing before it is bound.
+pub fn capacity(claim: &Json) -> Option<Quantity> {
+    claim.pointer("/status/capacity/storage")?.as_str()?.parse().ok()
+}
+
+/// Whether an object can have this name: no other is to become a part of a request's path.
+pub fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    !text.is_empty() && text.len() <= 253 && text.chars().all(allowed) && !text.starts_with('.')
+}
+
 /// A pod in which nothing runs: it has not come so far, or a container of it ends again and again.
 pub fn runs_nothing(pod: &Json) -> bool {
     let statuses = pod.pointer("/status/containerStatuses").and_then(Json::as_array);

@@ -211,7 +211,11 @@ fn unreadable(what: &[String]) -> Diagnostic {
 fn state(prior: &Value, live: &LiveCluster, drift: Drift, ignore: &Ignore) -> Value {
     let mut state = prior.clone();
     if let Some(typed) = &drift.typed {
-        state.set_at("replicas", Value::int(typed.replicas));
+        // How many there are is not known then: what was known before is nearer than what was asked for.
+        let unseen = matches!(live.stateful_set(), Seen::Forbidden(_));
+        if !unseen || prior.get("replicas").is_null() {
+            state.set_at("replicas", Value::int(typed.replicas));
+        }
         state.set_at("sync_mode", word(typed.sync_mode));
         state.set_at("sync_replicas", Value::int(typed.sync_replicas));
         state.set_at("durability", word(typed.durability));
@@ -250,9 +254,8 @@ fn word(choice: impl serde::Serialize) -> Value {
 pub fn ready(live: &LiveCluster) -> Option<bool> {
     let desired = ObjectKey::new(Kind::ConfigMap, live.names.desired());
     let status = ObjectKey::new(Kind::ConfigMap, live.names.status());
-    if matches!(live.object(&desired), Seen::Forbidden(_))
-        || matches!(live.object(&status), Seen::Forbidden(_))
-    {
+    let unseen = [live.object(&desired), live.object(&status), live.stateful_set()];
+    if unseen.iter().any(|object| matches!(object, Seen::Forbidden(_))) {
         return None;
     }
     let (Some(text), Some(desired), Some(status)) = (live.desired_text(), live.desired(), live.status())

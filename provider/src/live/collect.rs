@@ -115,6 +115,10 @@ async fn wished_chunks(
         let is_well = |chunk: &&Json| {
             object::name(chunk) == name && owners.iter().flatten().any(|uid| object::is_owned_by(chunk, uid))
         };
+        // A desired document that was edited by hand may name anything.
+        if !object::is_name(&name) {
+            return Ok((name, Seen::Missing));
+        }
         if let Some(chunk) = listed.iter().find(is_well) {
             return Ok((name, Seen::Known(chunk.clone())));
         }

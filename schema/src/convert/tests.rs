@@ -156,7 +156,7 @@ fn every_shape_of_the_rust_types_is_understood() {
     assert_eq!(at("objects.word").validators, [Validator::Length { min: Some(2), max: None }]);
     assert_eq!(
         at("numbers").element_validators,
-        [Validator::Integer, Validator::Range { min: Some(0), max: None }]
+        [Validator::Integer, Validator::Range { min: Some(0), max: Some(u32::MAX.into()) }]
     );
     let secret = at("secret");
     assert!(secret.sensitive && secret.replaces() && secret.env == ["OLD"]);

@@ -36,11 +36,8 @@ impl Clones {
     pub async fn make(original: &Cluster, count: u32) -> Result<Self> {
         let source = Source::read(original).await?;
         let names: Vec<String> = (0..count).map(|number| format!("copy-{number:03}")).collect();
-        let anchors = stream::iter(&names)
-            .map(|name| source.copy(name))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<Json>>()
-            .await?;
+        let copies: Vec<_> = names.iter().map(|name| source.copy(name)).collect();
+        let anchors = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<Vec<Json>>().await?;
         source.share(&anchors).await?;
         Ok(Self { namespace: original.namespace.clone(), names })
     }

@@ -20,7 +20,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use self::clones::Clones;
+pub use self::clones::Clones;
+pub use self::measure::row;
 use self::parallel::Parallel;
 use super::machine::{self, Machine};
 use super::stats::Summary;
@@ -112,12 +113,14 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<u8> {
             start: starts(&plugin).await?,
             binary_mib: fs::metadata(&plugin.binary)?.len() as f64 / f64::from(1 << 20),
         };
-        let clones = make(&sandbox, &namespace, (&cli, &plugin), most, progress).await?;
+        let stage = progress.stage(format!("apply one cluster, copy it {most} times"));
+        let clones = copies(&sandbox, &namespace, (&cli, &plugin), most).await?;
+        stage.done();
         let mut json =
             options.json.as_ref().map(fs::File::create).transpose().context("write the JSON file")?;
         for count in &options.clusters {
             let stage = progress.stage(format!("plan {count} clusters"));
-            let row = measure::row(&sandbox, (&cli, &plugin), &clones, *count, options.repeats).await?;
+            let row = row(&sandbox, (&cli, &plugin), &clones, *count, options.repeats).await?;
             stage.done();
             progress.say(format!("{row:?}"));
             if let Some(file) = &mut json {
@@ -163,15 +166,16 @@ async fn starts(plugin: &Plugin) -> Result<Summary> {
     Summary::of(all).context("the process was started")
 }
 
-/// One cluster for real, and its copies.
-async fn make(
+/// One cluster for real, and its copies, in a namespace with nothing else in it.
+///
+/// # Errors
+/// When the cluster or a copy can't be made.
+pub async fn copies(
     sandbox: &Sandbox,
     namespace: &str,
     (cli, plugin): (&Cli, &Plugin),
     count: u32,
-    progress: &Progress,
 ) -> Result<Clones> {
-    let stage = progress.stage(format!("apply one cluster, copy it {count} times"));
     let terraform = Terraform::new(cli, plugin, &sandbox.kubeconfig())?;
     terraform.write("main.tf", &Config::new(namespace, clones::ORIGINAL).text())?;
     terraform.init().await?;
@@ -180,6 +184,5 @@ async fn make(
     cluster.until_whole(2, Duration::from_secs(240)).await?;
     let clones = Clones::make(&cluster, count).await?;
     ensure!(clones.names.len() == count as usize, "some copies are missing");
-    stage.done();
     Ok(clones)
 }

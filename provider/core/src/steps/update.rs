@@ -88,7 +88,7 @@ pub fn change(job: &Job<'_>, live: &LiveCluster, remade: bool) -> Result<Steps, 
         steps.push(wait(Wish::Streaming { standbys: job.spec.replicas }));
     }
     steps.extend(scale_down(job, live, &inputs, final_pods));
-    if !growing.is_empty() {
+    if !growing.is_empty() || is_growing(job, live) {
         steps.push(wait(Wish::Grown { size: job.spec.storage.size.to_string() }));
     }
     steps.push(Step::GiveUpChunks { owner_uid: uid.to_owned(), kept: chunks::kept(job) });
@@ -112,7 +112,8 @@ fn wanted(job: &Job<'_>, live: &LiveCluster, inputs: &Inputs<'_>) -> Vec<Json> {
 pub(crate) fn next_generation(live: &LiveCluster) -> u64 {
     let written = live.desired().map_or(0, |desired| desired.generation);
     let acknowledged = live.status().and_then(|status| status.acknowledged).map_or(0, |one| one.generation);
-    written.max(acknowledged) + 1
+    // Somebody's hand may have written the largest there is; the document's hash still tells the next one from it.
+    written.max(acknowledged).saturating_add(1)
 }
 
 /// Facts that would make a step do more than the plan said stop the apply before its first write (P6).
@@ -177,6 +178,12 @@ fn growth(job: &Job<'_>, live: &LiveCluster) -> Vec<Step> {
     let smaller = claims.filter(|(_, claim)| object::asked_size(claim).is_some_and(|asked| asked < *size));
     let names = job.names();
     smaller.map(|(ordinal, claim)| render::grow(&names, ordinal, object::uid(claim), size.as_str())).collect()
+}
+
+/// A volume has less than it was asked to have before.
+fn is_growing(job: &Job<'_>, live: &LiveCluster) -> bool {
+    let has_less = |claim: &Json| object::capacity(claim).is_some_and(|there| there < job.spec.storage.size);
+    live.claims_by_ordinal().into_values().any(has_less)
 }
 
 /// The fields whose difference the plan showed: drift entries, and the typed attributes that it changes back (P17).
