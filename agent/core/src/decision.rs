@@ -435,6 +435,8 @@ pub struct Memory {
     pub predecessor_gone: bool,
     /// When a pod was last deleted (A29, P23).
     pub deleted_pod_ms: Option<u64>,
+    /// Since when this holder's own postgres is to be restarted for its settings.
+    pub restart_due_ms: Option<u64>,
     /// When postgres was last started, and how often in a row without ever answering.
     pub started_ms: Option<u64>,
     /// Starts in a row that never came to answer.

@@ -11,6 +11,8 @@ use crate::{acknowledge, pause};
 
 /// Between two deletions of a roll: the watch has to show the first.
 const BETWEEN_DELETIONS_MS: u64 = 3_000;
+/// So long its own restart has to be due before the holder is first: until then a standby may not have told that its own is due too.
+const OWN_RESTART_MS: u64 = 3_000;
 /// Between two deletions of pods in crash-loop back-off.
 const CRASH_LOOP_MS: u64 = 60_000;
 
@@ -144,6 +146,9 @@ fn restart(
     wish: &Desired,
 ) -> bool {
     let seen = cycle.seen;
+    let due = primary.settings.pending_restart;
+    let due_ms = due.then(|| cycle.memory.restart_due_ms.unwrap_or(seen.now_ms));
+    cycle.memory.restart_due_ms = due_ms;
     let pending = |report: &&AgentReport| {
         let rendered = crate::observation::ordinal_of(&report.pod).is_some_and(|at| at <= wish.replicas);
         report.pending_restart && rendered
@@ -172,8 +177,15 @@ fn restart(
     standbys.sort_by_key(|report| (votes(seen, record, &report.pod), report.pod.clone()));
     let member = match standbys.first() {
         Some(report) => report.member.clone(),
-        None if primary.settings.pending_restart => seen.member().cloned(),
-        None => return false,
+        None => {
+            let Some(due_ms) = due_ms else { return false };
+            let first_ms = if wish.replicas == 0 { due_ms } else { due_ms.saturating_add(OWN_RESTART_MS) };
+            if seen.now_ms < first_ms {
+                cycle.wake_at(first_ms);
+                return true;
+            }
+            seen.member().cloned()
+        }
     };
     if all_healthy(seen, primary, wish) {
         next.restart =

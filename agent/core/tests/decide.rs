@@ -871,6 +871,18 @@ fn what_one_postgres_does_not_start_with_no_other_is_restarted_for() {
 }
 
 #[test]
+fn the_holder_restarts_for_its_settings_only_once_its_standbys_had_time_to_tell_of_theirs() {
+    let alone = seen().primary().held_by_me().renewed_ago(100).wish(|wish| wish.replicas = 0).restart_due();
+    assert_eq!(alone.restarts().as_deref(), Some("m0"));
+    let due = seen().primary().held_by_me().renewed_ago(100).streamed_by(1, false).streamed_by(2, false);
+    let due = due.wish(|wish| wish.replicas = 2).terminated(1).terminated(2).restart_due();
+    assert_eq!(due.clone().turned(2_999).restarts(), None);
+    assert_eq!(due.clone().turned(3_000).restarts().as_deref(), Some("m0"));
+    let told = due.told_by(2, |report| (report.role, report.pending_restart) = (Role::Standby, true));
+    assert_eq!(told.restarts().as_deref(), Some("m2"));
+}
+
+#[test]
 fn a_holder_whose_postgres_ends_at_every_start_says_so_though_nobody_serves() {
     let fails = seen().down(ControlState::ShutDown).held_by_me().renewed_ago(1_000).ends_at_starts(2);
     assert_eq!(fails.status(), None, "the next start may succeed");

@@ -439,6 +439,20 @@ impl Seen {
         self
     }
 
+    /// Settings of its own wait for a restart.
+    pub fn restart_due(self) -> Self {
+        self.edit_primary(|primary| primary.settings.pending_restart = true)
+    }
+
+    /// Whom the record lets restart.
+    pub fn restarts(&self) -> Option<String> {
+        let decision = decide(&Timing::default(), &self.memory, &self.observation);
+        decision.actions.into_iter().find_map(|action| match action {
+            Action::WriteRecord { record, .. } => record.restart.map(|permit| permit.member.to_string()),
+            _ => None,
+        })
+    }
+
     /// What it tells that it does.
     pub fn activity(&self) -> Vec<String> {
         let decision = decide(&Timing::default(), &self.memory, &self.observation);
