@@ -178,14 +178,13 @@ fn carry_out(
     }
 }
 
-/// Standbys that stream, each less what is ruled of the settings that somebody gave it; of a primary that was told of too.
+/// A primary and standbys that stream, each less what is ruled of the settings that somebody gave it.
 fn instances(
     names: &Names,
     desired: &Desired,
     before: &BTreeMap<String, InstanceStatus>,
 ) -> BTreeMap<String, InstanceStatus> {
     let ruled = desired.ruled();
-    let first = u32::from(!before.contains_key(&names.pod(0)));
     let one = |ordinal: u32| {
         let pod = names.pod(ordinal);
         let mut altered = before.get(&pod).map(|one| one.altered.clone()).unwrap_or_default();
@@ -194,7 +193,7 @@ fn instances(
         let state = if ordinal == 0 { InstanceState::Serving } else { InstanceState::Streaming };
         (pod, InstanceStatus { role, state, altered, ..streaming() })
     };
-    (first..=desired.replicas).map(one).collect()
+    (0..=desired.replicas).map(one).collect()
 }
 
 fn change_record(lease: &mut Json, change: impl FnOnce(&mut Record)) {

@@ -65,7 +65,7 @@ impl<C: Calls> Calls for Mutant<'_, C> {
         match self.mutation {
             Mutation::GoneWhenUnconfigured => state = Json::Null,
             Mutation::SilentWhenUnconfigured => answer.diagnostics.clear(),
-            Mutation::GoneWithoutProof if !answer.diagnostics.is_empty() => {
+            Mutation::GoneWithoutProof if has_errors(&answer.diagnostics) => {
                 answer.diagnostics.clear();
                 state = Json::Null;
             }
