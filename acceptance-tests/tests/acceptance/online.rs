@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         => required_waits_and_preferred_goes_on,
         => a_parameter_by_reload,
         => a_parameter_that_postgres_refuses,
+        => pods_come_back_while_postgres_refuses_a_parameter,
         => a_parameter_by_restart,
         => max_connections_up,
         => max_connections_down,
@@ -148,6 +149,38 @@ async fn a_parameter_that_postgres_refuses(group: &mut Group) -> Result<()> {
     in_force_everywhere(site, "work_mem", "9MB").await?;
     site.tf.plan_is_empty("a corrected parameter").await?;
     unnoticed(site, load, &started).await
+}
+
+/// PostgreSQL does not start with what is wished; pods that are lost meanwhile start with what was in force before.
+async fn pods_come_back_while_postgres_refuses_a_parameter(group: &mut Group) -> Result<()> {
+    let site = group.cluster_with(2).await?;
+    let load = site.load("comes_back").await?;
+    let good = site.config.clone();
+    site.write(good.clone().set("parameters.work_mem", "banana"))?;
+    fails_early(site, &["\"banana\"", "apply again"]).await?;
+    load.until_more(20).await?;
+    let standby = site.cluster.standby().await?;
+    comes_back(site, &standby).await?;
+    let primary = site.cluster.primary().await?;
+    comes_back(site, &primary).await?;
+    load.until_more(20).await?;
+    site.apply(good.set("parameters.work_mem", "9MB")).await?;
+    in_force_everywhere(site, "work_mem", "9MB").await?;
+    site.tf.plan_is_empty("a corrected parameter, and pods that were lost").await?;
+    let outcome = load.finish().await?;
+    site.nothing_lost(&outcome).await
+}
+
+/// The pod is lost, and postgres starts in its new one; writes go on.
+async fn comes_back(site: &Site, pod: &str) -> Result<()> {
+    let before = site.cluster.start_times().await?;
+    site.cluster.delete_pod(pod, true).await?;
+    until("postgres to start in the new pod, and all three to be up", WHOLE, || async {
+        let now = site.cluster.start_times().await?;
+        let anew = now.len() == 3 && now.get(pod) != before.get(pod);
+        Ok(Seen::when(anew && site.cluster.status().await?.accepts_writes, format!("{now:?}")))
+    })
+    .await
 }
 
 async fn a_parameter_by_restart(group: &mut Group) -> Result<()> {
