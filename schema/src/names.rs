@@ -254,9 +254,25 @@ pub fn agent_chunk(hash: &str, index: usize) -> String {
     format!("{}-{index}", agent_head(hash))
 }
 
+/// The head that an agent's chunk belongs to, by their names; a head's own name is its head's.
+pub fn agent_head_of(name: &str) -> &str {
+    // No chunk has an index as long as a hash is.
+    let is_index = |index: &str| index.len() < SHORT_HASH && index.bytes().all(|byte| byte.is_ascii_digit());
+    name.rsplit_once('-').filter(|(_, index)| is_index(index)).map_or(name, |(head, _)| head)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chunk_tells_its_head_and_a_head_is_its_own() {
+        for hash in ["0123456789abcdef", "1234567890123456"] {
+            let head = agent_head(hash);
+            assert_eq!(agent_head_of(&head), head);
+            assert_eq!(agent_head_of(&agent_chunk(hash, 12)), head);
+        }
+    }
 
     #[test]
     fn ordinals_come_back_from_names() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_schema::desired::{Desired, Durability, SyncMode};
 use pgha_schema::names::{DATABASE_INSIDE, KEY_DESIRED, MANAGER, Names, ROLE_INSIDE};
 use pgha_schema::quantity::Quantity;
-use pgha_schema::status::{InstanceState, InstanceStatus};
+use pgha_schema::status::{ClusterStatus, InstanceState, InstanceStatus};
 use serde_json::Value as Json;
 
 use crate::anchor::Anchor;
@@ -253,46 +253,37 @@ fn entries_inside(state: &Value) -> impl Iterator<Item = (&str, &Value)> {
 
 /// The instances whose PostgreSQL nothing tells of, so that what somebody gives it inside does not show.
 pub(crate) fn unheard(live: &LiveCluster) -> Vec<String> {
-    let status = ObjectKey::new(Kind::ConfigMap, live.names.status());
     // That it may not be read is told of the object itself.
-    if live.object(&status).forbidden().is_some() {
+    if live.object(&config_map(&live.names.status())).forbidden().is_some() {
         return Vec::new();
     }
     let status = live.status();
-    let heard = |pod: &String| {
-        let instance = status.as_ref().and_then(|status| status.instances.get(pod));
-        instance.is_some_and(|instance| was_asked(instance.state))
-    };
     // Pods that somebody adds past the desired state are no members.
     let members = live.desired().map_or(0, |desired| desired.replicas + 1);
     let pods = live.wanted_pods().map_or(members, |pods| members.min(pods as u32));
-    (0..pods).map(|ordinal| live.names.pod(ordinal)).filter(|pod| !heard(pod)).collect()
+    (0..pods).map(|ordinal| live.names.pod(ordinal)).filter(|pod| !was_asked(status.as_ref(), pod)).collect()
 }
 
 /// What was known of settings in instances that can't be asked now: a PostgreSQL that is down has not forgotten what ALTER SYSTEM
 /// gave it (P1).
 pub(crate) fn unasked<'a>(prior: &'a Value, live: &LiveCluster, ignore: &Ignore) -> Vec<&'a Value> {
     let status = live.status();
-    let asked = |pod: &str| {
-        let instance = status.as_ref().and_then(|status| status.instances.get(pod));
-        instance.is_some_and(|instance| was_asked(instance.state))
-    };
     let wanted = |pod: &str| {
         let ordinal = live.names.ordinal(pod);
         ordinal.is_some_and(|ordinal| live.wanted_pods().is_none_or(|pods| u64::from(ordinal) < pods))
     };
     let known = entries_inside(prior).filter(|(pod, entry)| {
         let left = entry.get("field").as_str().is_none_or(|name| ignore.parameter(name));
-        wanted(pod) && !asked(pod) && !left
+        wanted(pod) && !was_asked(status.as_ref(), pod) && !left
     });
     known.map(|(_, entry)| entry).collect()
 }
 
-/// Whether what an instance says of its settings is what its PostgreSQL answered.
-fn was_asked(state: InstanceState) -> bool {
-    match state {
-        InstanceState::Serving | InstanceState::Streaming | InstanceState::Behind => true,
-        InstanceState::Building | InstanceState::Down | InstanceState::Silent => false,
+/// Whether what is said of the settings of this pod's instance is what its PostgreSQL answered.
+fn was_asked(status: Option<&ClusterStatus>, pod: &str) -> bool {
+    match status.and_then(|status| status.instances.get(pod)).map(|instance| instance.state) {
+        Some(InstanceState::Serving | InstanceState::Streaming | InstanceState::Behind) => true,
+        None | Some(InstanceState::Building | InstanceState::Down | InstanceState::Silent) => false,
     }
 }
 

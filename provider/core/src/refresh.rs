@@ -212,7 +212,7 @@ fn state(prior: &Value, live: &LiveCluster, drift: Drift, ignore: &Ignore) -> Va
     let mut state = prior.clone();
     if let Some(typed) = &drift.typed {
         // How many there are is not known then: what was known before is nearer than what was asked for.
-        let unseen = matches!(live.stateful_set(), Seen::Forbidden(_));
+        let unseen = live.stateful_set().forbidden().is_some();
         if !unseen || prior.get("replicas").is_null() {
             state.set_at("replicas", Value::int(typed.replicas));
         }
@@ -255,7 +255,7 @@ pub fn ready(live: &LiveCluster) -> Option<bool> {
     let desired = ObjectKey::new(Kind::ConfigMap, live.names.desired());
     let status = ObjectKey::new(Kind::ConfigMap, live.names.status());
     let unseen = [live.object(&desired), live.object(&status), live.stateful_set()];
-    if unseen.iter().any(|object| matches!(object, Seen::Forbidden(_))) {
+    if unseen.iter().any(|object| object.forbidden().is_some()) {
         return None;
     }
     let (Some(text), Some(desired), Some(status)) = (live.desired_text(), live.desired(), live.status())

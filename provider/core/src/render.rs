@@ -29,7 +29,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::step::Sensitive;
 
-pub use agent::{Agent, CHUNK_BYTES, chunk_label, chunks, head};
+pub use agent::{Agent, CHUNK_BYTES, chunk_selector, chunks, head};
 pub(crate) use claims::{annotate, grow};
 pub use desired::document;
 pub use lease::{lease, lease_patch};

@@ -8,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use pgha_provider_core::live::{LiveCluster, Seen, cluster_id};
 use pgha_provider_core::object::{self, Kind, ObjectKey};
 use pgha_provider_core::progress::{Signs, pods_that_end};
-use pgha_provider_core::render::chunk_label;
+use pgha_provider_core::render::chunk_selector;
 use pgha_provider_core::view;
 use pgha_schema::names::{CONTAINER_POSTGRES, Names};
 use serde_json::Value as Json;
@@ -93,10 +93,9 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     Ok(now)
 }
 
-/// The metadata of all chunks of agents in the namespace, as they were a moment ago.
-async fn recent_chunks(api: &Api) -> Result<Arc<Vec<Json>>, LiveError> {
-    let (label, value) = chunk_label();
-    let listed = seen(api.list_recent_metadata(Kind::ConfigMap, &format!("{label}={value}")).await)?;
+/// The metadata of all heads and chunks of agents in the namespace, as they were a moment ago; none without the right to list.
+pub(super) async fn recent_chunks(api: &Api) -> Result<Arc<Vec<Json>>, LiveError> {
+    let listed = seen(api.list_recent_metadata(Kind::ConfigMap, &chunk_selector()).await)?;
     Ok(listed.known().cloned().unwrap_or_default())
 }
 

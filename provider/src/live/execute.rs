@@ -1,7 +1,6 @@
 //! Carries out the core's steps, one after the other. Each may be cut off and repeated; each write carries what it expects.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pgha_provider_core::anchor::Anchor;
@@ -19,6 +18,7 @@ use rand::distr::Alphanumeric;
 use serde_json::{Value as Json, json};
 
 use super::api::{Api, Mode};
+use super::collect::recent_chunks;
 use super::errors::LiveError;
 use super::wait::{self, Ended, Frame};
 
@@ -144,8 +144,7 @@ impl Runner<'_> {
 
     /// Without their contents, which are megabytes, chunks and pods are listed only if there may be something to give up.
     async fn give_up_chunks(&self, owner_uid: &str, kept: Option<&str>) -> Result<(), LiveError> {
-        let (label, value) = render::chunk_label();
-        let chunks = self.api.list_metadata(Kind::ConfigMap, &format!("{label}={value}")).await?;
+        let chunks = self.api.list_metadata(Kind::ConfigMap, &render::chunk_selector()).await?;
         if chunks::given_up(&chunks, &[], kept, owner_uid).is_empty() {
             return Ok(());
         }
@@ -195,12 +194,8 @@ impl Runner<'_> {
     async fn share_parts(&self, head: &Json, chunks: &[Json], owner: &Json) -> Result<(), Failure> {
         let shared = self.own(head, owner).await?;
         let uid = object::uid(&shared).unwrap_or_default();
-        let (label, value) = render::chunk_label();
         // Without the right to list each is asked to take its owner.
-        let there = match self.api.list_recent_metadata(Kind::ConfigMap, &format!("{label}={value}")).await {
-            Err(error) if error.is_forbidden() => Arc::default(),
-            listed => listed.map_err(refused)?,
-        };
+        let there = recent_chunks(self.api).await.map_err(refused)?;
         let is_owned = |chunk: &Json| {
             there.iter().any(|one| object::name(one) == object::name(chunk) && object::is_owned_by(one, uid))
         };

@@ -10,5 +10,4 @@ pub mod pace;
 mod recent;
 pub mod rights;
 pub mod tls;
-mod turns;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! Lists that were just answered, for those who ask for the same at the same time.
+//! What all who work at the same time share by a name: lists that were just answered, and turns.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
@@ -7,21 +7,30 @@ use serde_json::Value as Json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// A list and when it was had; its lock is held while it is asked for, so that all others wait for one answer.
-pub type Place = Arc<Mutex<Option<(Arc<Vec<Json>>, Instant)>>>;
+/// A value for each name, each behind a lock of its own. Clones share them.
+#[derive(Clone)]
+pub struct ByName<T>(Arc<Lock<HashMap<String, Arc<Mutex<T>>>>>);
 
-/// The lists by what they are of. Clones share them.
-#[derive(Clone, Default)]
-pub struct Recent(Arc<Lock<HashMap<String, Place>>>);
+/// Lists and when they were had. A list's lock is held while it is asked for, so that all others wait for one answer.
+pub type Recent = ByName<Option<(Arc<Vec<Json>>, Instant)>>;
 
-impl Recent {
-    /// The place of the list with this name.
-    pub fn of(&self, name: String) -> Place {
+/// Whose turn it is with something that clusters share: whoever holds its lock. The others come one after the other.
+pub type Turns = ByName<()>;
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Default> ByName<T> {
+    /// The value with this name, and its lock.
+    pub fn of(&self, name: String) -> Arc<Mutex<T>> {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(places.entry(name).or_default())
     }
 
-    /// Whoever asks from now on is to see what was just written.
+    /// Whoever asks from now on begins anew.
     pub fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{ApiResource, ListParams, Patch, PatchParams};
 use pgha_schema::desired::document_sha256;
-use pgha_schema::names::{KEY_DESIRED, KEY_STATUS, Names};
+use pgha_schema::names::{KEY_DESIRED, KEY_STATUS, Names, agent_head, agent_head_of};
 use pgha_schema::status::ClusterStatus;
 use serde_json::{Value as Json, json};
 
@@ -68,8 +68,7 @@ impl Source {
         let maps: Api<ConfigMap> = Api::namespaced(self.place.client.clone(), &self.place.namespace);
         let listed = maps.list_metadata(&ListParams::default()).await?;
         let mut names = listed.into_iter().filter_map(|one| one.metadata.name);
-        let head =
-            names.find(|name| name.strip_prefix("pgha-agent-").is_some_and(|hash| !hash.contains('-')));
+        let head = names.find(|name| name.starts_with(&agent_head("")) && agent_head_of(name) == name);
         let head = head.context("the agent has a head")?;
         let patch = json!({"metadata": {"ownerReferences": anchors}});
         maps.patch_metadata(&head, &PatchParams::default(), &Patch::Strategic(&patch))

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
 use pgha_schema::desired::SyncMode;
-use pgha_schema::names::{ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, LABEL_INSTANCE, Names};
+use pgha_schema::names::{
+    ANNOTATION_RECORD, ANNOTATION_SYSTEM_IDENTIFIER, LABEL_INSTANCE, Names, agent_head,
+};
 use pgha_schema::record::Record;
 use serde_json::{Value as Json, json};
 
@@ -39,7 +41,7 @@ impl Found {
             (Names::new(cluster), all.iter().filter(|(_, object)| mine(object)).cloned().collect())
         };
         let agents =
-            all.iter().filter(|(_, object)| name(object).starts_with("pgha-agent-")).cloned().collect();
+            all.iter().filter(|(_, object)| name(object).starts_with(&agent_head(""))).cloned().collect();
         Ok(Self { clusters: clusters.iter().map(of).collect(), agents, place })
     }
 

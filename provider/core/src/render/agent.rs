@@ -102,8 +102,13 @@ pub(super) fn chunk_file(index: usize) -> String {
     format!("part-{index:03}")
 }
 
-/// The label selector value under which all chunks of all agents of a namespace are found.
-pub fn chunk_label() -> (String, &'static str) {
+/// The label selector under which the heads and chunks of all agents of a namespace are found.
+pub fn chunk_selector() -> String {
+    let (label, value) = chunk_label();
+    format!("{label}={value}")
+}
+
+fn chunk_label() -> (String, &'static str) {
     (format!("{PREFIX}part"), "agent-binary")
 }
 

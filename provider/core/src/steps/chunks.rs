@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use pgha_schema::names::agent_head_of;
 use serde_json::{Value as Json, json};
 
 use super::Job;
 use crate::object::{self, Kind, ObjectKey};
 use crate::render;
 use crate::step::Step;
-
-/// Letters of a hash in a head's name; no chunk has an index so long.
-const HASH: usize = 16;
 
 /// Makes them, or becomes one of their owners.
 pub(super) fn share(job: &Job<'_>, anchor_uid: &str) -> Option<Step> {
@@ -31,13 +29,6 @@ pub fn owner(name: &str, uid: &str) -> Json {
 /// The head of the agent that the cluster gets.
 pub(super) fn kept(job: &Job<'_>) -> Option<String> {
     (job.agent.chunks > 0).then(|| job.agent.head_name())
-}
-
-/// The head that a chunk, or the head itself, belongs to.
-fn head_of(name: &str) -> &str {
-    let is_chunk =
-        |(_, index): &(&str, &str)| index.bytes().all(|byte| byte.is_ascii_digit()) && index.len() < HASH;
-    name.rsplit_once('-').filter(is_chunk).map_or(name, |(head, _)| head)
 }
 
 /// A head, or a chunk of an older provider, that this cluster needs no more.
@@ -60,8 +51,8 @@ pub enum GivenUp {
 /// chunk: a pod is made from an older template than the newest for as long as nothing rolls it, and its node's next start mounts what
 /// that template names. A head takes its chunks along.
 pub fn given_up(parts: &[Json], pods: &[Json], kept: Option<&str>, owner_uid: &str) -> Vec<GivenUp> {
-    let named: BTreeSet<&str> = pods.iter().flat_map(named_by).map(head_of).chain(kept).collect();
-    let unused = parts.iter().filter(|part| !named.contains(head_of(object::name(part))));
+    let named: BTreeSet<&str> = pods.iter().flat_map(named_by).map(agent_head_of).chain(kept).collect();
+    let unused = parts.iter().filter(|part| !named.contains(agent_head_of(object::name(part))));
     unused.filter_map(|part| give_up(part, owner_uid)).collect()
 }
 

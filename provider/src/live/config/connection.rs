@@ -10,8 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
 use super::{program, proxy, retry_after, socks};
-use crate::live::recent::Recent;
-use crate::live::turns::Turns;
+use crate::live::recent::{Recent, Turns};
 
 /// A client, and words about it for messages. Clones share the client: what one of them renews, all have.
 #[derive(Clone)]
