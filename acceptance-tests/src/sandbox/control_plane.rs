@@ -16,6 +16,11 @@ use super::pki::Authority;
 use crate::poll::Seen;
 use crate::process::Daemon;
 
+/// Port of etcd for its clients; the next one is for its peers.
+const ETCD_PORT: u16 = 2379;
+/// Users of the controllers and of the scheduler.
+pub(super) const CONTROLLERS: &str = "system:kube-controller-manager";
+pub(super) const SCHEDULER: &str = "system:kube-scheduler";
 /// How long a part may take to answer. A machine that builds beside it is slow.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -34,22 +39,26 @@ pub fn proxied_server() -> String {
 /// # Errors
 /// When it does not come up.
 pub fn start_etcd(layout: &Layout, programs: &Path) -> Result<()> {
-    let data = layout.state().join("etcd");
-    fs::create_dir_all(&data)?;
-    let args = [
-        "--name=etcd",
-        "--listen-client-urls=http://127.0.0.1:2379",
-        "--advertise-client-urls=http://127.0.0.1:2379",
-        "--listen-peer-urls=http://127.0.0.1:2380",
-        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-        "--initial-cluster=etcd=http://127.0.0.1:2380",
-        // What it holds ends with the sandbox; the disk is PostgreSQL's.
-        "--unsafe-no-fsync",
-        "--log-level=warn",
-    ];
-    let mut args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    args.push(format!("--data-dir={}", data.display()));
+    let args = etcd_arguments(&layout.state().join("etcd"), (ETCD_PORT, ETCD_PORT + 1))?;
     start(layout, programs, "etcd", args, Vec::new())
+}
+
+/// etcd's arguments: where its data is, and its ports for clients and for peers.
+pub(super) fn etcd_arguments(data: &Path, (clients, peers): (u16, u16)) -> Result<Vec<String>> {
+    fs::create_dir_all(data)?;
+    let (clients, peers) = (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
+    Ok(vec![
+        "--name=etcd".to_owned(),
+        format!("--listen-client-urls={clients}"),
+        format!("--advertise-client-urls={clients}"),
+        format!("--listen-peer-urls={peers}"),
+        format!("--initial-advertise-peer-urls={peers}"),
+        format!("--initial-cluster=etcd={peers}"),
+        // What it holds ends with the sandbox; the disk is PostgreSQL's.
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+        format!("--data-dir={}", data.display()),
+    ])
 }
 
 /// Starts the API server and waits until it answers that it is ready.
@@ -59,30 +68,43 @@ pub fn start_etcd(layout: &Layout, programs: &Path) -> Result<()> {
 pub fn start_api_server(layout: &Layout, programs: &Path) -> Result<()> {
     let pki = layout.pki();
     let file = |name: &str| pki.join(name).display().to_string();
-    let mut args = vec![
-        "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-        format!("--bind-address={API_ADDRESS}"),
-        format!("--secure-port={API_PORT}"),
+    let mut args = api_server_arguments(layout, (API_ADDRESS, API_PORT), ETCD_PORT);
+    args.extend([
         // What pods find behind the Service `kubernetes`: the proxy.
         format!("--advertise-address={API_PROXY_ADDRESS}"),
+        format!("--kubelet-client-certificate={}", file("apiserver-kubelet.crt")),
+        format!("--kubelet-client-key={}", file("apiserver-kubelet.key")),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        "--allow-privileged=true".to_owned(),
+    ]);
+    args.extend(audit::arguments(layout)?);
+    start(layout, programs, "kube-apiserver", args, Vec::new())?;
+    layout.daemons().await_ready("kube-apiserver", START_DEADLINE, || api_is_ready(layout))
+}
+
+/// What every API server of the sandbox needs: the files of its layout, the address it listens on, and its etcd's port.
+pub(super) fn api_server_arguments(
+    layout: &Layout,
+    (address, port): (&str, u16),
+    etcd_port: u16,
+) -> Vec<String> {
+    let pki = layout.pki();
+    let file = |name: &str| pki.join(name).display().to_string();
+    vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        format!("--bind-address={address}"),
+        format!("--secure-port={port}"),
         format!("--service-cluster-ip-range={SERVICE_NETWORK}"),
         format!("--client-ca-file={}", file("ca.crt")),
         format!("--tls-cert-file={}", file("apiserver.crt")),
         format!("--tls-private-key-file={}", file("apiserver.key")),
-        format!("--kubelet-client-certificate={}", file("apiserver-kubelet.crt")),
-        format!("--kubelet-client-key={}", file("apiserver-kubelet.key")),
-        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         format!("--service-account-key-file={}", file("accounts.pub")),
         format!("--service-account-signing-key-file={}", file("accounts.key")),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
-        "--allow-privileged=true".to_owned(),
         "--profiling=false".to_owned(),
-    ];
-    args.extend(audit::arguments(layout)?);
-    start(layout, programs, "kube-apiserver", args, Vec::new())?;
-    layout.daemons().await_ready("kube-apiserver", START_DEADLINE, || api_is_ready(layout))
+    ]
 }
 
 /// Asks the API server itself, without the forwarder or the proxy between.
@@ -103,29 +125,38 @@ fn api_is_ready(layout: &Layout) -> Result<Seen<()>> {
 /// # Errors
 /// When one can't be started.
 pub fn start_controllers(layout: &Layout, programs: &Path, authority: &Authority) -> Result<()> {
+    let local = "--bind-address=127.0.0.1".to_owned();
+    let config = kubeconfig(layout, authority, CONTROLLERS)?;
+    let mut args = controller_arguments(layout, &config);
+    args.extend([format!("--cluster-cidr={POD_NETWORK}"), local.clone()]);
+    start(layout, programs, "kube-controller-manager", args, Vec::new())?;
+    let config = kubeconfig(layout, authority, SCHEDULER)?;
+    let mut args = scheduler_arguments(&config);
+    args.push(local);
+    start(layout, programs, "kube-scheduler", args, Vec::new())
+}
+
+/// What the controllers of every control plane need.
+pub(super) fn controller_arguments(layout: &Layout, kubeconfig: &str) -> Vec<String> {
     let pki = layout.pki();
-    let config = kubeconfig(layout, authority, "system:kube-controller-manager")?;
-    let args = vec![
-        format!("--kubeconfig={config}"),
-        "--leader-elect=false".to_owned(),
+    let mut args = scheduler_arguments(kubeconfig);
+    args.extend([
         "--use-service-account-credentials=true".to_owned(),
         format!("--service-account-private-key-file={}", pki.join("accounts.key").display()),
         format!("--root-ca-file={}", pki.join("ca.crt").display()),
-        format!("--cluster-cidr={POD_NETWORK}"),
         "--allocate-node-cidrs=false".to_owned(),
         format!("--flex-volume-plugin-dir={}", layout.run().join("volume-plugins").display()),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--profiling=false".to_owned(),
-    ];
-    start(layout, programs, "kube-controller-manager", args, Vec::new())?;
-    let config = kubeconfig(layout, authority, "system:kube-scheduler")?;
-    let args = vec![
-        format!("--kubeconfig={config}"),
+    ]);
+    args
+}
+
+/// What the scheduler of every control plane needs.
+pub(super) fn scheduler_arguments(kubeconfig: &str) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={kubeconfig}"),
         "--leader-elect=false".to_owned(),
-        "--bind-address=127.0.0.1".to_owned(),
         "--profiling=false".to_owned(),
-    ];
-    start(layout, programs, "kube-scheduler", args, Vec::new())
+    ]
 }
 
 /// Starts the cluster's DNS server.

@@ -188,6 +188,11 @@ impl Layout {
         self.run.join("api-port")
     }
 
+    /// Files of a second Kubernetes ([`super::SecondKubernetes`]).
+    pub fn second(&self) -> Layout {
+        Layout { run: self.run.join("second"), cache: self.cache.clone() }
+    }
+
     /// The daemons of the sandbox.
     pub fn daemons(&self) -> Daemons {
         Daemons {

@@ -27,6 +27,7 @@ pub mod packages;
 mod patroni_image;
 pub mod pki;
 pub mod pods;
+mod second;
 pub mod selfcheck;
 pub mod store;
 mod up;
@@ -53,6 +54,7 @@ pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
 pub use self::patroni_image::PATRONI;
 pub use self::pods::Target;
+pub use self::second::SecondKubernetes;
 pub use self::volumes::STORAGE_CLASS;
 use crate::progress::Progress;
 

@@ -152,6 +152,11 @@ impl Site {
         self.apply(config).await
     }
 
+    /// The administrator's kubeconfig, which the CLI has too.
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.bed.sandbox.kubeconfig()
+    }
+
     /// The application's way to the rw Service, from the outputs and the Secret that they name.
     pub async fn rw(&self) -> Result<Target> {
         self.target("rw_host").await

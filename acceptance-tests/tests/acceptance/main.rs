@@ -5,6 +5,7 @@
 
 mod actions;
 mod agents_rights;
+mod aliases;
 mod api_server;
 mod bed;
 mod bench;
@@ -72,8 +73,10 @@ fn main() {
     let with_tofu = |group: &str, cases: Vec<Case>| Plan { group: format!("{group}.tofu"), cli: TOFU, cases };
     // The last case of the second leaves a cluster that is gone.
     let reports = || [ci_jobs::cases(), report_sensitive::cases(), report::cases()].concat();
-    let drift =
-        || [reading::cases(), drift::cases(), getting_in::cases(), objects::cases(), reports()].concat();
+    let drift = || {
+        [reading::cases(), drift::cases(), getting_in::cases(), aliases::cases(), objects::cases(), reports()]
+            .concat()
+    };
     let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
     let standard = || [standard::cases(), foretold::cases()].concat();
     let mut left = vec![
