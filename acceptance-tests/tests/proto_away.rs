@@ -26,7 +26,12 @@ struct Host {
 
 impl Host {
     async fn start(host: &str) -> Result<Self> {
-        let (plugin, given) = (Plugin::start().await?, js!({ "host": host }));
+        Self::with(js!({ "host": host })).await
+    }
+
+    /// The same with this provider block.
+    async fn with(given: Json) -> Result<Self> {
+        let plugin = Plugin::start().await?;
         let connection = plugin.connect().await?;
         let mut rpc = connection.provider();
         let mut schemas = rpc.get_provider_schema(pb::get_provider_schema::Request {}).await?.into_inner();
@@ -136,6 +141,20 @@ async fn an_unreachable_cluster_is_an_error_and_never_gone() -> Result<()> {
     assert_eq!(errors(&answer.diagnostics).len(), 1, "{:?}", answer.diagnostics);
     assert_eq!(stored(&host.cluster, answer.new_state.as_ref())?, json(Some(&state))?);
     assert_eq!(answer.private, br#"{"anchor_uid":"dWlk"}"#);
+    Ok(())
+}
+
+/// The file may be what this run is about to make; whoever misspelled its name hears of it before the apply.
+#[tokio::test]
+async fn a_plan_tells_of_settings_that_make_no_client() -> Result<()> {
+    let host = Host::with(js!({ "config_path": "/nowhere/kubeconfig" })).await?;
+    let plan = host.plan_of_create().await?;
+    let told = messages(&plan.diagnostics).concat();
+    assert!(told.starts_with("warning"), "{told}");
+    for part in ["Nothing of this plan could be tried", "/nowhere/kubeconfig"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(json(plan.planned_state.as_ref())?["name"], "db");
     Ok(())
 }
 

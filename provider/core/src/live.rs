@@ -64,7 +64,7 @@ pub struct LiveCluster {
     /// The metadata of the ConfigMaps that hold the agent which the desired document names ([`LiveCluster::chunks_wished`],
     /// [`LiveCluster::head_wished`]), by their names; empty but in snapshots that drift is told from.
     pub chunks: BTreeMap<String, Seen<Json>>,
-    /// Core v1 events of the namespace, while waiting; else empty.
+    /// Core v1 events about what has a name of the cluster's ([`LiveCluster::is_about`]), while waiting; else empty.
     pub events: Vec<Json>,
     /// Last lines of the container logs of pods that crash, by pod, while waiting; else empty.
     pub logs: BTreeMap<String, String>,
@@ -85,6 +85,25 @@ impl LiveCluster {
             claims: Seen::Known(Vec::new()),
             ..Self::unseen(&names)
         }
+    }
+
+    /// Nothing of the cluster is there, no pod and no volume either, and all of that may be looked at.
+    pub fn is_bare(&self) -> bool {
+        let none = |list: &Seen<Vec<Json>>| list.known().is_some_and(Vec::is_empty);
+        self.objects.values().all(Seen::is_missing) && none(&self.pods) && none(&self.claims)
+    }
+
+    /// The same a moment later, when the anchor was made.
+    pub fn with_anchor(mut self, anchor: Json) -> Self {
+        let key = ObjectKey::new(Kind::ConfigMap, self.names.anchor());
+        self.objects.insert(key, Seen::Known(anchor));
+        self
+    }
+
+    /// Whether an event tells of the cluster, one of its pods or one of its volume claims.
+    pub fn is_about(names: &Names, event: &Json) -> bool {
+        let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
+        name == names.cluster() || names.ordinal(name).is_some()
     }
 
     /// A snapshot for which nothing was asked.

@@ -65,6 +65,8 @@ pub struct Signs {
     pub pods: bool,
     /// Its volume claims.
     pub claims: bool,
+    /// Events about any of them, and the logs of containers that crash.
+    pub events: bool,
 }
 
 impl Signs {
@@ -81,6 +83,20 @@ impl Signs {
             Wish::Grown { .. } | Wish::ClaimsGone { .. } => Self { claims: true, ..Self::default() },
             Wish::ObjectsGone { keys } => Self { keys: keys.clone(), ..Self::default() },
         }
+    }
+
+    /// These, and what tells why it takes long: all that [`progress`] looks at.
+    pub fn thorough(wish: &Wish, names: &Names) -> Self {
+        let telling = [
+            ObjectKey::new(Kind::ConfigMap, names.desired()),
+            ObjectKey::new(Kind::ConfigMap, names.status()),
+            ObjectKey::new(Kind::Lease, names.cluster()),
+            ObjectKey::new(Kind::StatefulSet, names.cluster()),
+        ];
+        let Self { mut keys, .. } = Self::of(wish, names);
+        let others: Vec<_> = telling.into_iter().filter(|key| !keys.contains(key)).collect();
+        keys.extend(others);
+        Self { keys, pods: true, claims: true, events: true }
     }
 }
 

@@ -40,11 +40,31 @@ fn event(kind: &str, name: &str, reason: &str, message: &str) -> Json {
 }
 
 fn failed(wish: &Wish, now: &LiveCluster, waited_ms: u64) -> Option<String> {
-    match progress(wish, &live(0, vec![]), now, waited_ms) {
+    let told = progress(wish, &live(0, vec![]), now, waited_ms);
+    assert_eq!(told, progress(wish, &live(0, vec![]), &as_a_wait_sees(wish, now), waited_ms));
+    match told {
         Progress::Failed(cause) => Some(cause),
         Progress::Working(_) => None,
         Progress::Done => panic!("not done"),
     }
+}
+
+/// Without the objects that a wait does not ask for, and the events of others.
+fn as_a_wait_sees(wish: &Wish, now: &LiveCluster) -> LiveCluster {
+    let signs = Signs::thorough(wish, &now.names);
+    let mut seen = now.clone();
+    seen.objects.retain(|key, _| signs.keys.contains(key));
+    seen.events.retain(|event| LiveCluster::is_about(&now.names, event));
+    seen.cluster_id = None;
+    seen
+}
+
+#[test]
+fn an_event_is_told_from_those_of_other_clusters() {
+    let names = live(0, vec![]).names;
+    let of = |name: &str| LiveCluster::is_about(&names, &event("Pod", name, "Any", ""));
+    assert!(["orders", "orders-0", "data-orders-11"].into_iter().all(of));
+    assert!(!["orders2", "orders2-0", "data-other-orders-0", "other", "orders-rw"].into_iter().any(of));
 }
 
 #[test]

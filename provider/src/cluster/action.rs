@@ -117,7 +117,7 @@ fn patience(action: Action, config: &Value) -> Patience {
 async fn ask(asked: Asked, work: &Work) -> Result<(), Diagnostic> {
     // Another name each time: an action that is run again is another request.
     let request = Request { id: format!("a{}", uuid::Uuid::new_v4().simple()), asked };
-    let start = work.troubles().await?;
+    let start = work.start().await?;
     let written = write(work, |live| with_request(live, &request)).await?;
     work.frame.tell(format!("asked the primary's agent: {}", in_words(&request.asked)));
     let answered = Wish::Answered { id: request.id.clone() };
@@ -224,7 +224,7 @@ fn unanswered(ended: Ended, left: &str, work: &Work) -> Diagnostic {
 
 /// New passwords: Secrets, wish, and its acknowledgement.
 async fn rotate(config: &Value, work: &Work) -> Result<(), Diagnostic> {
-    let start = work.troubles().await?;
+    let start = work.start().await?;
     let agent = &carried().agent;
     let roles = roles(config);
     let mut rotation = rotation(&roles, &start, agent)?;

@@ -97,7 +97,7 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let patience = Patience::said_in("timeouts.create", timeout);
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Create, &needs(Operation::Create, plan.spec.network_policy.is_some())).await?;
-    let start = work.troubles().await?;
+    let start = work.start().await?;
     let first = create_anchor(&plan.job(connector), &start)?;
     if start.anchor_uid().is_none() {
         work.secrets_are_free(&secret_probes(&plan.job(connector))).await?;
@@ -114,7 +114,12 @@ async fn create(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     };
     // From here on something exists, so a state is returned whatever happens.
     let mut diagnostics = Diagnostics::new();
-    let ended = match work.objects().await.and_then(|live| build(&plan.job(connector), &live)) {
+    let live = match runner.anchor_made.take() {
+        // Nothing was there a moment ago, and nobody else makes a cluster of this name beside the anchor.
+        Some(anchor) if start.is_bare() => Ok(start.clone().with_anchor(anchor)),
+        _ => work.objects().await,
+    };
+    let ended = match live.and_then(|live| build(&plan.job(connector), &live)) {
         Ok(Steps { steps, diagnostics: told }) => {
             diagnostics.extend(told);
             runner.run(steps).await
@@ -140,7 +145,7 @@ async fn update(request: Apply, connector: &Connector) -> Result<Answer, Diagnos
     let patience = Patience::said_in("timeouts.update", timeout);
     let work = Work::new(connector, &plan.spec.namespace, &plan.spec.name, patience, request.stop).await?;
     work.may(Operation::Update, &needs(Operation::Update, plan.job(connector).has_network_policy())).await?;
-    let start = work.troubles().await?;
+    let start = work.start().await?;
     let mut live = start.clone();
     let mut anchor = remembered(&start, &plan.config)?;
     let metadata = anchor_metadata(&plan.spec);
@@ -180,7 +185,7 @@ async fn destroy(request: Apply, connector: &Connector) -> Result<Answer, Diagno
     let facts = facts(&request.private).without_mark();
     let leaving = Leaving { prior, facts: &facts };
     work.may(Operation::Destroy, &needs(Operation::Destroy, leaving.has_network_policy())).await?;
-    let start = work.troubles().await?;
+    let start = work.start().await?;
     let ahead = steps::all_ahead(&leaving, &start)?;
     work.may(Operation::Destroy, &of_steps(&ahead, &start)).await?;
     let mut anchor = remembered(&start, &Json::Null).unwrap_or_else(|_| Anchor::new(Json::Null));

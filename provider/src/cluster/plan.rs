@@ -71,7 +71,7 @@ async fn dry_run(connector: &Connector, request: &Plan, spec: &ClusterSpec, pace
         Ok(connection) => connection,
         Err(problem) => {
             tracing::info!(%problem, "no dry run at plan time");
-            return Looked::default();
+            return Looked { found: unusable(problem).into(), ..Looked::default() };
         }
     };
     let (agent, _) = Agent::of(spec, &carried().agent, &[]);
@@ -146,6 +146,12 @@ fn would_not_begin(problem: Diagnostic) -> Diagnostic {
     let detail =
         format!("Unless this plan destroys what is there first, apply will refuse. {}", problem.detail);
     Diagnostic { path: problem.path, ..Diagnostic::warning(problem.summary, detail) }
+}
+
+/// The provider's settings, to which its path leads, make no client. The run may be about to make what they name, as a kubeconfig file.
+fn unusable(problem: Diagnostic) -> Diagnostic {
+    let lead = "Nothing of this plan could be tried, and unless this run mends it first, apply will fail.";
+    Diagnostic::warning(problem.summary, format!("{lead} {}", problem.detail))
 }
 
 /// The specification, when every input is known.

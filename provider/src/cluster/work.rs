@@ -101,8 +101,8 @@ impl Work {
     }
 
     /// A snapshot with events, from before the first write: what happens later is told from it.
-    pub(super) async fn troubles(&self) -> Result<LiveCluster, Diagnostic> {
-        self.look(Depth::Troubles).await
+    pub(super) async fn start(&self) -> Result<LiveCluster, Diagnostic> {
+        self.look(Depth::Events).await
     }
 
     /// A snapshot of what the data source tells of.
@@ -159,6 +159,7 @@ impl Work {
             anchor,
             anchor_metadata,
             anchor_uid: anchor_uid.map(str::to_owned),
+            anchor_made: None,
         }
     }
 }

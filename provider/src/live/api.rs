@@ -101,16 +101,33 @@ impl Api {
     /// The same as it was a moment ago: as the API server remembers it, which need not go through all that is stored, and for [`RECENT`] as
     /// it answered to the last who asked. All clusters of a namespace ask for the same.
     pub async fn list_recent_metadata(&self, kind: Kind, labels: &str) -> Answer<Arc<Vec<Json>>> {
-        let place = self.connection.recent.of(format!("{}/{}/{labels}", self.namespace, kind.plural()));
+        let asked = async {
+            let params = ListParams::default().labels(labels).match_any();
+            let request = || self.kind(kind).list_metadata(&params);
+            let mut list: Json = self.patiently(Verb::List, kind, "", request).await?;
+            let items = list.get_mut("items").map(Json::take).unwrap_or_default();
+            Ok(serde_json::from_value::<Vec<Json>>(items).unwrap_or_default())
+        };
+        self.recently(&format!("{}/{labels}", kind.plural()), asked).await
+    }
+
+    /// All events of the namespace, as they were for [`RECENT`]: clusters that wait at the same time ask for the same.
+    pub async fn list_recent_events(&self) -> Answer<Arc<Vec<Json>>> {
+        self.recently(Kind::Event.plural(), self.list(Kind::Event, None, None)).await
+    }
+
+    /// What the last who asked for it got, or else what is asked for now.
+    async fn recently(
+        &self,
+        what: &str,
+        asked: impl Future<Output = Answer<Vec<Json>>>,
+    ) -> Answer<Arc<Vec<Json>>> {
+        let place = self.connection.recent.of(format!("{}/{what}", self.namespace));
         let mut place = place.lock().await;
         if let Some((items, _)) = place.as_ref().filter(|(_, at)| at.elapsed() < RECENT) {
             return Ok(Arc::clone(items));
         }
-        let params = ListParams::default().labels(labels).match_any();
-        let request = || self.kind(kind).list_metadata(&params);
-        let mut list: Json = self.patiently(Verb::List, kind, "", request).await?;
-        let items = list.get_mut("items").map(Json::take).unwrap_or_default();
-        let items = Arc::new(serde_json::from_value::<Vec<Json>>(items).unwrap_or_default());
+        let items = Arc::new(asked.await?);
         *place = Some((Arc::clone(&items), Instant::now()));
         Ok(items)
     }

@@ -28,15 +28,15 @@ pub enum Depth {
     Overview,
     /// The objects, pods and claims.
     Objects,
-    /// Events and the logs of crashing containers too: why a wait takes long.
-    Troubles,
+    /// Events too, which what comes later is told from.
+    Events,
 }
 
 /// Takes a snapshot. What is missing or forbidden stands in it as such; any other failure is an error, and no snapshot.
 pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveCluster, LiveError> {
     let keys = match depth {
         Depth::Overview => view::keys(names),
-        Depth::Objects | Depth::Troubles => LiveCluster::keys(names),
+        Depth::Objects | Depth::Events => LiveCluster::keys(names),
     };
     let selector = LiveCluster::selector(names);
     let listed = |key: &ObjectKey| key.kind == Kind::Service && depth != Depth::Overview;
@@ -47,7 +47,7 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     let claims = async {
         match depth {
             Depth::Overview => Ok(Seen::Known(Vec::new())),
-            Depth::Objects | Depth::Troubles => {
+            Depth::Objects | Depth::Events => {
                 seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await)
             }
         }
@@ -55,21 +55,22 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     let events = async {
         match depth {
             Depth::Overview | Depth::Objects => Ok(Vec::new()),
-            Depth::Troubles => {
-                Ok(seen(api.list(Kind::Event, None, None).await)?.known().cloned().unwrap_or_default())
+            Depth::Events => {
+                let listed = seen(api.list(Kind::Event, None, None).await)?;
+                Ok(about(names, listed.known().map_or(&[], Vec::as_slice)))
             }
         }
     };
     let identity = async {
         match depth {
             Depth::Overview => Ok(None),
-            Depth::Objects | Depth::Troubles => cluster_identity(api).await,
+            Depth::Objects | Depth::Events => cluster_identity(api).await,
         }
     };
     let chunks = async {
         match depth {
             Depth::Objects => recent_chunks(api).await,
-            Depth::Overview | Depth::Troubles => Ok(Arc::default()),
+            Depth::Overview | Depth::Events => Ok(Arc::default()),
         }
     };
     let (objects, services, pods, claims, events, cluster_id, chunks) =
@@ -86,9 +87,6 @@ pub async fn snapshot(api: &Api, names: &Names, depth: Depth) -> Result<LiveClus
     };
     if depth == Depth::Objects {
         now.chunks = wished_chunks(api, &now, &chunks).await?;
-    }
-    if depth == Depth::Troubles {
-        now.logs = crash_logs(api, &now).await;
     }
     Ok(now)
 }
@@ -127,19 +125,33 @@ async fn wished_chunks(
     Ok(found.await?.into_iter().collect())
 }
 
-/// Only what fulfils a wish: a request or two.
+/// Only what a wait asks for: a request or two, and some more when it wants to know why it takes long.
 pub async fn glance(api: &Api, names: &Names, signs: &Signs) -> Result<LiveCluster, LiveError> {
     let selector = LiveCluster::selector(names);
     let mut now = LiveCluster::unseen(names);
-    let objects = try_join_all(signs.keys.iter().map(|key| one(api, key.clone()))).await?;
+    let objects = try_join_all(signs.keys.iter().map(|key| one(api, key.clone())));
+    let listed = |kind: Kind, wanted: bool| {
+        let selector = &selector;
+        async move { if wanted { seen(api.list(kind, Some(selector), None).await).map(Some) } else { Ok(None) } }
+    };
+    let events =
+        async { if signs.events { seen(api.list_recent_events().await).map(Some) } else { Ok(None) } };
+    let pods = listed(Kind::Pod, signs.pods);
+    let claims = listed(Kind::PersistentVolumeClaim, signs.claims);
+    let (objects, pods, claims, events) = futures::try_join!(objects, pods, claims, events)?;
     now.objects = objects.into_iter().collect();
-    if signs.pods {
-        now.pods = seen(api.list(Kind::Pod, Some(&selector), None).await)?;
-    }
-    if signs.claims {
-        now.claims = seen(api.list(Kind::PersistentVolumeClaim, Some(&selector), None).await)?;
+    now.pods = pods.unwrap_or(now.pods);
+    now.claims = claims.unwrap_or(now.claims);
+    if let Some(events) = events {
+        now.events = about(names, events.known().map_or(&[], |events| events.as_slice()));
+        now.logs = crash_logs(api, &now).await;
     }
     Ok(now)
+}
+
+/// The events that tell of the cluster.
+fn about(names: &Names, events: &[Json]) -> Vec<Json> {
+    events.iter().filter(|event| LiveCluster::is_about(names, event)).cloned().collect()
 }
 
 type One = (ObjectKey, Seen<Json>);

@@ -66,6 +66,8 @@ pub struct Runner<'a> {
     pub anchor_metadata: Json,
     /// Uid of the anchor: the precondition of its writes, and known as soon as a step has made it.
     pub anchor_uid: Option<String>,
+    /// The anchor's object, when a step has made it.
+    pub anchor_made: Option<Json>,
 }
 
 impl Runner<'_> {
@@ -170,6 +172,7 @@ impl Runner<'_> {
             (Ok(made), _) => {
                 if key.kind == Kind::ConfigMap && key.name == self.names.anchor() {
                     self.anchor_uid = object::uid(&made).map(str::to_owned);
+                    self.anchor_made = Some(made);
                 }
                 Ok(())
             }

@@ -11,15 +11,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
-use super::collect::{Depth, glance, snapshot};
+use super::collect::glance;
 use super::errors::LiveError;
 
-/// Between two looks at what the wish is fulfilled by.
+/// Between two looks at what the wish is fulfilled by, at first.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Between two looks at everything, which tells why it takes long: a dozen requests and more, of each cluster that is waited for.
+/// The same after [`SOON`]: many clusters may be waited for at once, and what they need to start is what answers.
+const LATER_PAUSE: Duration = Duration::from_millis(500);
+/// Most changes of a cluster that is there have come true by then.
+const SOON: Duration = Duration::from_secs(4);
+/// Between two looks at what tells why it takes long: some ten requests of each cluster that is waited for.
 const THOROUGH: Duration = Duration::from_secs(4);
 /// Before the first of them: what comes true by then needs no telling.
-const FIRST_THOROUGH: Duration = Duration::from_secs(1);
+const FIRST_THOROUGH: Duration = Duration::from_secs(2);
 /// The same words are logged again after this.
 const REPEAT: Duration = Duration::from_secs(15);
 
@@ -98,7 +102,7 @@ pub async fn wait(
             logged = (words.clone(), Instant::now());
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(watch.pause()) => {}
             () = frame.stop.cancelled() => return Err(Ended::Stopped(words)),
             () = tokio::time::sleep_until(end) => return at_end(wait, words),
         }
@@ -113,6 +117,7 @@ struct Watch<'a> {
     wish: &'a Wish,
     goal: String,
     signs: Signs,
+    thorough: Signs,
     began: Instant,
     thorough_at: Instant,
 }
@@ -129,8 +134,13 @@ enum Look {
 impl<'a> Watch<'a> {
     fn new(api: &'a Api, names: &'a Names, start: &'a LiveCluster, wait: &'a Wait) -> Self {
         let (wish, began) = (&wait.wish, Instant::now());
-        let (goal, signs) = (describe(wish), Signs::of(wish, names));
-        Self { api, names, start, wish, goal, signs, began, thorough_at: began + FIRST_THOROUGH }
+        let (goal, thorough_at) = (describe(wish), began + FIRST_THOROUGH);
+        let (signs, thorough) = (Signs::of(wish, names), Signs::thorough(wish, names));
+        Self { api, names, start, wish, goal, signs, thorough, began, thorough_at }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.began.elapsed() < SOON { PAUSE } else { LATER_PAUSE }
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -145,7 +155,7 @@ impl<'a> Watch<'a> {
         if Instant::now() < self.thorough_at {
             return Ok(Look::NotYet);
         }
-        let now = Box::pin(snapshot(self.api, self.names, Depth::Troubles)).await?;
+        let now = Box::pin(glance(self.api, self.names, &self.thorough)).await?;
         self.thorough_at = Instant::now() + THOROUGH;
         Ok(match progress(self.wish, self.start, &now, self.elapsed_ms()) {
             Progress::Done => Look::Fulfilled,

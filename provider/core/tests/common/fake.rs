@@ -252,12 +252,21 @@ impl Fake {
             | Wish::ObjectsGone { .. } => {}
         }
         assert_eq!(progress(wish, &self.live, &self.live, 0), Progress::Done, "{wish:?}");
-        assert!(is_fulfilled(wish, &self.live, &self.glance(wish)), "its signs tell it: {wish:?}");
+        let names = &self.live.names;
+        assert!(
+            is_fulfilled(wish, &self.live, &self.glance(Signs::of(wish, names))),
+            "its signs tell it: {wish:?}"
+        );
+        let thorough = self.glance(Signs::thorough(wish, names));
+        assert_eq!(
+            progress(wish, &self.live, &thorough, 0),
+            Progress::Done,
+            "told by what a wait looks at: {wish:?}"
+        );
     }
 
     /// What a look at the signs of a wish shows.
-    fn glance(&self, wish: &Wish) -> LiveCluster {
-        let signs = Signs::of(wish, &self.live.names);
+    fn glance(&self, signs: Signs) -> LiveCluster {
         let mut now = LiveCluster::unseen(&self.live.names);
         now.objects = signs
             .keys
