@@ -79,49 +79,58 @@ fn main() {
     };
     let create = || [create::cases(), waiting::cases(), rights::cases()].concat();
     let standard = || [standard::cases(), foretold::cases()].concat();
-    let mut left = vec![
-        plan("quickstart", quickstart::cases()),
-        plan("protection", protection::cases()),
-        plan("import", import::cases()),
-        plan("drift", drift()),
-        plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
-        plan("faults", matrix()),
+    // The longest ones first, so that no lane is left with one at the end.
+    let mut plans = vec![
         plan("standard", standard()),
-    ];
-    let mut right = vec![
         plan("online", online::cases()),
-        plan("replicas", replicas::cases()),
-        plan("modes", [modes::cases(), lag::cases()].concat()),
-        plan("create", create()),
-        plan("package", [package::cases(), examples::cases()].concat()),
-        plan("storage", storage::cases()),
+        plan("drift", drift()),
         plan("upgrade", [upgrade::cases(), agents_rights::cases()].concat()),
-        plan("handles", [handles::cases(), strangers::cases()].concat()),
+        plan("package", [package::cases(), examples::cases()].concat()),
         plan("actions", actions::cases()),
-        plan("clocks", clocks::cases()),
+        plan("protection", protection::cases()),
+        plan("postgres15", [versions::cases_15(), tls::cases()].concat()),
+        plan("import", import::cases()),
+        plan("storage", storage::cases()),
+        plan("replicas", replicas::cases()),
+        plan("quickstart", quickstart::cases()),
         plan("postgres16", versions::cases_16()),
+        plan("create", create()),
+        plan("modes", [modes::cases(), lag::cases()].concat()),
+        plan("handles", [handles::cases(), strangers::cases()].concat()),
+        plan("faults", matrix()),
+        plan("clocks", clocks::cases()),
     ];
     // For as long as somebody asks for it: `cargo dev chaos`.
     if chaos_minutes() > 0 {
-        left.push(plan("chaos", chaos::cases()));
+        plans.push(plan("chaos", chaos::cases()));
     }
     if tofu_wanted() {
-        right.push(with_tofu("quickstart", quickstart::cases()));
-        right.push(with_tofu("replicas", replicas::cases()));
-        right.push(with_tofu("package", package::cases()));
-        left.insert(2, with_tofu("online", online::cases()));
+        plans.splice(
+            0..0,
+            [
+                with_tofu("online", online::cases()),
+                with_tofu("package", package::cases()),
+                with_tofu("replicas", replicas::cases()),
+                with_tofu("quickstart", quickstart::cases()),
+            ],
+        );
     }
     if tofu_wanted_everywhere() {
-        left.push(with_tofu("protection", protection::cases()));
-        left.push(with_tofu("import", import::cases()));
-        left.push(with_tofu("drift", drift()));
-        right.push(with_tofu("create", create()));
-        right.push(with_tofu("standard", standard()));
-        right.push(with_tofu("storage", storage::cases()));
+        plans.splice(
+            0..0,
+            [
+                with_tofu("standard", standard()),
+                with_tofu("drift", drift()),
+                with_tofu("create", create()),
+                with_tofu("protection", protection::cases()),
+                with_tofu("import", import::cases()),
+                with_tofu("storage", storage::cases()),
+            ],
+        );
     }
     let enabled = std::env::var("PGHA_ACCEPTANCE").is_ok_and(|value| value == "1");
     if !enabled {
         println!("acceptance tests need PGHA_ACCEPTANCE=1 (and root): `cargo dev test` sets it");
     }
-    runner::run(&arguments, enabled, vec![left, right]).exit();
+    runner::run(&arguments, enabled, plans).exit();
 }

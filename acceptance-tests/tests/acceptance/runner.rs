@@ -1,11 +1,12 @@
-//! Runs cases in lanes: the cases of a lane one after the other, the lanes beside each other.
+//! Runs groups in lanes beside each other: each lane takes the next group when it is done with one, and runs its cases one after the other.
 //!
 //! libtest-mimic prints and counts; each of its threads waits for the result of one case.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -15,6 +16,8 @@ use tokio::sync::RwLock;
 use crate::bed::{Bed, chaos_minutes};
 use crate::group::Group;
 
+/// How many groups run beside each other.
+const LANES: usize = 2;
 /// A case that takes longer has failed.
 const CASE_DEADLINE: Duration = Duration::from_secs(480);
 /// More for the case that goes on for as long as it was asked to.
@@ -66,34 +69,32 @@ macro_rules! cases {
     };
 }
 
-/// Runs what the arguments choose; `enabled` is whether the sandbox may be used at all.
-pub fn run(arguments: &Arguments, enabled: bool, lanes: Vec<Vec<Plan>>) -> Conclusion {
+/// Runs what the arguments choose; `enabled` is whether the sandbox may be used at all. Groups that disturb the sandbox come after the others,
+/// so that nobody has to end a case before each of theirs.
+pub fn run(arguments: &Arguments, enabled: bool, mut plans: Vec<Plan>) -> Conclusion {
     let enabled = enabled || arguments.ignored || arguments.include_ignored;
+    plans.sort_by_key(|plan| plan.cases.iter().any(|case| case.exclusive));
     let mut trials = Vec::new();
-    let mut queues = Vec::new();
-    for lane in lanes {
-        let mut queue = Vec::new();
-        for plan in lane {
-            let mut chosen = Vec::new();
-            for case in plan.cases {
-                let full_name = format!("{}::{}", plan.group, case.name);
-                let (done, result) = channel();
-                if enabled && is_chosen(arguments, &full_name) {
-                    chosen.push(Queued { full_name: full_name.clone(), case, done });
-                }
-                trials.push(Trial::test(full_name, move || wait(&result)).with_ignored_flag(!enabled));
+    let mut queue = Queue::new();
+    for plan in plans {
+        let mut chosen = Vec::new();
+        for case in plan.cases {
+            let full_name = format!("{}::{}", plan.group, case.name);
+            let (done, result) = channel();
+            if enabled && is_chosen(arguments, &full_name) {
+                chosen.push(Queued { full_name: full_name.clone(), case, done });
             }
-            if !chosen.is_empty() {
-                queue.push((plan.group, plan.cli, chosen));
-            }
+            trials.push(Trial::test(full_name, move || wait(&result)).with_ignored_flag(!enabled));
         }
-        queues.push(queue);
+        if !chosen.is_empty() {
+            queue.push_back((plan.group, plan.cli, chosen));
+        }
     }
     let mut arguments = arguments.clone();
     // Each of these threads only waits.
     arguments.test_threads = Some(trials.len().max(1));
-    let nothing = arguments.list || queues.iter().all(Vec::is_empty);
-    let worker = (!nothing).then(|| std::thread::spawn(move || work(queues)));
+    let nothing = arguments.list || queue.is_empty();
+    let worker = (!nothing).then(|| std::thread::spawn(move || work(queue)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(worker) = worker {
         // Its failures are the cases' failures.
@@ -116,22 +117,22 @@ fn wait(result: &Receiver<Result<(), String>>) -> Result<(), Failed> {
     }
 }
 
-type Queue = Vec<(String, &'static str, Vec<Queued>)>;
+/// Groups that nobody runs yet.
+type Queue = VecDeque<(String, &'static str, Vec<Queued>)>;
 
-fn work(queues: Vec<Queue>) {
+fn work(queue: Queue) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(queues, &format!("no runtime: {error}")),
+        Err(error) => return refuse(queue, &format!("no runtime: {error}")),
     };
     runtime.block_on(async {
         let bed = match Bed::make().await {
             Ok(bed) => Arc::new(bed),
-            Err(error) => return refuse(queues, &format!("the test bed could not be made: {error:#}")),
+            Err(error) => return refuse(queue, &format!("the test bed could not be made: {error:#}")),
         };
-        let alone = Arc::new(RwLock::new(()));
-        let lanes: Vec<_> = queues
-            .into_iter()
-            .map(|queue| tokio::spawn(run_lane(Arc::clone(&bed), Arc::clone(&alone), queue)))
+        let (alone, queue) = (Arc::new(RwLock::new(())), Arc::new(Mutex::new(queue)));
+        let lanes: Vec<_> = (0..LANES)
+            .map(|_| tokio::spawn(run_lane(Arc::clone(&bed), Arc::clone(&alone), Arc::clone(&queue))))
             .collect();
         for lane in lanes {
             if let Err(panic) = lane.await {
@@ -142,15 +143,16 @@ fn work(queues: Vec<Queue>) {
     });
 }
 
-fn refuse(queues: Vec<Queue>, why: &str) {
-    for queued in queues.into_iter().flatten().flat_map(|(_, _, cases)| cases) {
+fn refuse(queue: Queue, why: &str) {
+    for queued in queue.into_iter().flat_map(|(_, _, cases)| cases) {
         // The receiver waits in its trial; it can't be gone.
         let _ = queued.done.send(Err(why.to_owned()));
     }
 }
 
-async fn run_lane(bed: Arc<Bed>, alone: Arc<RwLock<()>>, queue: Queue) {
-    for (name, cli, cases) in queue {
+async fn run_lane(bed: Arc<Bed>, alone: Arc<RwLock<()>>, queue: Arc<Mutex<Queue>>) {
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((name, cli, cases)) = next() {
         let mut group = Group::new(Arc::clone(&bed), &name, cli);
         for queued in cases {
             let outcome = if queued.case.exclusive {
