@@ -109,7 +109,13 @@ fn what_is_open_in_an_old_record_may_have_been_done_in_the_lost_one() {
     check(&standby, "ReadLease, CreateLease(db-0 era 2 V=[]): RecreateLease");
     let asked = Asked::Switchover { to: Some("db-2".to_owned()) };
     let text = "Failed: the Lease was lost: whether this was done is not known; ask again";
-    check(&standby.wished(asked), &format!("ReadLease, CreateLease(db-0 era 2 V=[] {text}): RecreateLease"));
+    let given_up = format!("ReadLease, CreateLease(db-0 era 2 V=[] {text}): RecreateLease");
+    check(&standby.clone().wished(asked.clone()), &given_up);
+    check(&standby.clone().requested(asked, 20_000), &given_up);
+    check(
+        &standby.requested(Asked::Resume, 20_000),
+        "ReadLease, CreateLease(db-0 era 2 V=[]): RecreateLease",
+    );
 }
 
 #[test]
