@@ -116,6 +116,7 @@ async fn read_data(volume: &Volume, tools: &Tools) -> Result<DataSeen, String> {
                         member: file.member,
                         system_identifier: control.system_identifier,
                         era: file.era,
+                        marks: file.marks.map(Into::into),
                         timeline: control.timeline,
                         control: control.state,
                         shutdown_lsn: control.shutdown_lsn,
