@@ -1,6 +1,7 @@
 //! Sentences about `decide`, each on the whole list of orders.
 
 mod builders;
+mod fuzz;
 
 use builders::{NOW, Seen, check, events, passwords, seen};
 use pgha_agent_core::decision::{Reason, Settling};

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_agent_core::decision::{Attempt, Lack, Reason, StartAs};
+use pgha_agent_core::decision::{Attempt, Decision, Lack, Reason, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
+use pgha_agent_core::heartbeat::beat;
 use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, Complaints, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate,
     HeartbeatSeen, HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData,
@@ -977,6 +978,29 @@ impl Seen {
     pub fn next(mut self) -> Self {
         self.memory = decide(&Timing::default(), &self.memory, &self.observation).memory;
         self
+    }
+
+    /// The record, the desired document and the reports of others, each of which may say anything.
+    pub fn record(&mut self) -> &mut Record {
+        match &mut self.observation.lease {
+            LeaseSeen::Read(read) => &mut read.record,
+            _ => self.observation.kept.as_mut().expect("these builders always keep a record"),
+        }
+    }
+
+    pub fn documents(&mut self) -> (&mut Desired, &mut BTreeMap<String, Peer>) {
+        let desired = self.observation.desired.as_mut().expect("these builders always have a wish");
+        (&mut desired.document, &mut self.observation.peers)
+    }
+
+    /// Decides by the wished durations, and makes everything that is told or sent after that.
+    pub fn whole_turn(&self) -> (Decision, AgentReport) {
+        let wish = self.observation.desired.as_ref();
+        let timing = wish.and_then(|wish| Timing::try_new(&wish.document.failover).ok()).unwrap_or_default();
+        let decision = decide(&timing, &self.memory, &self.observation);
+        let report = report(&self.observation, &decision);
+        let _ = (acknowledges(&self.observation, &decision), beat(&self.observation, &decision));
+        (decision, report)
     }
 
     pub fn disk_hung(mut self) -> Self {
