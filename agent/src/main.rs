@@ -12,6 +12,8 @@ mod api;
 mod boottime;
 mod cli;
 mod disk;
+#[cfg(test)]
+mod fuzz_tests;
 mod guard;
 mod guard_link;
 mod heartbeats;

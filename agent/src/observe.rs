@@ -116,6 +116,7 @@ async fn read_data(volume: &Volume, tools: &Tools) -> Result<DataSeen, String> {
                         member: file.member,
                         system_identifier: control.system_identifier,
                         era: file.era,
+                        marks: file.marks.map(Into::into),
                         timeline: control.timeline,
                         control: control.state,
                         shutdown_lsn: control.shutdown_lsn,
@@ -167,20 +168,21 @@ fn lacks_wal(volume: &Volume, control: &ControlData) -> bool {
     has_gap(names, control.segment_bytes, control.redo_lsn, control.consistent_lsn)
 }
 
-fn has_gap(names: impl Iterator<Item = String>, segment_bytes: u64, from: Lsn, to: Lsn) -> bool {
+pub(crate) fn has_gap(names: impl Iterator<Item = String>, segment_bytes: u64, from: Lsn, to: Lsn) -> bool {
     let ends: BTreeSet<u64> = names.filter_map(|name| segment_end(&name, segment_bytes)).collect();
     let bytes = segment_bytes.max(1);
-    !(from.0 / bytes..=to.0 / bytes).all(|number| ends.contains(&((number + 1) * bytes)))
+    let is_there = |number: u64| (number + 1).checked_mul(bytes).is_some_and(|end| ends.contains(&end));
+    !(from.0 / bytes..=to.0 / bytes).all(is_there)
 }
 
 /// Where a WAL file ends, by its name.
-fn segment_end(name: &str, segment_bytes: u64) -> Option<u64> {
+pub(crate) fn segment_end(name: &str, segment_bytes: u64) -> Option<u64> {
     if name.len() != 24 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let high = u64::from_str_radix(&name[8..16], 16).ok()?;
     let low = u64::from_str_radix(&name[16..], 16).ok()?;
-    Some((high << 32) + (low + 1) * segment_bytes)
+    (high << 32).checked_add((low + 1).checked_mul(segment_bytes)?)
 }
 
 impl Agent {

@@ -52,14 +52,14 @@ fn path_of(dir: &Path, sha256: &str) -> PathBuf {
 }
 
 /// The chunk in a ConfigMap: it has one key.
-fn chunk_of(config_map: &Value) -> Result<Vec<u8>, String> {
+pub(crate) fn chunk_of(config_map: &Value) -> Result<Vec<u8>, String> {
     let data = config_map["binaryData"].as_object().and_then(|data| data.values().next());
     let text = data.and_then(Value::as_str).ok_or("a chunk without data")?;
     STANDARD.decode(text).map_err(|error| format!("a chunk that can't be read: {error}"))
 }
 
 /// Unpacks, checks, and only then gives the file its name. Others on their way are removed: one is enough.
-fn store(gzipped: &[u8], sha256: &str, dir: &Path) -> Result<(), String> {
+pub(crate) fn store(gzipped: &[u8], sha256: &str, dir: &Path) -> Result<(), String> {
     let words = |error: io::Error| error.to_string();
     for entry in fs::read_dir(dir).map_err(words)?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   /var/lib/pgha/  lock          held by the guard (A5)
-//!                   member.json   identity and era of the data in pgdata
+//!                   member.json   identity and era of the data in pgdata, and under which marks it let clients in
 //!                   marker.json   something is being made of pgdata: it counts as no data while this stands
 //!                   record.json   the record as last seen
 //!                   promise.json  for the holder of this version of it nothing is confirmed any more (A12)
@@ -14,8 +14,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use pgha_agent_core::observation::Unfinished;
-use pgha_schema::ids::{Era, MemberId};
+use pgha_agent_core::observation::{Marks, Unfinished};
+use pgha_schema::ids::{Era, MemberId, SystemIdentifier};
 use pgha_schema::peer::RecordVersion;
 use pgha_schema::record::Record;
 use serde::de::DeserializeOwned;
@@ -31,6 +31,35 @@ pub struct MemberFile {
     /// The last era that it lived in; `None` after initdb.
     #[serde(default)]
     pub era: Option<Era>,
+    /// The marks under which clients were let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<MarksFile>,
+}
+
+impl MemberFile {
+    /// Of data that was made just now.
+    pub fn new(member: MemberId, era: Option<Era>) -> Self {
+        Self { member, era, marks: None }
+    }
+}
+
+/// The identifier that the own claim and the StatefulSet carried, and of which cluster (A4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarksFile {
+    anchor_uid: String,
+    system_identifier: SystemIdentifier,
+}
+
+impl From<&Marks> for MarksFile {
+    fn from(marks: &Marks) -> Self {
+        Self { anchor_uid: marks.anchor_uid.clone(), system_identifier: marks.system_identifier }
+    }
+}
+
+impl From<MarksFile> for Marks {
+    fn from(file: MarksFile) -> Self {
+        Self { anchor_uid: file.anchor_uid, system_identifier: file.system_identifier }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,9 +276,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let volume = volume(dir.path());
         assert_eq!(volume.member().unwrap(), None);
-        let file = MemberFile { member: new_member_id().unwrap(), era: Some(Era(3)) };
-        volume.set_member(&file).unwrap();
-        assert_eq!(volume.member().unwrap(), Some(file));
+        let marks =
+            Marks { anchor_uid: "a".into(), system_identifier: SystemIdentifier(7_300_000_000_000_000_001) };
+        let new = MemberFile::new(new_member_id().unwrap(), Some(Era(3)));
+        for file in [MemberFile { marks: Some(MarksFile::from(&marks)), ..new.clone() }, new] {
+            volume.set_member(&file).unwrap();
+            assert_eq!(volume.member().unwrap(), Some(file));
+        }
+        assert_eq!(Marks::from(MarksFile::from(&marks)), marks);
         for what in [Unfinished::Initdb, Unfinished::Clone, Unfinished::Rewind] {
             volume.set_marker(what).unwrap();
             assert_eq!(volume.marker().unwrap(), Some(what));

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kube::config::Kubeconfig;
+use pgha_fuzz::{CASES, comes_back, fuzz, read_all};
 use pgha_provider::live::config::Connector;
 use pgha_provider::plugin::handshake::HostRequest;
 use pgha_provider::plugin::tls::ServerTls;
@@ -23,105 +24,11 @@ use pgha_schema::names::{ANNOTATION_RECORD, KEY_STATUS, Names};
 use pgha_schema::record::Record;
 use pgha_schema::resource::schema;
 use pgha_schema::status::ClusterStatus;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
-
-/// Mutilated documents for each reader, the same ones in every run. More and other ones: `PGHA_FUZZ_CASES=1000000`.
-const CASES: u32 = 2_000;
-/// Bytes that mean something: lengths and types of msgpack, brackets, quotes, a line's end.
-const TELLING: &[u8] =
-    b"\x00\x7f\x80\x8f\x90\x91\x9f\xa0\xbf\xc0\xc1\xc7\xd4\xd8\xdc\xdd\xde\xdf\xff{}[]\":,-\n&*";
-
-/// One thing that is done to a document.
-#[derive(Clone, Debug)]
-enum Cut {
-    Flip(usize, u8),
-    Put(usize, u8),
-    Insert(usize, Vec<u8>),
-    Remove(usize, usize),
-    Repeat(usize, usize, usize),
-}
-
-impl Cut {
-    fn apply(&self, document: &mut Vec<u8>) {
-        let place = |at: usize| if document.is_empty() { 0 } else { at % document.len() };
-        match *self {
-            Self::Flip(at, mask) => {
-                let at = place(at);
-                if let Some(byte) = document.get_mut(at) {
-                    *byte ^= mask;
-                }
-            }
-            Self::Put(at, byte) => {
-                let at = place(at);
-                document.insert(at, byte);
-            }
-            Self::Insert(at, ref bytes) => {
-                let at = place(at);
-                document.splice(at..at, bytes.iter().copied());
-            }
-            Self::Remove(at, length) => {
-                let (from, length) = (place(at), length % 64);
-                document.drain(from..(from + length).min(document.len()));
-            }
-            Self::Repeat(at, length, times) => {
-                let (from, length) = (place(at), length % 16);
-                let piece = document[from..(from + length).min(document.len())].repeat(times % 300);
-                document.splice(from..from, piece);
-            }
-        }
-    }
-}
-
-fn cut() -> impl Strategy<Value = Cut> {
-    let at = any::<usize>;
-    prop_oneof![
-        (at(), any::<u8>()).prop_map(|(at, mask)| Cut::Flip(at, mask)),
-        (at(), prop::sample::select(TELLING)).prop_map(|(at, byte)| Cut::Put(at, byte)),
-        (at(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Cut::Insert(at, bytes)),
-        (at(), at()).prop_map(|(at, length)| Cut::Remove(at, length)),
-        (at(), at(), at()).prop_map(|(at, length, times)| Cut::Repeat(at, length, times)),
-    ]
-}
 
 /// The corpus of a reader: every file below `fuzz/NAME`.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name))
-}
-
-fn read_all(folder: &Path) -> Vec<Vec<u8>> {
-    let files = std::fs::read_dir(folder).expect("a folder of documents").flatten();
-    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
-    paths.sort();
-    let documents: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).expect("a document")).collect();
-    assert!(!documents.is_empty(), "no document in {}", folder.display());
-    documents
-}
-
-/// Hands every document of the corpus to `read`, then mutilated ones; gives how many were read all the same.
-fn fuzz(documents: Vec<Vec<u8>>, cases: u32, read: impl Fn(&[u8]) -> bool) -> usize {
-    let readable = std::cell::Cell::new(0);
-    let one = |bytes: &[u8]| readable.set(readable.get() + usize::from(read(bytes)));
-    for document in &documents {
-        one(document);
-    }
-    let inputs = (prop::sample::select(documents), prop::collection::vec(cut(), 1..6));
-    let asked = std::env::var("PGHA_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
-    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
-    let mut runner = match asked {
-        Some(_) => TestRunner::new(config),
-        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
-    };
-    let outcome = runner.run(&inputs, |(mut document, cuts)| {
-        for cut in &cuts {
-            cut.apply(&mut document);
-        }
-        one(&document);
-        Ok(())
-    });
-    assert!(outcome.is_ok(), "{outcome:?}");
-    readable.get()
 }
 
 fn states() -> Vec<Vec<u8>> {
@@ -220,17 +127,6 @@ fn a_hosts_environment_is_read_or_refused() {
         true
     });
     assert!(read > 1, "no mutilated environment can be read: the corpus tests nothing");
-}
-
-/// Read, and the same after being written and read again.
-fn comes_back<T>(bytes: &[u8]) -> bool
-where
-    T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + std::fmt::Debug,
-{
-    let Ok(document) = serde_json::from_slice::<T>(bytes) else { return false };
-    let text = serde_json::to_string(&document).expect("it can be written");
-    assert_eq!(serde_json::from_str::<T>(&text).expect("and read again"), document);
-    true
 }
 
 #[test]

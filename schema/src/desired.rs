@@ -63,6 +63,9 @@ pub enum OnPostgresCrash {
     Failover,
 }
 
+/// No cluster has more standbys, whatever a document says that somebody wrote by hand: each costs every agent its room and time.
+pub const MOST_REPLICAS: u32 = 99;
+
 /// The whole wish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
@@ -253,6 +256,13 @@ impl Desired {
         &self.requests[self.requests.len().saturating_sub(REQUESTS_KEPT)..]
     }
 
+    /// Why no agent can go by it: the one before stays in force then.
+    pub fn is_beyond_measure(&self) -> Option<String> {
+        let Self { replicas, .. } = self;
+        (*replicas > MOST_REPLICAS)
+            .then(|| format!("it wishes for {replicas} standbys, where {MOST_REPLICAS} are the most"))
+    }
+
     /// The settings, in lower case, that ALTER SYSTEM does not rule here, beside those that the cluster owns.
     pub fn ruled(&self) -> BTreeSet<String> {
         self.parameters.keys().chain(&self.taken_back).map(|name| name.to_ascii_lowercase()).collect()
@@ -305,6 +315,13 @@ mod tests {
         assert!(!["requests", "credentials", "taken_back"].iter().any(|one| text.contains(one)), "{text}");
         let again: Desired = serde_json::from_str(&text).unwrap();
         assert_eq!((again.to_text(), again.credentials), (text, Credentials::default()));
+    }
+
+    #[test]
+    fn more_standbys_than_there_can_be_are_beyond_measure() {
+        let wished = |replicas: u32| document(json!({ "replicas": replicas })).unwrap().is_beyond_measure();
+        assert_eq!(wished(MOST_REPLICAS), None);
+        assert!(wished(MOST_REPLICAS + 1).is_some_and(|why| why.contains("100 standbys")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use crate::divergence::{ClonePermit, RewindPermit};
 pub use crate::events::Told;
 pub use crate::failsafe::Rivals;
 pub use crate::marks::Marking;
-use crate::observation::{LeaseVersion, Upstream};
+use crate::observation::{LeaseVersion, Marks, Upstream};
 
 /// The outcome of one cycle.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +132,11 @@ pub enum Action {
     PersistEra {
         /// The era.
         era: Era,
+    },
+    /// Fsync into the agent's file beside the data that these marks were seen: before clients are let in for the first time (A4).
+    KeepMarks {
+        /// The marks.
+        marks: Marks,
     },
     /// Render all files from the desired document as last read, remove ALTER SYSTEM over owned settings, reload; nothing
     /// when they already say so.

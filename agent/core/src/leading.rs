@@ -282,6 +282,7 @@ fn serve(
     let rotating = calm && passwords::keep(cycle);
     // Not before clients are let in: the volume may be slow.
     following::keep_record(cycle, record);
+    marks::remember(cycle, record);
     let awaited = calm || !somebody_follows(cycle, record);
     if awaited && !primary.checkpoint_since_promotion && !seen.jobs.checkpoint.is_running() {
         cycle.push(Action::Checkpoint);
@@ -333,6 +334,7 @@ fn open_gate(cycle: &mut Cycle<'_>, record: &Record, primary: &PrimarySeen) {
         // After a failover clients wait: only the era goes before it (A3). At first nobody does.
         let first = record.current().is_none_or(|era| era.parent.is_none());
         let era = cycle.actions.iter().rposition(|action| matches!(action, Action::PersistEra { .. }));
+        marks::remember(cycle, record);
         let at = if first { cycle.actions.len() } else { era.map_or(0, |at| at + 1) };
         cycle.actions.insert(at, Action::OpenGate);
     }

@@ -2,8 +2,9 @@
 //! Lease is lost, and so that it is made again only once all of them are heard (A4).
 //!
 //! Clients are not let in for the first time before the own claim and the StatefulSet carry it: until then nothing but the Lease
-//! tells of what they write. From then on nothing waits for it. Kubernetes may refuse it for as long as it likes (a right that was
-//! taken, a policy): it is tried again, and told.
+//! tells of what they write. That they do is kept beside the data, before the gate opens. From then on nothing waits for it, also
+//! where a container that starts anew can't see it: Kubernetes may refuse it for as long as it likes (a right that was taken, a
+//! policy). It is tried again, and told.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use pgha_schema::record::Record;
 
 use crate::cycle::Cycle;
 use crate::decision::{Action, Memory};
-use crate::observation::{Gate, Observation, PrimarySeen, VolumeSeen, ordinal_of};
+use crate::observation::{Gate, Marks, Observation, PrimarySeen, VolumeSeen, ordinal_of};
 
 /// Between two tries to mark the same ones.
 const AGAIN_MS: u64 = 5_000;
@@ -84,13 +85,38 @@ fn unmarked(
         .collect()
 }
 
-/// Whether clients may be let in as far as this goes: the own claim and the StatefulSet tell of the data, or an earlier leadership
-/// has let clients in already.
-pub(crate) fn allow_clients(seen: &Observation, record: &Record) -> bool {
+/// What has to be marked before clients are let in; `None`: an earlier leadership has let them in already.
+fn wanted(record: &Record) -> Option<Marks> {
     let first = record.current().is_none_or(|era| era.parent.is_none());
-    let Some(identifier) = record.system_identifier.filter(|_| first) else { return true };
+    let system_identifier = record.system_identifier.filter(|_| first)?;
+    Some(Marks { anchor_uid: record.anchor_uid.clone(), system_identifier })
+}
+
+/// The own claim and the StatefulSet tell of the data.
+fn are_seen(seen: &Observation, marks: &Marks) -> bool {
+    let identifier = marks.system_identifier;
     let own = seen.volumes.get(&seen.me.ordinal).is_none_or(|volume| is_marked(volume, identifier));
     seen.listed && own && seen.stateful_set_identifier == Some(identifier)
+}
+
+/// They were seen to, when clients were let in.
+fn are_kept(seen: &Observation, marks: &Marks) -> bool {
+    seen.local_data().is_some_and(|data| data.marks.as_ref() == Some(marks))
+}
+
+/// Whether clients may be let in as far as this goes.
+pub(crate) fn allow_clients(seen: &Observation, record: &Record) -> bool {
+    wanted(record).is_none_or(|marks| are_kept(seen, &marks) || are_seen(seen, &marks))
+}
+
+/// Keeps beside the data what lets clients in, for a start at which Kubernetes does not show it.
+pub(crate) fn remember(cycle: &mut Cycle<'_>, record: &Record) {
+    if let Some(marks) = wanted(record)
+        && are_seen(cycle.seen, &marks)
+        && !are_kept(cycle.seen, &marks)
+    {
+        cycle.push(Action::KeepMarks { marks });
+    }
 }
 
 /// Why something is still unmarked here, in Kubernetes' words.

@@ -14,7 +14,7 @@ mod data;
 mod objects;
 mod settings;
 
-pub use data::{ControlState, DataSeen, LocalData, Unfinished};
+pub use data::{ControlState, DataSeen, LocalData, Marks, Unfinished};
 pub use objects::{PodSeen, VolumeSeen};
 pub use settings::{Complaints, SettingsSeen};
 

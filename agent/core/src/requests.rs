@@ -201,12 +201,17 @@ pub(crate) fn carry_over(seen: &Observation, next: &mut Record) {
 }
 
 /// The record is made again from an older one: what is open in it may have been carried out and answered in the one that is
-/// lost, and nothing is carried out twice.
+/// lost, and nothing is carried out twice: what the desired document asks for, and what people asked this agent for. A pause or its
+/// end may be told twice.
 pub(crate) fn give_up_open(seen: &Observation, next: &mut Record) {
-    for request in wished(seen).iter().filter(|request| !next.knows(&request.id)).cloned().collect::<Vec<_>>()
-    {
+    let received = seen.signals.requests.iter().map(|received| &received.request);
+    let received = received.filter(|request| !matches!(request.asked, Asked::Pause | Asked::Resume));
+    for request in wished(seen).iter().chain(received) {
+        if next.knows(&request.id) {
+            continue;
+        }
         let text = "the Lease was lost: whether this was done is not known; ask again".to_owned();
-        answer(seen, next, request.id, request.asked.name(), (Outcome::Failed, text));
+        answer(seen, next, request.id.clone(), request.asked.name(), (Outcome::Failed, text));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sentences about `decide`, each on the whole list of orders.
 
 mod builders;
+mod fuzz;
 
-use builders::{NOW, check, events, passwords, seen};
+use builders::{NOW, Seen, check, events, passwords, seen};
 use pgha_agent_core::decision::{Reason, Settling};
 use pgha_agent_core::observation::{ControlState, Gate, Job};
 use pgha_schema::desired::{Credentials, Durability, RunState, SyncMode};
@@ -109,7 +110,13 @@ fn what_is_open_in_an_old_record_may_have_been_done_in_the_lost_one() {
     check(&standby, "ReadLease, CreateLease(db-0 era 2 V=[]): RecreateLease");
     let asked = Asked::Switchover { to: Some("db-2".to_owned()) };
     let text = "Failed: the Lease was lost: whether this was done is not known; ask again";
-    check(&standby.wished(asked), &format!("ReadLease, CreateLease(db-0 era 2 V=[] {text}): RecreateLease"));
+    let given_up = format!("ReadLease, CreateLease(db-0 era 2 V=[] {text}): RecreateLease");
+    check(&standby.clone().wished(asked.clone()), &given_up);
+    check(&standby.clone().requested(asked, 20_000), &given_up);
+    check(
+        &standby.requested(Asked::Resume, 20_000),
+        "ReadLease, CreateLease(db-0 era 2 V=[]): RecreateLease",
+    );
 }
 
 #[test]
@@ -173,13 +180,43 @@ fn the_gate_stays_shut_until_a_renewal_that_was_sent_after_the_start() {
 
 #[test]
 fn clients_are_let_in_for_the_first_time_once_the_own_claim_tells_of_the_data() {
-    let shut = seen().primary().gate(Gate::Closed).held_by_me().primary_for(500).renewed_ago(400);
+    let shut = never_open();
     let unmarked = shut.clone().unmarked(0);
     check(&unmarked, ": LeadingSettling(Gate)");
     assert_eq!(unmarked.marks(), Some(vec![0]));
     assert_eq!(unmarked.clone().turned(499).marks(), None, "it is on its way");
     assert_eq!(unmarked.turned(500).marks(), Some(vec![0]));
-    check(&shut.stamped(0), "OpenGate: LeadingSettling(Gate)");
+    check(&shut.stamped(0), "KeepMarks(anchor 7), OpenGate: LeadingSettling(Gate)");
+}
+
+fn never_open() -> Seen {
+    seen().primary().gate(Gate::Closed).held_by_me().primary_for(500).renewed_ago(400).let_nobody_in()
+}
+
+#[test]
+fn who_let_clients_in_does_so_again_though_kubernetes_shows_no_mark() {
+    check(&never_open().unlisted(), ": LeadingSettling(Gate)");
+    let opens = "OpenGate: LeadingSettling(Gate)";
+    let did = never_open().let_in_under("anchor", 7);
+    check(&did.clone().unlisted(), opens);
+    check(&did.clone().unmarked(0), opens);
+    check(&did.stamped(0), opens);
+    // Other data, or a cluster that was made anew over its volumes, whose StatefulSet tells of nothing yet.
+    for (anchor, identifier) in [("anchor", 8), ("another", 7)] {
+        let other = never_open().let_in_under(anchor, identifier);
+        check(&other.clone().unlisted(), ": LeadingSettling(Gate)");
+        check(&other.stamped(0), "KeepMarks(anchor 7), OpenGate: LeadingSettling(Gate)");
+    }
+    // Whatever is kept here, initdb's own marker and a pending record stand as they did.
+    check(&seen().pending().primary().held_by_me().renewed_ago(100).unlisted(), ": ForeignData");
+}
+
+#[test]
+fn what_let_clients_in_is_kept_also_where_they_are_in_already() {
+    let serves = seen().primary().held_by_me().renewed_ago(100).let_nobody_in();
+    check(&serves.clone().stamped(0), "KeepMarks(anchor 7): Leading");
+    check(&serves.clone().unmarked(0), ": Leading");
+    check(&serves.unlisted(), ": Leading");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use pgha_agent_core::decision::{StartAs, StopMode};
 use pgha_agent_core::observation::{LeaseSeen, Unfinished, WriteOutcome, WriteSeen};
 use pgha_agent_core::{Action, Timing, decide, failsafe, report};
-use pgha_schema::ids::Era;
 use pgha_schema::record::Record;
 use pgha_schema::status::AgentReport;
 
@@ -41,7 +40,11 @@ impl World {
         if now < self.pods[pod].agent.busy_until {
             return;
         }
-        if let Some(action) = self.pods[pod].agent.queue.pop_front() {
+        while let Some(action) = self.pods[pod].agent.queue.pop_front() {
+            // In one breath with what follows it, which is the gate's own file.
+            if matches!(action, Action::KeepMarks { .. }) && self.keep_beside(pod, action.clone()) {
+                continue;
+            }
             self.act(pod, action);
             return;
         }
@@ -163,7 +166,9 @@ impl World {
                 }
                 went(fits, quick)
             }
-            Action::PersistEra { era } => went(self.persist_era(pod, era), quick),
+            Action::PersistEra { .. } | Action::KeepMarks { .. } => {
+                went(self.keep_beside(pod, action), quick)
+            }
             Action::Checkpoint => {
                 self.checkpoint(pod);
                 went(true, 1)
@@ -205,8 +210,15 @@ impl World {
         }
     }
 
-    fn persist_era(&mut self, pod: usize, era: Era) -> bool {
-        self.pods[pod].volume.data.as_mut().map(|data| data.era = Some(era)).is_some()
+    /// In the agent's file beside the data.
+    fn keep_beside(&mut self, pod: usize, action: Action) -> bool {
+        let Some(data) = &mut self.pods[pod].volume.data else { return false };
+        match action {
+            Action::PersistEra { era } => data.era = Some(era),
+            Action::KeepMarks { marks } => data.marks = Some(marks),
+            _ => return false,
+        }
+        true
     }
 
     /// Whether the server takes the request up, whether an answer comes in time, and after how long. An answer to what was not taken

@@ -173,7 +173,7 @@ impl World {
         let data = match (what, source, self.pods[pod].volume.data.take()) {
             (Unfinished::Rewind, Some(source), Some(mut old)) => {
                 changed = rewind(&mut old, &source, checkpointed);
-                Some(DataDir { member: member.clone(), era, ..old })
+                Some(DataDir { member: member.clone(), era, marks: None, ..old })
             }
             (Unfinished::Clone, Some(source), _) => Some(DataDir {
                 member: if self.mutation == Some(Mutation::ClonesKeepIdentity) {
@@ -182,6 +182,7 @@ impl World {
                     member.clone()
                 },
                 era,
+                marks: None,
                 control: ControlState::InRecovery,
                 checkpoint: source.wal.len(),
                 removed: source.wal.len(),
@@ -193,6 +194,7 @@ impl World {
             _ => Some(DataDir {
                 member: member.clone(),
                 era: None,
+                marks: None,
                 system: 1_000 + self.fresh_number(),
                 wal: vec![self.fresh_number()],
                 history: vec![(1, 0)],

@@ -33,6 +33,8 @@ pub enum Fault {
     ApiLosesReplies(u64),
     /// Reads work, writes fail.
     ApiReadOnly(u64),
+    /// Claims and the StatefulSet can be neither read nor marked.
+    HideMarks(u64),
     /// The agent is suspended.
     FreezeAgent(usize, u64),
     /// Postgres is suspended.
@@ -141,7 +143,8 @@ pub fn choose(rng: &mut Chance, world: &World) -> Fault {
         50..53 => Fault::ApiSlow(rng.random_range(200..3_000), some),
         53..57 => Fault::ApiLosesReplies(some),
         57..59 => Fault::ApiReadOnly(some),
-        59..64 => Fault::FreezeAgent(pod, some),
+        59..63 => Fault::FreezeAgent(pod, some),
+        63 => Fault::HideMarks(long),
         64..68 => Fault::FreezePostgres(pod, some),
         // In async nothing but time fences a primary whose guard sleeps too: documented, not promised.
         68..72 if sync => Fault::FreezeContainer(pod, some),
@@ -211,6 +214,7 @@ impl World {
             Fault::ApiSlow(slow_ms, _) => self.api.slow_ms = slow_ms,
             Fault::ApiLosesReplies(_) => self.api.lose_every = 3,
             Fault::ApiReadOnly(_) => self.api.read_only = true,
+            Fault::HideMarks(_) => self.api.hide_marks(true),
             Fault::FreezeAgent(pod, length) => self.pods[pod].agent.frozen_until = now + length,
             Fault::FreezePostgres(pod, length) => self.pods[pod].postgres_frozen_until = now + length,
             Fault::FreezeContainer(pod, length) => self.pods[pod].frozen_until = now + length,
@@ -274,6 +278,7 @@ impl World {
             | Fault::ApiSlow(_, length)
             | Fault::ApiLosesReplies(length)
             | Fault::ApiReadOnly(length)
+            | Fault::HideMarks(length)
             | Fault::FillDisk(_, length)
             | Fault::Pause(length) => Some(length),
             _ => None,
@@ -289,6 +294,7 @@ impl World {
             Fault::ApiSlow(..) => self.api.slow_ms = 0,
             Fault::ApiLosesReplies(_) => self.api.lose_every = 0,
             Fault::ApiReadOnly(_) => self.api.read_only = false,
+            Fault::HideMarks(_) => self.api.hide_marks(false),
             Fault::Pause(_) => self.ask(Asked::Resume),
             _ => return,
         }
@@ -302,6 +308,7 @@ impl World {
         self.api.slow_ms = 0;
         self.api.lose_every = 0;
         self.api.read_only = false;
+        self.api.hide_marks(false);
         self.leave_it_to_itself();
         let now = self.now;
         for at in &mut self.pods {

@@ -31,6 +31,8 @@ pub struct KubeApi {
     pub read_only: bool,
     /// Patches of claims and of the StatefulSet are refused.
     pub refuses_marks: bool,
+    /// Claims and the StatefulSet can't be read.
+    pub hides_marks: bool,
     /// Answers take this long more, in milliseconds of global time.
     pub slow_ms: u64,
     /// Every n-th answer is lost after the write; 0: none.
@@ -72,6 +74,7 @@ impl KubeApi {
             down: false,
             read_only: false,
             refuses_marks: false,
+            hides_marks: false,
             slow_ms: 0,
             lose_every: 0,
             calls: 0,
@@ -118,6 +121,11 @@ impl KubeApi {
         change(&mut self.desired);
         self.desired.generation += 1;
         self.sha256 = document_sha256(&self.desired.to_text());
+    }
+
+    /// The agents' right to claims and the StatefulSet goes, or comes back.
+    pub fn hide_marks(&mut self, hidden: bool) {
+        (self.hides_marks, self.refuses_marks) = (hidden, hidden);
     }
 
     /// Whether the answer to this call is lost.

@@ -123,6 +123,10 @@ pub enum Mutation {
     EndsWithTheRecord,
     /// A4: clients are let in although nothing but the Lease tells of the data.
     OpensUnmarked,
+    /// A4: it is not kept that clients were let in.
+    ForgetsMarks,
+    /// A4: what is kept of another cluster's life, or of other data, counts.
+    TrustsAnyMarks,
     /// A4: a marking that is refused ends its turn, every turn.
     MarksInTheWay,
     /// P23: what one postgres does not start with, the next is restarted for.
@@ -175,6 +179,8 @@ impl Mutation {
             Self::StartsAfresh => Some("agents-restarted"),
             Self::WritesNewFormat => Some("agents-of-two-formats"),
             Self::OpensUnmarked => Some("marks-refused-at-first"),
+            Self::ForgetsMarks => Some("marks-hidden"),
+            Self::TrustsAnyMarks => Some("marks-refused-to-another-cluster"),
             Self::MarksInTheWay => Some("marks-refused"),
             Self::RestartsForWhatFails => Some("setting-that-ends-starts"),
             Self::EndsWithTheRecord => Some("api-away-and-a-postgres-ends"),
@@ -267,6 +273,8 @@ impl Mutation {
             | Self::EndsWithTheRecord
             | Self::RestartsForWhatFails
             | Self::OpensUnmarked
+            | Self::ForgetsMarks
+            | Self::TrustsAnyMarks
             | Self::MarksInTheWay
             | Self::RestartsAgain => return None,
         })

@@ -15,7 +15,7 @@ use pgha_schema::record::Record;
 use crate::network::End;
 use crate::pod::boot_id;
 use crate::postgres::{Postgres, Process, lsn};
-use crate::world::{ANCHOR, PODS, World};
+use crate::world::{PODS, World};
 
 /// The major version of everything here.
 const MAJOR: u32 = 18;
@@ -53,7 +53,7 @@ impl World {
         let versions = self.object_versions();
         let changed = self.pods[pod].agent.versions.as_ref() != Some(&versions);
         let objects = changed.then(|| (self.pod_objects(), self.claims()));
-        let set_identifier = self.api.set_stamped;
+        let (set_identifier, hidden) = (self.api.set_stamped, self.api.hides_marks);
         let known = self.pods[pod].agent.desired.as_ref();
         let wished = known
             .is_none_or(|seen| seen.sha256 != self.api.sha256)
@@ -62,11 +62,16 @@ impl World {
         let mut changed = wished.is_some();
         if let Some((pods, volumes)) = objects {
             changed |= agent.pods != pods;
-            (agent.pods, agent.volumes, agent.versions) = (pods, volumes, Some(versions));
+            agent.pods = pods;
+            if !hidden {
+                (agent.volumes, agent.versions) = (volumes, Some(versions));
+            }
         }
         agent.desired = wished.or(agent.desired.take());
-        agent.set_identifier = set_identifier;
-        agent.listed = true;
+        if !hidden {
+            agent.set_identifier = set_identifier;
+            agent.listed = true;
+        }
         if changed {
             self.poke(pod);
         }
@@ -224,7 +229,7 @@ impl World {
                 boot_id: boot_id(pod, self.nodes[pod].boot),
                 nonce: at.nonce.clone(),
                 template_hash: at.template_hash.clone(),
-                anchor_uid: ANCHOR.to_owned(),
+                anchor_uid: self.api.desired.anchor_uid.clone(),
                 agent_version: "sim".to_owned(),
                 postgres_major: MAJOR,
             },
@@ -382,6 +387,7 @@ fn see_data(at: &crate::pod::Pod) -> DataSeen {
         member: data.member.clone(),
         system_identifier: SystemIdentifier(data.system),
         era: data.era,
+        marks: data.marks.clone(),
         timeline: TimelineId(data.timeline()),
         control: data.control,
         shutdown_lsn: (data.control == pgha_agent_core::observation::ControlState::ShutDown)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pgha_agent_core::observation::{ControlState, InForce, LeaseVersion, Unfinished, Upstream};
+use pgha_agent_core::observation::{ControlState, InForce, LeaseVersion, Marks, Unfinished, Upstream};
 use pgha_schema::ids::{Era, MemberId};
 use pgha_schema::lsn::Lsn;
 use pgha_schema::record::Record;
@@ -29,6 +29,8 @@ pub struct DataDir {
     pub member: MemberId,
     /// The agent's file beside it.
     pub era: Option<Era>,
+    /// The agent's file beside it.
+    pub marks: Option<Marks>,
     /// System identifier.
     pub system: u64,
     /// Every record, by its unique number.

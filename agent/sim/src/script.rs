@@ -138,8 +138,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["destroy"] => destroy(world),
         ["create"] => create(world)?,
         ["create", "anew"] => {
-            world.api.wish(|desired| desired.state = RunState::Running);
-            let record = Record::initial(ANCHOR, world.api.desired.sync_mode);
+            let anchor_uid = new_anchor(world);
+            let record = Record::initial(&anchor_uid, world.api.desired.sync_mode);
             world.api.create(record);
         }
         ["old-agents"] => begin_with_old_agents(world)?,
@@ -151,6 +151,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["fill-disk", pod] => world.pods[index(pod)?].disk_full = true,
         ["make-room", pod] => world.pods[index(pod)?].disk_full = false,
         ["marks", "refused"] => world.api.refuses_marks = true,
+        ["marks", "hidden"] => world.api.hide_marks(true),
+        ["marks", "shown"] => world.api.hide_marks(false),
         ["marks", "taken"] => world.api.refuses_marks = false,
         ["api", "away"] => world.api.down = true,
         ["api", "back"] => world.api.down = false,
@@ -405,7 +407,7 @@ fn outrun(world: &mut World, pod: usize) {
     }
 }
 
-/// What the provider's destroy leaves: the volumes, each with the whole record (P21).
+/// What the provider's destroy leaves: the volumes and their claims, each with the whole record (P21).
 fn destroy(world: &mut World) {
     let record = world.api.lease.take().map(|(_, record)| record);
     for pod in 0..PODS {
@@ -419,6 +421,7 @@ fn destroy(world: &mut World) {
         }
     }
     world.api.set_replicas = 0;
+    world.api.set_stamped = None;
     world.api.status = None;
 }
 
@@ -426,9 +429,18 @@ fn destroy(world: &mut World) {
 fn create(world: &mut World) -> Result<(), String> {
     let kept = world.pods.iter().filter_map(|at| at.volume.kept.clone()).max_by_key(|record| record.era());
     let record = kept.ok_or("no volume carries a record")?;
-    world.api.wish(|desired| desired.state = RunState::Running);
-    world.api.create(record);
+    let anchor_uid = new_anchor(world);
+    world.api.create(Record { anchor_uid, ..record });
     Ok(())
+}
+
+/// A cluster that is made anew has another anchor.
+fn new_anchor(world: &mut World) -> String {
+    world.api.wish(|desired| {
+        desired.state = RunState::Running;
+        desired.anchor_uid = format!("{ANCHOR}-again");
+    });
+    world.api.desired.anchor_uid.clone()
 }
 
 fn number(text: &str) -> Result<u64, String> {

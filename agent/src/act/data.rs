@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pgha_agent_core::observation::{Unfinished, Upstream};
+use pgha_agent_core::observation::{Marks, Unfinished, Upstream};
 use pgha_schema::ids::{Era, MemberId};
 
 use super::{ActError, file};
@@ -50,7 +50,7 @@ impl Agent {
                 .await
                 .map_err(|error| error.to_string())?;
             let member = new_member_id().map_err(words("make a member id"))?;
-            volume.set_member(&MemberFile { member, era: None }).map_err(words("write the member id"))?;
+            volume.set_member(&MemberFile::new(member, None)).map_err(words("write the member id"))?;
             volume.install_made().map_err(words("put the new data in place"))
         };
         self.start_job(Kind::Initdb, work);
@@ -68,13 +68,21 @@ impl Agent {
     }
 
     pub(super) fn persist_era(&mut self, era: Era) -> Result<(), ActError> {
+        self.change_member(|found| found.era = Some(era))
+    }
+
+    pub(super) fn keep_marks(&mut self, marks: &Marks) -> Result<(), ActError> {
+        self.change_member(|found| found.marks = Some(marks.into()))
+    }
+
+    fn change_member(&mut self, change: impl FnOnce(&mut MemberFile)) -> Result<(), ActError> {
         let mut found = self
             .volume
             .member()
             .map_err(file("read the member id"))?
             .ok_or(ActError::Premise("this data has no identity"))?;
-        found.era = Some(era);
-        self.volume.set_member(&found).map_err(file("write the era"))?;
+        change(&mut found);
+        self.volume.set_member(&found).map_err(file("write the data's own file"))?;
         self.data.touch();
         Ok(())
     }
@@ -169,7 +177,7 @@ impl Job {
     /// New identity and the era of the source, then the marker: in this order, each fsynced (A2, A23).
     fn finish(&self) -> Result<(), String> {
         let member = new_member_id().map_err(words("make a member id"))?;
-        let file = MemberFile { member, era: Some(self.era) };
+        let file = MemberFile::new(member, Some(self.era));
         self.volume.set_member(&file).map_err(words("write the member id"))?;
         self.volume.clear_marker().map_err(words("clear the marker"))
     }

@@ -128,6 +128,7 @@ impl Agent {
             Action::Clone { from, permit: _ } => self.clone_from(from),
             Action::Rewind { from, permit: _ } => self.rewind_to(from),
             Action::PersistEra { era } => self.persist_era(*era),
+            Action::KeepMarks { marks } => self.keep_marks(marks),
             Action::ApplySettings => self.apply_settings().await,
             Action::SetSyncNames { names } => self.set_sync_names(names).await,
             Action::ConfirmInForce { names, checkpoint } => {

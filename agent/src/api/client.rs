@@ -303,7 +303,7 @@ fn roots(path: &Path) -> Result<RootCertStore, ApiError> {
     Ok(store)
 }
 
-fn refusal(code: u16, body: &[u8]) -> ApiError {
+pub(crate) fn refusal(code: u16, body: &[u8]) -> ApiError {
     let status: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
     ApiError::Status { code, reason: text("reason"), message: text("message") }

@@ -162,6 +162,9 @@ pub fn desired_of(config_map: &Value, anchor_uid: &str) -> Result<DesiredSeen, S
     if document.anchor_uid != anchor_uid {
         return Err(format!("it belongs to another cluster (anchor {})", document.anchor_uid));
     }
+    if let Some(why) = document.is_beyond_measure() {
+        return Err(why);
+    }
     Ok(DesiredSeen { sha256: document_sha256(text), document })
 }
 

@@ -85,7 +85,7 @@ async fn stream(api: &Api, path: &str, version: &str, events: &mpsc::Sender<Even
 }
 
 /// One line of a watch.
-enum Line {
+pub(crate) enum Line {
     /// Something changed.
     Event(Event),
     /// The watch lives.
@@ -94,7 +94,7 @@ enum Line {
     Broken,
 }
 
-fn parse(line: &[u8]) -> Line {
+pub(crate) fn parse(line: &[u8]) -> Line {
     let Ok(mut event) = serde_json::from_slice::<Value>(line) else { return Line::Broken };
     let object = event["object"].take();
     match event["type"].as_str() {

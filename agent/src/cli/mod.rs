@@ -2,7 +2,7 @@
 
 mod ask;
 mod break_glass;
-mod words;
+pub(crate) mod words;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -24,7 +24,7 @@ pub fn parents() -> BTreeMap<i32, i32> {
 }
 
 /// The parent in a line of /proc/PID/stat; `None` for a zombie. The name before it may hold any character.
-fn live_parent(stat: &str) -> Option<i32> {
+pub(crate) fn live_parent(stat: &str) -> Option<i32> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;

@@ -1,6 +1,7 @@
 //! The control file as `pg_controldata` prints it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use pgha_agent_core::observation::ControlState;
 use pgha_schema::ids::SystemIdentifier;
@@ -10,6 +11,9 @@ use pgha_schema::lsn::{Lsn, TimelineId};
 const CHECKPOINT_RECORD_BYTES: u64 = 114;
 const SHORT_PAGE_HEADER_BYTES: u64 = 24;
 const LONG_PAGE_HEADER_BYTES: u64 = 40;
+/// What PostgreSQL can be built and set up with.
+const BLOCK_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 16;
+const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 /// What a start would find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +71,19 @@ impl ControlData {
         };
         let checkpoint_timeline = number("Latest checkpoint's TimeLineID")?;
         let recovery_timeline = number("Min recovery ending loc's timeline").unwrap_or(0);
-        let segment_bytes = number("Bytes per WAL segment")?;
-        let block_bytes = number("WAL block size")?;
+        let size = |key: &'static str, sizes: RangeInclusive<u64>| {
+            let bytes = number(key)?;
+            let is_one = bytes.is_power_of_two() && sizes.contains(&bytes);
+            is_one.then_some(bytes).ok_or(ControlDataError(key))
+        };
+        let segment_bytes = size("Bytes per WAL segment", SEGMENT_BYTES)?;
+        let block_bytes = size("WAL block size", BLOCK_BYTES)?;
         let redo_lsn = lsn("Latest checkpoint's REDO location")?;
         let shutdown_lsn = if state == ControlState::ShutDown {
             let start = lsn("Latest checkpoint location")?;
+            // None is that near to the end of all positions.
+            let start = start.0.checked_add(segment_bytes).and(Some(start));
+            let start = start.ok_or(ControlDataError("Latest checkpoint location"))?;
             Some(end_of_record(start, CHECKPOINT_RECORD_BYTES, block_bytes, segment_bytes))
         } else {
             None

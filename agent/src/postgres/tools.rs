@@ -202,7 +202,7 @@ impl Tools {
 }
 
 /// `postgres (PostgreSQL) 18.4 (Debian …)`, also `18beta1`.
-fn major_of(text: &str) -> Option<u32> {
+pub(crate) fn major_of(text: &str) -> Option<u32> {
     let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

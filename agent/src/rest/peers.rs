@@ -167,7 +167,7 @@ pub(crate) mod tests {
     }
 
     /// An agent that listens, and one that sends with this key.
-    async fn pair(dir: &std::path::Path, key: &str) -> (Arc<Shared>, Sender) {
+    pub async fn pair(dir: &std::path::Path, key: &str) -> (Arc<Shared>, Sender) {
         let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {

@@ -72,7 +72,7 @@ pub fn new_id() -> io::Result<String> {
 }
 
 /// What a path asks for; `None`: it is no such path.
-fn asked(path: &str, wish: &Wish, own_pod: &str) -> Option<Asked> {
+pub(crate) fn asked(path: &str, wish: &Wish, own_pod: &str) -> Option<Asked> {
     let pod = || wish.pod.clone().unwrap_or_else(|| own_pod.to_owned());
     Some(match path {
         "/switchover" => Asked::Switchover { to: wish.to.clone() },

@@ -42,6 +42,9 @@ pub struct LocalData {
     /// The last era that it lived in, fsynced by [`Action::PersistEra`](crate::decision::Action::PersistEra); `None`
     /// after initdb.
     pub era: Option<Era>,
+    /// The marks under which clients were let in, fsynced by [`Action::KeepMarks`](crate::decision::Action::KeepMarks) before they
+    /// were for the first time; with the agent's own file it goes when the data is made anew.
+    pub marks: Option<Marks>,
     /// Timeline of the latest checkpoint, or of minimum recovery if higher.
     pub timeline: TimelineId,
     /// The control file's state; stale while postgres runs.
@@ -54,6 +57,15 @@ pub struct LocalData {
     pub lacks_wal: bool,
     /// PG_VERSION.
     pub postgres_major: u32,
+}
+
+/// The own claim and the StatefulSet were seen to carry the identifier of the data (A4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Uid of the anchor of the cluster that they belong to: a cluster that is made anew over its volumes has another StatefulSet.
+    pub anchor_uid: String,
+    /// The identifier.
+    pub system_identifier: SystemIdentifier,
 }
 
 /// pg_control's state, as far as decisions differ.

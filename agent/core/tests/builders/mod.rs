@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgha_agent_core::decision::{Attempt, Lack, Reason, StartAs};
+use pgha_agent_core::decision::{Attempt, Decision, Lack, Reason, StartAs};
 use pgha_agent_core::failsafe::{Rivals, acknowledges};
+use pgha_agent_core::heartbeat::beat;
 use pgha_agent_core::observation::{
     AckSeen, AgentSeen, AskedSeen, Complaints, ControlState, DataSeen, DesiredSeen, DiskSeen, Gate,
     HeartbeatSeen, HolderHeard, Identity, InForce, Job, Jobs, LeaseRead, LeaseSeen, LeaseVersion, LocalData,
-    Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen, SettingsSeen,
-    Signals, SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender, WriteOutcome, WriteSeen,
+    Marks, Peer, PodSeen, PostgresSeen, PrimarySeen, Promises, Received, RefusedAgent, RefusedSeen,
+    SettingsSeen, Signals, SlotSeen, StandbySeen, StreamSeen, Upstream, VolumeSeen, Walsender, WriteOutcome,
+    WriteSeen,
 };
 use pgha_agent_core::{Action, Memory, Observation, Timing, decide, report};
 use pgha_schema::desired::{
@@ -141,6 +143,7 @@ impl Seen {
             member: MemberId::new("m0"),
             system_identifier: SYSTEM,
             era: Some(Era(1)),
+            marks: Some(Marks { anchor_uid: "anchor".into(), system_identifier: SYSTEM }),
             timeline: TimelineId(1),
             control,
             shutdown_lsn: (control == ControlState::ShutDown).then_some(Lsn(1_000)),
@@ -188,6 +191,30 @@ impl Seen {
     pub fn unmarked(mut self, ordinal: u32) -> Self {
         self = self.stamped(ordinal);
         self.observation.volumes.entry(ordinal).and_modify(|volume| volume.system_identifier = None);
+        self
+    }
+
+    /// Clients were never let in here.
+    pub fn let_nobody_in(mut self) -> Self {
+        if let DataSeen::Present(data) = &mut self.observation.data {
+            data.marks = None;
+        }
+        self
+    }
+
+    /// They were under these marks.
+    pub fn let_in_under(mut self, anchor: &str, system_identifier: u64) -> Self {
+        if let DataSeen::Present(data) = &mut self.observation.data {
+            let system_identifier = SystemIdentifier(system_identifier);
+            data.marks = Some(Marks { anchor_uid: anchor.into(), system_identifier });
+        }
+        self
+    }
+
+    /// A new process, to which Kubernetes shows neither claims nor the StatefulSet.
+    pub fn unlisted(mut self) -> Self {
+        self.observation.volumes.clear();
+        (self.observation.listed, self.observation.stateful_set_identifier) = (false, None);
         self
     }
 
@@ -953,6 +980,29 @@ impl Seen {
         self
     }
 
+    /// The record, the desired document and the reports of others, each of which may say anything.
+    pub fn record(&mut self) -> &mut Record {
+        match &mut self.observation.lease {
+            LeaseSeen::Read(read) => &mut read.record,
+            _ => self.observation.kept.as_mut().expect("these builders always keep a record"),
+        }
+    }
+
+    pub fn documents(&mut self) -> (&mut Desired, &mut BTreeMap<String, Peer>) {
+        let desired = self.observation.desired.as_mut().expect("these builders always have a wish");
+        (&mut desired.document, &mut self.observation.peers)
+    }
+
+    /// Decides by the wished durations, and makes everything that is told or sent after that.
+    pub fn whole_turn(&self) -> (Decision, AgentReport) {
+        let wish = self.observation.desired.as_ref();
+        let timing = wish.and_then(|wish| Timing::try_new(&wish.document.failover).ok()).unwrap_or_default();
+        let decision = decide(&timing, &self.memory, &self.observation);
+        let report = report(&self.observation, &decision);
+        let _ = (acknowledges(&self.observation, &decision), beat(&self.observation, &decision));
+        (decision, report)
+    }
+
     pub fn disk_hung(mut self) -> Self {
         self.observation.disk = DiskSeen::Hung { since_ms: NOW - 2_500 };
         self
@@ -1029,6 +1079,7 @@ fn text(action: &Action) -> String {
         Action::ExchangeAgent { sha256, within_ms, tries, .. } => {
             format!("ExchangeAgent({sha256} within {within_ms}, {tries} tries)")
         }
+        Action::KeepMarks { marks } => format!("KeepMarks({} {})", marks.anchor_uid, marks.system_identifier),
         Action::FetchAgent { binary } => format!("FetchAgent({})", binary.sha256),
         other => format!("{other:?}"),
     }

@@ -134,6 +134,7 @@ impl Mutation {
             Self::ExchangesAllAtOnce => permit_own_exchange(seen),
             Self::AcknowledgesEarly => believe_that_all_have_applied(seen),
             Self::RestartsForWhatFails => forget_failed_starts(seen),
+            Self::TrustsAnyMarks => believe_whatever_marks_are_kept(seen),
             Self::OpensUnmarked => believe_that_all_is_marked(seen),
             _ => {}
         }
@@ -189,6 +190,7 @@ impl Mutation {
             (Self::NoCheckpoint, Action::ConfirmInForce { names, .. }) => {
                 Some(Action::ConfirmInForce { names, checkpoint: false })
             }
+            (Self::ForgetsMarks, Action::KeepMarks { .. }) => None,
             (Self::NeverStarts, Action::StartPostgres { .. }) => None,
             (_, action) => Some(action),
         }
@@ -259,6 +261,14 @@ fn believe_that_all_is_marked(seen: &mut Observation) {
     if identifier.is_some() {
         seen.stateful_set_identifier = identifier;
         seen.volumes.values_mut().for_each(|volume| volume.system_identifier = identifier);
+    }
+}
+
+fn believe_whatever_marks_are_kept(seen: &mut Observation) {
+    if let (DataSeen::Present(data), LeaseSeen::Read(read)) = (&mut seen.data, &seen.lease)
+        && let (Some(marks), Some(identifier)) = (&mut data.marks, read.record.system_identifier)
+    {
+        (marks.anchor_uid, marks.system_identifier) = (read.record.anchor_uid.clone(), identifier);
     }
 }
 
