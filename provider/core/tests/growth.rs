@@ -61,9 +61,12 @@ fn growth_is_done_when_every_bound_claim_has_it() {
 #[test]
 fn what_a_driver_refuses_for_good_fails_at_once_with_its_words() {
     let start = live(claim("1Gi"));
-    for (stage, condition) in
-        [("ControllerResizeInfeasible", "ControllerResizeError"), ("NodeResizeInfeasible", "NodeResizeError")]
-    {
+    for (stage, condition) in [
+        ("ControllerResizeInfeasible", "ControllerResizeError"),
+        ("NodeResizeInfeasible", "NodeResizeError"),
+        // The resizer has given it back to the node.
+        ("NodeResizePending", "NodeResizeError"),
+    ] {
         let refused = live(tried("2Gi", stage, condition));
         let told =
             "failed: growing PersistentVolumeClaim data-orders-0 failed: failed to expand pvc with no space";

@@ -2,7 +2,7 @@
 //!
 //! A growth goes through two hands: the driver's controller grants it, then the driver on the node makes use of it. The claim's
 //! `allocatedResourceStatuses` says which hand has it, and whether that one refuses; a condition says why. Clusters that are older than
-//! these (Kubernetes 1.32) tell by events alone.
+//! these (Kubernetes 1.32) tell by events alone, and so do failures that are no refusals.
 
 use pgha_schema::quantity::Quantity;
 use serde_json::Value as Json;
@@ -59,6 +59,8 @@ fn refusal(claim: &Json) -> Option<&str> {
     let (stage, condition) = match stage(claim)? {
         stage @ "ControllerResizeInfeasible" => (stage, "ControllerResizeError"),
         stage @ "NodeResizeInfeasible" => (stage, "NodeResizeError"),
+        // Within milliseconds the resizer gives a node's refusal back to the node; the condition stays beside.
+        "NodeResizePending" => ("", "NodeResizeError"),
         _ => return None,
     };
     let tried = claim.pointer("/status/allocatedResources/storage")?.as_str()?.parse::<Quantity>().ok()?;
@@ -67,7 +69,8 @@ fn refusal(claim: &Json) -> Option<&str> {
     }
     let conditions = claim.pointer("/status/conditions").and_then(Json::as_array).into_iter().flatten();
     let mut told = conditions.filter(|one| one["type"].as_str() == Some(condition));
-    Some(told.find_map(|one| one["message"].as_str()).unwrap_or(stage))
+    let words = told.find_map(|one| one["message"].as_str()).unwrap_or(stage);
+    Some(words).filter(|words| !words.is_empty())
 }
 
 /// What failed, and is tried again. A resizer tells of the claim, a kubelet of the pod; what the one said is over once the other has it.
