@@ -138,6 +138,7 @@ fn work(queues: Vec<Queue>) {
                 bed.say(format!("a lane ended early: {panic}"));
             }
         }
+        bed.close().await;
         bed.print_gaps();
     });
 }
