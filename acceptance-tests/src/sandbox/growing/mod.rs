@@ -57,9 +57,9 @@ const GONE: Duration = Duration::from_secs(90);
 /// Driver, provisioner and resizer at work. Kubelets need the driver as long as a pod has such a disk: to let go of it, too.
 #[derive(Debug)]
 pub struct GrowingDisks {
-    // They end with this value.
-    _tasks: JoinSet<Result<()>>,
+    // They end with this value, in this order: who calls the driver before the driver.
     _sidecars: [Child; 2],
+    _tasks: JoinSet<Result<()>>,
 }
 
 impl Sandbox {
@@ -80,7 +80,7 @@ impl Sandbox {
         let socket = driver::serve_cluster(&mut tasks, self.layout()).context("start the storage driver")?;
         let sidecars = sidecars::start(self.layout(), &programs, &socket)?;
         until("all kubelets to know the storage driver", FOUND, || self.driver_is_known()).await?;
-        Ok(GrowingDisks { _tasks: tasks, _sidecars: sidecars })
+        Ok(GrowingDisks { _sidecars: sidecars, _tasks: tasks })
     }
 
     async fn driver_is_known(&self) -> Result<Seen<()>> {

@@ -11,7 +11,11 @@ use super::GROWING_DISK_CLASS;
 use crate::sandbox::layout::{CONTROL_PLANE, Layout};
 use crate::sandbox::network::command_in;
 
-/// Starts both on the driver's socket. They end with the values, and by themselves when the driver does.
+/// Runs a program until standard input ends: with the value that holds the other end, and however this process ends. That they lose the
+/// driver they notice only when they call it.
+const UNTIL_INPUT_ENDS: &str = "\"$0\" \"$@\" </dev/null & cat >/dev/null; kill -9 $!; wait";
+
+/// Starts both on the driver's socket. They end with the values.
 ///
 /// # Errors
 /// When one can't be started.
@@ -32,8 +36,10 @@ fn start_one(layout: &Layout, programs: &Path, socket: &Path, name: &str, more: 
     let path = layout.daemons().log(name);
     let log = fs::OpenOptions::new().create(true).append(true).open(&path);
     let log = log.with_context(|| format!("open {}", path.display()))?;
-    let mut command = Command::from(command_in(CONTROL_PLANE, &programs.join(name).display().to_string()));
+    let mut command = Command::from(command_in(CONTROL_PLANE, "sh"));
     command
+        .args(["-c", UNTIL_INPUT_ENDS])
+        .arg(programs.join(name))
         .arg(format!("--csi-address={}", socket.display()))
         .arg(format!("--kubeconfig={}", layout.run().join("direct.kubeconfig").display()))
         // The longest is left as it is: that a refused growth is quiet for minutes is what a user meets.
@@ -42,10 +48,9 @@ fn start_one(layout: &Layout, programs: &Path, socket: &Path, name: &str, more: 
         .args(more)
         // The provisioner would heed it before its option.
         .env_remove("KUBECONFIG")
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .current_dir("/")
-        .kill_on_drop(true);
+        .current_dir("/");
     command.spawn().with_context(|| format!("start {name}"))
 }
