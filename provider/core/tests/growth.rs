@@ -80,6 +80,10 @@ fn what_a_driver_refuses_for_good_fails_at_once_with_its_words() {
             "{again}"
         );
         assert_eq!(seen(&refused, &refused, LATE_MS), told);
+        let of_node = ("Pod", "orders-0");
+        let (kind, name) =
+            if stage.starts_with("Node") { of_node } else { ("PersistentVolumeClaim", "data-orders-0") };
+        assert_eq!(seen(&refused, &failing(refused.clone(), kind, name), AT_ONCE), told);
     }
 }
 

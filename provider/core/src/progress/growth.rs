@@ -32,10 +32,12 @@ pub(super) fn grown(start: &LiveCluster, now: &LiveCluster, size: &str, waited_m
             |why: &str| Progress::Failed(format!("growing PersistentVolumeClaim {name} failed: {why}"));
         let refused = refusal(claim);
         let before = start.claims_by_ordinal().get(&ordinal).copied().and_then(refusal);
-        if let Some(why) = refused.filter(|_| refused != before) {
+        let news = failure(start, now, ordinal, claim);
+        // One of an earlier apply may be over, unless it was given once more since.
+        if let Some(why) = refused.filter(|_| refused != before || news.is_some()) {
             return failed(why);
         }
-        let trouble = refused.or_else(|| failure(start, now, ordinal, claim));
+        let trouble = refused.or(news);
         if let Some(why) = trouble.filter(|_| waited_ms >= PATIENCE_MS) {
             return failed(why);
         }
