@@ -88,27 +88,31 @@ pub fn fail_over(objects: &mut Objects, cluster: &str, to_ordinal: u32) {
     }
 }
 
-/// Volumes get what their claims ask for; where that fails an event says so.
+/// Volumes get what their claims ask for; where that is refused the claim and an event say so.
 fn resize(objects: &mut Objects, grows: bool) {
     let mut events = Objects::new();
     let told_so_far = objects.keys().filter(|path| path.contains("/events/resize-")).count();
     for (path, claim) in objects.iter_mut() {
         let Some((namespace, name)) = path.split_once("/persistentvolumeclaims/") else { continue };
         let asked = claim["spec"]["resources"]["requests"]["storage"].clone();
-        let has = &mut claim["status"]["capacity"]["storage"];
-        if asked.is_null() || *has == asked {
+        if asked.is_null() || claim["status"]["capacity"]["storage"] == asked {
             continue;
         }
         if grows {
-            *has = asked;
+            claim["status"] = json!({ "capacity": { "storage": asked } });
             continue;
         }
+        claim["status"]["allocatedResources"] = json!({ "storage": asked });
+        claim["status"]["allocatedResourceStatuses"] = json!({ "storage": "ControllerResizeInfeasible" });
+        let why = "the pool is full";
+        claim["status"]["conditions"] =
+            json!([{ "type": "ControllerResizeError", "status": "True", "message": why }]);
         // Each try is told of anew.
         let told = format!("resize-{name}-{}", told_so_far + events.len());
         let about = json!({ "kind": "PersistentVolumeClaim", "name": name });
         let event = json!({ "kind": "Event", "apiVersion": "v1", "metadata": { "name": told, "uid": told },
             "involvedObject": about, "reason": "VolumeResizeFailed", "type": "Warning", "count": 1,
-            "message": "the pool is full" });
+            "message": why });
         events.insert(format!("{namespace}/events/{told}"), event);
     }
     objects.extend(events);

@@ -1,4 +1,4 @@
-//! What takes minutes to make and is kept in the cache folder: Kubernetes, OpenTofu, the PostgreSQL installs.
+//! What takes minutes to make and is kept in the cache folder: Kubernetes, its storage controllers, OpenTofu, the PostgreSQL installs.
 //!
 //! Every entry's name holds a hash of what it was made from, so a changed source makes a new entry and never a stale one.
 
@@ -45,7 +45,19 @@ pub fn kubernetes(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     let ldflags = format!(
         "-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor=1 -X {version}.gitMinor=35"
     );
-    go_program(layout, progress, "kubernetes", ".", &ldflags, KUBERNETES_PROGRAMS)
+    go_program(layout, progress, "kubernetes", &["."], &ldflags, KUBERNETES_PROGRAMS)
+}
+
+/// Builds the provisioner and the resizer of storage drivers unless they are there; gives the folder with both.
+///
+/// # Errors
+/// When Go is missing or the build fails.
+pub fn storage(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
+    let packages = [
+        "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+        "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+    ];
+    go_program(layout, progress, "storage", &packages, "-s -w", &["csi-provisioner", "csi-resizer"])
 }
 
 /// Builds OpenTofu unless it is there; gives the program.
@@ -53,8 +65,8 @@ pub fn kubernetes(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
 /// # Errors
 /// When Go is missing or the build fails.
 pub fn opentofu(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
-    let package = "github.com/opentofu/opentofu/cmd/tofu";
-    Ok(go_program(layout, progress, "opentofu", package, TOFU_FLAGS, &["tofu"])?.join("tofu"))
+    let packages = ["github.com/opentofu/opentofu/cmd/tofu"];
+    Ok(go_program(layout, progress, "opentofu", &packages, TOFU_FLAGS, &["tofu"])?.join("tofu"))
 }
 
 /// The OpenTofu that [`opentofu`] has built, if it has.
@@ -68,15 +80,16 @@ pub fn opentofu_at_hand(layout: &Layout) -> Option<PathBuf> {
 /// # Errors
 /// When Go is missing or the build fails.
 pub fn pause(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
-    Ok(go_program(layout, progress, "pause", ".", "-s -w", &["pause"])?.join("pause"))
+    Ok(go_program(layout, progress, "pause", &["."], "-s -w", &["pause"])?.join("pause"))
 }
 
-/// Builds one Go module of ours into the cache; gives a folder with one link per program name.
+/// Builds packages of one Go module of ours into the cache; gives a folder with all programs, links to the one that was built where it is
+/// several.
 fn go_program(
     layout: &Layout,
     progress: &Progress,
     module: &str,
-    package: &str,
+    packages: &[&str],
     ldflags: &str,
     programs: &[&str],
 ) -> Result<PathBuf> {
@@ -96,14 +109,15 @@ fn go_program(
     command
         .arg(&go)
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o"])
-        .arg(made.join(module))
-        .arg(package)
+        // A folder: each program gets its package's name.
+        .arg(&made)
+        .args(packages)
         .current_dir(&sources)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly");
     run_logged(&mut command, &layout.cache().join(format!("{module}-build.log")))?;
-    for program in programs.iter().filter(|program| **program != module) {
-        std::os::unix::fs::symlink(module, made.join(program))?;
+    for link in programs.iter().map(|program| made.join(program)).filter(|link| !link.exists()) {
+        std::os::unix::fs::symlink(module, link)?;
     }
     finish(&made, &folder)?;
     stage.done();

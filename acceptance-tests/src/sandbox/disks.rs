@@ -181,7 +181,7 @@ fn make_file_system(folder: &Path) -> Result<()> {
 /// Whether another file system begins here.
 pub(super) fn is_mount_point(folder: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|seen| seen.dev()).ok();
-    folder.parent().is_some_and(|parent| device(parent) != device(folder))
+    device(folder).is_some_and(|own| folder.parent().and_then(device).is_some_and(|parents| parents != own))
 }
 
 /// Removes a folder, and first what is mounted there.

@@ -48,7 +48,7 @@ pub use self::audit::Request;
 pub use self::disks::{SMALL_DISK_CLASS, SmallDisk};
 pub use self::faults::Cut;
 pub use self::forwarder::{ApiFault, Who};
-pub use self::growing::{GROWING_DISK_BYTES, GROWING_DISK_CLASS, GrowingDisks};
+pub use self::growing::{GROWING_DISK_BYTES, GROWING_DISK_CLASS, GROWING_DISK_DRIVER, GrowingDisks};
 pub use self::layout::{CLIENT_ADDRESS, Layout, Node};
 pub use self::limits::Limit;
 pub use self::netns::{dial, in_client_namespace};
@@ -86,13 +86,14 @@ impl Sandbox {
         Ok(Self { layout, client })
     }
 
-    /// Builds and fetches everything that the sandbox starts from, and starts nothing.
+    /// Builds and fetches everything that the sandbox starts from, and what tests start in it later; starts nothing.
     ///
     /// # Errors
     /// When a part can't be had.
     pub fn prepare(progress: &Progress) -> Result<()> {
         let layout = Layout::new();
         up::prepare(&layout, progress)?;
+        assets::storage(&layout, progress)?;
         // What the preparation itself needed; a sandbox that is up stays.
         if layout.daemons().names().is_empty() { Self::down(&Progress::quiet()) } else { Ok(()) }
     }

@@ -65,10 +65,23 @@ impl Bed {
         }
     }
 
-    /// New disks that grow, one on each node, and their driver, which serves until the end: a pod that ends needs it too.
+    /// A storage class of disks that grow, and what makes them, until the end: a pod that ends needs it too.
     pub async fn make_growing_disks(&self) -> Result<()> {
-        *self.growing.lock().await = Some(self.sandbox.make_growing_disks().await?);
+        let mut growing = self.growing.lock().await;
+        if growing.is_none() {
+            *growing = Some(self.sandbox.make_growing_disks(&self.progress).await?);
+        }
         Ok(())
+    }
+
+    /// Ends what was started for cases, once what these leave is gone.
+    pub async fn close(&self) {
+        let Some(growing) = self.growing.lock().await.take() else { return };
+        let kept = std::env::var_os("PGHA_KEEP").is_some();
+        if !kept && let Err(error) = self.sandbox.until_growing_disks_are_gone().await {
+            self.say(format!("{error:#}"));
+        }
+        drop(growing);
     }
 
     /// An image of PostgreSQL 15 and the agent whose clocks can be wrong, where there can be one; see [`Sandbox::set_clock`].

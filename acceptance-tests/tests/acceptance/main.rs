@@ -19,6 +19,7 @@ mod faults;
 mod foretold;
 mod getting_in;
 mod group;
+mod growth;
 mod handles;
 mod import;
 mod lag;

@@ -139,6 +139,7 @@ fn work(queue: Queue) {
                 bed.say(format!("a lane ended early: {panic}"));
             }
         }
+        bed.close().await;
         bed.print_gaps();
     });
 }

@@ -1,4 +1,4 @@
-//! Disks that fill up, hang or grow, and WAL that a slot may not hold for ever. The cluster lies on small disks of its own.
+//! Disks that fill up or hang, and WAL that a slot may not hold for ever. The cluster lies on small disks of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_acceptance_tests::load::Load;
 use pgha_acceptance_tests::poll::{Seen, until};
-use pgha_acceptance_tests::sandbox::{
-    GROWING_DISK_BYTES, GROWING_DISK_CLASS, SMALL_DISK_CLASS, SmallDisk, Target,
-};
-use pgha_acceptance_tests::terraform::hcl::ADDRESS;
-use serde_json::json;
+use pgha_acceptance_tests::sandbox::{SMALL_DISK_CLASS, SmallDisk, Target};
 
 use crate::cases;
-use crate::group::{Group, Site, WHOLE, WRITES};
-use crate::online::nothing_restarted;
+use crate::group::{Group, WHOLE, WRITES};
+use crate::growth::{volumes_grow_under_load, volumes_that_their_driver_refuses_to_grow};
 use crate::runner::Case;
 use crate::scene::{Fault, Scene, members_of, strike, until_data_is_new};
 
@@ -39,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         => standby_disk_full,
         => primary_disk_hangs,
         => volumes_grow_under_load,
+        => volumes_that_their_driver_refuses_to_grow,
     ]
 }
 
@@ -192,63 +189,4 @@ async fn hang_disk(scene: &Scene, load: &Load) -> Result<()> {
         Ok(Seen::when(recovering == "t", format!("pg_is_in_recovery {recovering}")))
     })
     .await
-}
-
-/// A bigger `storage.size` under load: the real kubelet grows what is mounted, nothing restarts, and there is room for what had none.
-async fn volumes_grow_under_load(group: &mut Group) -> Result<()> {
-    let bed = Arc::clone(&group.bed);
-    let site = group.fresh_site().await?;
-    bed.make_growing_disks().await?;
-    let parameters = json!({ "max_wal_size": "64MB", "min_wal_size": "32MB", "wal_keep_size": "0" });
-    let small = site
-        .config
-        .clone()
-        .set("replicas", 1)
-        .set("storage", json!({ "size": "256Mi", "class": GROWING_DISK_CLASS, "retain": false }))
-        .set("parameters", parameters);
-    site.apply(small.clone()).await?;
-    site.cluster.until_whole(1, WHOLE).await?;
-    every_disk_has(site, GROWING_DISK_BYTES).await?;
-    let load = site.load("growth").await?;
-    let started = site.cluster.start_times().await?;
-
-    site.write(small.clone().set("storage.size", "512Mi"))?;
-    let planned = site.tf.plan(&[]).await?;
-    let story = planned.change(ADDRESS)?["after"]["last_change"].clone();
-    ensure!(
-        story.as_str().unwrap_or_default().contains("growth: the volumes from 256Mi to 512Mi, in place"),
-        "expected the plan to tell of the growth, it says {story}"
-    );
-    site.tf.apply(&[]).await?;
-    every_disk_has(site, 2 * GROWING_DISK_BYTES).await?;
-    nothing_restarted(site, &started).await?;
-    site.tf.plan_is_empty("growth").await?;
-    // Beside a new cluster and its WAL the old disks had no room for it.
-    let big = "create table big as select n, repeat('x', 1000) from generate_series(1, 200000) n";
-    site.cluster.sql_on_primary(big).await?;
-    let written = site.cluster.sql_on_primary("select pg_relation_size('big') > 200000000").await?;
-    ensure!(written == "t", "expected 200 MB to be written");
-    // The standby has received more WAL than its disk has room for: it makes room by itself.
-    site.cluster.until_whole(1, WHOLE).await?;
-
-    site.write(small.clone())?;
-    site.tf.run(&["plan", "-no-color"]).await?.failed_saying(&["Volumes can't shrink", "512Mi"])?;
-    // What the driver refuses ends the wait with its own words.
-    site.write(small.set("storage.size", "1Gi"))?;
-    let refused = site.tf.run(&["apply", "-auto-approve", "-no-color"]).await?;
-    refused.failed_saying(&["as large as it gets"])?;
-    nothing_restarted(site, &started).await?;
-    let outcome = load.finish().await?;
-    site.nothing_lost(&outcome).await
-}
-
-/// As the instances themselves see their file systems.
-async fn every_disk_has(site: &Site, bytes: u64) -> Result<()> {
-    for pod in site.cluster.pods().await?.into_keys() {
-        let size = ["df", "--block-size=1", "--output=size", "/var/lib/pgha"];
-        let seen = site.cluster.exec(&pod, &size).await?;
-        let found = seen.stdout.lines().last().and_then(|line| line.trim().parse::<u64>().ok());
-        ensure!(found == Some(bytes), "expected a disk of {bytes} bytes in {pod}, got {seen:?}");
-    }
-    Ok(())
 }

@@ -1,11 +1,11 @@
 //! How far a wait is, and whether it can still come true (P18).
 
+mod growth;
 mod refusal;
 mod trouble;
 
 use pgha_schema::desired::SyncMode;
 use pgha_schema::names::Names;
-use pgha_schema::quantity::Quantity;
 use pgha_schema::status::{ClusterStatus, InstanceState, InstanceStatus, Role};
 use serde_json::Value as Json;
 
@@ -21,7 +21,7 @@ pub use trouble::pods_that_end;
 /// `start` is the snapshot at the wait's start, so that events of an earlier attempt are told from new ones; `waited_ms`
 /// is how long the wait has lasted: some troubles mend themselves within seconds and are failures only after that.
 pub fn progress(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: u64) -> Progress {
-    if let Some(progress) = told_by_objects(wish, start, now) {
+    if let Some(progress) = told_by_objects(wish, start, now, waited_ms) {
         return progress;
     }
     let status = now.status();
@@ -102,7 +102,7 @@ impl Signs {
 
 /// Whether `wish` has come true, by a snapshot that holds its [`Signs`] at least.
 pub fn is_fulfilled(wish: &Wish, start: &LiveCluster, now: &LiveCluster) -> bool {
-    match told_by_objects(wish, start, now) {
+    match told_by_objects(wish, start, now, 0) {
         Some(progress) => progress == Progress::Done,
         None => now.status().is_some_and(|status| told_by_status(wish, &status)),
     }
@@ -160,7 +160,7 @@ pub fn is_acknowledged(status: &ClusterStatus, generation: u64, sha256: &str) ->
 }
 
 /// The wishes that objects alone fulfil.
-fn told_by_objects(wish: &Wish, start: &LiveCluster, now: &LiveCluster) -> Option<Progress> {
+fn told_by_objects(wish: &Wish, start: &LiveCluster, now: &LiveCluster, waited_ms: u64) -> Option<Progress> {
     let left: Vec<String> = match wish {
         Wish::PodsGone { from_ordinal } => now
             .pods_by_ordinal()
@@ -175,7 +175,7 @@ fn told_by_objects(wish: &Wish, start: &LiveCluster, now: &LiveCluster) -> Optio
                 .collect()
         }
         Wish::ObjectsGone { keys } => keys.iter().filter_map(|key| still_there(now, key)).collect(),
-        Wish::Grown { size } => return Some(grown(start, now, size)),
+        Wish::Grown { size } => return Some(growth::grown(start, now, size, waited_ms)),
         Wish::Answered { id } => return answered(now, id),
         Wish::Primary | Wish::Acknowledged { .. } | Wish::Streaming { .. } | Wish::Stopped => return None,
     };
@@ -208,35 +208,6 @@ fn finalizers(object: &Json) -> String {
     let finalizers = object.pointer("/metadata/finalizers").and_then(Json::as_array);
     let names: Vec<_> = finalizers.into_iter().flatten().filter_map(Json::as_str).collect();
     if names.is_empty() { String::new() } else { format!(" (finalizers: {})", names.join(", ")) }
-}
-
-fn grown(start: &LiveCluster, now: &LiveCluster, size: &str) -> Progress {
-    let Ok(wanted) = size.parse::<Quantity>() else {
-        return Progress::Failed(format!("`{size}` is not a quantity"));
-    };
-    let mut waiting = Vec::new();
-    for (ordinal, claim) in now.claims_by_ordinal() {
-        let capacity = claim.pointer("/status/capacity/storage").and_then(Json::as_str);
-        // A claim that is not bound yet gets its size when it is.
-        let Some(capacity) = capacity else { continue };
-        if capacity.parse::<Quantity>().is_ok_and(|capacity| capacity >= wanted) {
-            continue;
-        }
-        let name = object::name(claim);
-        // A resizer tells of the claim, a kubelet of the pod.
-        let pod = format!("{}-{ordinal}", now.names.cluster());
-        let told = [("PersistentVolumeClaim", name), ("Pod", pod.as_str())]
-            .into_iter()
-            .find_map(|(kind, name)| trouble::news_about(start, now, kind, name, "VolumeResizeFailed"));
-        if let Some(event) = told {
-            return Progress::Failed(format!("growing PersistentVolumeClaim {name} failed: {event}"));
-        }
-        waiting.push(format!("{name} has {capacity}"));
-    }
-    if waiting.is_empty() {
-        return Progress::Done;
-    }
-    Progress::Working(format!("waiting for volumes of {size}: {}", waiting.join(", ")))
 }
 
 fn working(status: Option<&ClusterStatus>, now: &LiveCluster, troubles: &[Trouble]) -> String {

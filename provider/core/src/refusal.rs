@@ -138,7 +138,7 @@ impl Refusal<'_> {
                     .to_owned()
             }
             Some(Obstacle::Shrink) => {
-                "Volumes don't shrink: set storage.size to what they have, or to more.".to_owned()
+                "Volumes don't shrink: set storage.size to what they have, or to no less than their claims ask for.".to_owned()
             }
             Some(Obstacle::Leaving) => format!(
                 "{} is being deleted. Once it is gone, create it again, or choose another one, and apply again.",

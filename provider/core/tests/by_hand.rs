@@ -38,6 +38,36 @@ fn a_volume_that_was_asked_to_grow_and_has_not_is_drift_that_an_apply_waits_for(
 }
 
 #[test]
+fn a_size_that_was_refused_can_be_taken_back_to_one_that_is_still_a_growth() {
+    let mut world = World::create(&common::minimal());
+    let Seen::Known(claims) = &mut world.fake.live.claims else { panic!("claims") };
+    for claim in claims.iter_mut() {
+        claim["spec"]["resources"]["requests"]["storage"] = json!("40Gi");
+        claim["status"]["capacity"]["storage"] = json!("10Gi");
+    }
+    let name = object::name(&claims[1]).to_owned();
+    // The others have got it.
+    claims[0]["status"]["capacity"]["storage"] = json!("40Gi");
+    world.refresh();
+    assert_eq!(world.drift(), [], "a volume that is asked for more than the state says is no drift");
+    let mut smaller = common::minimal();
+    smaller["storage"]["size"] = json!("20Gi");
+    assert!(world.change(&smaller).is_err(), "one of them is larger");
+    let Seen::Known(claims) = &mut world.fake.live.claims else { panic!("claims") };
+    claims[0]["status"]["capacity"]["storage"] = json!("10Gi");
+    let steps = world.change(&smaller).expect("may be changed").steps;
+    let asked = steps.iter().filter_map(|step| match step {
+        Step::Patch { key, body, .. } if key.name == name => body.pointer("/spec/resources/requests/storage"),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [&json!("20Gi")], "{steps:?}");
+    assert!(waits_for_growth(&steps), "{steps:?}");
+    // Kubernetes takes it back to nothing less, so what the volumes have is left as it was asked for.
+    let steps = world.change(&common::minimal()).expect("may be changed").steps;
+    assert!(!waits_for_growth(&steps), "{steps:?}");
+}
+
+#[test]
 fn of_a_stateful_set_that_may_not_be_read_the_last_known_number_stays() {
     let mut world = World::create(&common::minimal());
     world.fake.edit(Kind::StatefulSet, "orders", "/spec/replicas", json!(5));

@@ -170,25 +170,6 @@ fn what_is_left_is_named_with_its_finalizers() {
 }
 
 #[test]
-fn growth_is_done_when_every_bound_claim_has_it_and_fails_when_it_was_refused() {
-    let claim = |capacity: &str| json!({"metadata": {"name": "data-orders-0"}, "status": {"capacity": {"storage": capacity}}});
-    let wish = Wish::Grown { size: "2Gi".to_owned() };
-    let mut now = live(1, vec![]);
-    now.claims = Seen::Known(vec![claim("2048Mi")]);
-    assert_eq!(progress(&wish, &now.clone(), &now, 0), Progress::Done);
-    now.claims = Seen::Known(vec![claim("1Gi")]);
-    assert!(matches!(progress(&wish, &now.clone(), &now, 0), Progress::Working(_)));
-    let start = now.clone();
-    for (kind, name) in [("PersistentVolumeClaim", "data-orders-0"), ("Pod", "orders-0")] {
-        now.events = vec![event(kind, name, "VolumeResizeFailed", "no space")];
-        let told = progress(&wish, &start, &now, 0);
-        assert!(matches!(told, Progress::Failed(why) if why.contains("no space")), "{kind}");
-        // That was an earlier apply's.
-        assert!(matches!(progress(&wish, &now.clone(), &now, 0), Progress::Working(_)), "{kind}");
-    }
-}
-
-#[test]
 fn a_refused_agent_fails_the_wait_for_its_document_at_once_and_no_later_ones() {
     let mut now = live(3, vec![]);
     let status = json!({"format": 1, "accepts_writes": true, "primary": "orders-0", "era": 1, "mode": "sync",

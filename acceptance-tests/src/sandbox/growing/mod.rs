@@ -1,101 +1,116 @@
-//! Disks that grow while they are in use: a storage driver of our own (CSI) on each node, with the real kubelet at work.
+//! Disks that grow while they are in use: a storage driver of our own (CSI), with the real provisioner, resizer and kubelet at work.
 //!
 //! ```text
-//!   claim asks for more ── resizer (the controller's part) ──> volume and claim say so
+//!   new claim ── provisioner ── CreateVolume ──> driver makes a disk on the node that the scheduler chose
+//!   claim asks for more ── resizer ── ControllerExpandVolume ──> driver grants it; volume and claim say so
 //!                             kubelet ── NodeExpandVolume ──> driver grows what is mounted
 //!                             kubelet ── the claim's capacity
+//!   claim is gone ── provisioner ── DeleteVolume ──> driver removes the disk
 //! ```
 //! What a disk holds is a tmpfs of just its size: the root of a sandbox may not be allowed to grow a mounted ext4
-//! ([why](../../../../docs/decisions/0055-a-storage-driver-of-our-own.md)).
+//! ([why](../../../../docs/decisions/0055-volumes-that-really-grow.md)).
 
+mod controller;
 mod driver;
+mod identity;
+mod node;
 mod pb;
 mod registration;
-mod resizer;
+mod sidecars;
+mod volumes;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::PersistentVolume;
-use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
-use nix::mount::{MntFlags, MsFlags, mount};
+use kube::api::ListParams;
+use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
+use tokio::process::Child;
 use tokio::task::JoinSet;
 
-use super::disks::unmount;
-use super::layout::{Layout, Node};
-use super::{Sandbox, volumes};
+use super::layout::Node;
+use super::{Sandbox, assets};
+use crate::poll::{Seen, until};
+use crate::progress::Progress;
 
-/// Storage class of the disks that grow, one on each node.
+/// Storage class of the disks that grow.
 pub const GROWING_DISK_CLASS: &str = "growing";
-/// What each holds at first, in bytes: a new PostgreSQL and a few segments of WAL.
+/// What one holds at first in the tests, in bytes: a new PostgreSQL and a few segments of WAL.
 pub const GROWING_DISK_BYTES: u64 = 256 << 20;
-/// Beyond this the driver refuses to grow one.
-pub const GROWING_DISK_MOST_BYTES: u64 = 2 * GROWING_DISK_BYTES;
-const DRIVER: &str = "growing.sandbox.pgha";
+/// Beyond this a node's driver refuses to grow one.
+pub const GROWING_DISK_MOST_BYTES: u64 = 3 * GROWING_DISK_BYTES;
+/// Beyond this the driver refuses it before a node hears of it.
+pub const GROWING_DISK_GRANTED_BYTES: u64 = 4 * GROWING_DISK_BYTES;
+/// The driver's name, and so the provisioner's and the resizer's.
+pub const GROWING_DISK_DRIVER: &str = "growing.sandbox.pgha";
+use GROWING_DISK_DRIVER as DRIVER;
 
-/// The driver at work. Kubelets need it as long as a pod has such a disk: to let go of it, too.
+/// How long kubelets take to find the driver.
+const FOUND: Duration = Duration::from_secs(60);
+/// How long disks may take to go once their claims do.
+const GONE: Duration = Duration::from_secs(90);
+
+/// Driver, provisioner and resizer at work. Kubelets need the driver as long as a pod has such a disk: to let go of it, too.
 #[derive(Debug)]
 pub struct GrowingDisks {
-    // They end with this value.
+    // They end with this value, in this order: who calls the driver before the driver.
+    _sidecars: [Child; 2],
     _tasks: JoinSet<Result<()>>,
 }
 
 impl Sandbox {
-    /// Makes the storage class, starts the driver, and makes a new disk on each node; those of an earlier call go.
+    /// Makes the storage class, and starts what makes its disks and lets them grow. Disks whose claims are gone meanwhile go.
     ///
     /// # Errors
-    /// When a disk can't be mounted, a socket not be opened, or the API server refuses.
-    pub async fn make_growing_disks(&self) -> Result<GrowingDisks> {
-        let mut tasks = JoinSet::new();
-        for node in Node::all() {
-            driver::start(&mut tasks, DRIVER, self.layout(), node)
-                .with_context(|| format!("start the storage driver on {node}"))?;
-        }
-        tasks.spawn(resizer::run(self.client(), GROWING_DISK_CLASS));
+    /// When provisioner and resizer can't be built or started, a socket not be opened, or the API server refuses.
+    pub async fn make_growing_disks(&self, progress: &Progress) -> Result<GrowingDisks> {
+        let (layout, shown) = (self.layout().clone(), progress.clone());
+        let programs = tokio::task::spawn_blocking(move || assets::storage(&layout, &shown)).await??;
         self.put::<CSIDriver>(DRIVER, &driver_object()).await?;
         self.put::<StorageClass>(GROWING_DISK_CLASS, &class()).await?;
-        self.forget_growing_disks().await?;
+        let mut tasks = JoinSet::new();
         for node in Node::all() {
-            let number = uuid::Uuid::new_v4().simple().to_string();
-            let name = format!("{GROWING_DISK_CLASS}-{node}-{}", &number[..6]);
-            let folder = disks(self.layout(), node).join(&name);
-            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-            set_size(&folder, GROWING_DISK_BYTES, MsFlags::MS_NOATIME)?;
-            let source = ("csi", json!({ "driver": DRIVER, "volumeHandle": name }));
-            let capacity = GROWING_DISK_BYTES.to_string();
-            let volume = volumes::object(&name, node, GROWING_DISK_CLASS, &capacity, source);
-            self.put::<PersistentVolume>(&name, &volume).await?;
+            driver::serve_node(&mut tasks, self.layout(), node)
+                .with_context(|| format!("start the storage driver on {node}"))?;
         }
-        Ok(GrowingDisks { _tasks: tasks })
+        let socket = driver::serve_cluster(&mut tasks, self.layout()).context("start the storage driver")?;
+        let sidecars = sidecars::start(self.layout(), &programs, &socket)?;
+        until("all kubelets to know the storage driver", FOUND, || self.driver_is_known()).await?;
+        Ok(GrowingDisks { _sidecars: sidecars, _tasks: tasks })
     }
 
-    /// What earlier calls made.
-    async fn forget_growing_disks(&self) -> Result<()> {
-        let api: Api<PersistentVolume> = Api::all(self.client());
-        for volume in api.list(&ListParams::default()).await?.items {
+    async fn driver_is_known(&self) -> Result<Seen<()>> {
+        let nodes = Api::<CSINode>::all(self.client()).list(&ListParams::default()).await?.items;
+        let knows = |node: &&CSINode| node.spec.drivers.iter().any(|driver| driver.name == DRIVER);
+        let know = nodes.iter().filter(knows).count();
+        Ok(Seen::when(know == Node::all().count(), format!("{know} of {} know it", nodes.len())))
+    }
+
+    /// Waits until the disks of claims that are gone, or go, are gone too: what removes them has to be at work until then.
+    ///
+    /// # Errors
+    /// When they stay.
+    pub async fn until_growing_disks_are_gone(&self) -> Result<()> {
+        until("the disks that grow to be gone", GONE, || async {
+            let volumes = self.growing_disks().await?;
+            Ok(Seen::when(volumes.is_empty(), volumes.join(", ")))
+        })
+        .await
+    }
+
+    /// Names of the volumes there are.
+    async fn growing_disks(&self) -> Result<Vec<String>> {
+        let volumes = Api::<PersistentVolume>::all(self.client()).list(&ListParams::default()).await?.items;
+        let is_one = |volume: &PersistentVolume| {
             let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-            let Some(name) = volume.metadata.name.filter(|_| class == Some(GROWING_DISK_CLASS)) else {
-                continue;
-            };
-            api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("delete {name}"))?;
-        }
-        for node in Node::all() {
-            let Ok(entries) = fs::read_dir(disks(self.layout(), node)) else { continue };
-            for folder in entries.flatten().map(|entry| entry.path()) {
-                // A pod of an old namespace may still have it: it goes on with what nobody else sees any more.
-                unmount(&folder, MntFlags::MNT_DETACH)?;
-            }
-        }
-        Ok(())
+            class == Some(GROWING_DISK_CLASS)
+        };
+        Ok(volumes.into_iter().filter(is_one).filter_map(|volume| volume.metadata.name).collect())
     }
-}
-
-fn disks(layout: &Layout, node: Node) -> PathBuf {
-    layout.node_state(node).join("growing-disks")
 }
 
 /// Mounts a disk of so many bytes there, or changes the size of the one that is, by these flags.
@@ -121,6 +136,6 @@ fn class() -> Value {
         "provisioner": DRIVER,
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": true,
-        "reclaimPolicy": "Retain",
+        "reclaimPolicy": "Delete",
     })
 }

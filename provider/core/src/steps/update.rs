@@ -2,6 +2,7 @@
 
 use pgha_schema::desired::document_sha256;
 use pgha_schema::names::{ANNOTATION_AGENT_HASH, ANNOTATION_SYSTEM_IDENTIFIER, ANNOTATION_TEMPLATE_HASH};
+use pgha_schema::quantity::Quantity;
 use pgha_schema::record::Record;
 use serde_json::{Value as Json, json};
 
@@ -149,7 +150,9 @@ fn riskier_than_planned(job: &Job<'_>, live: &LiveCluster) -> Result<(), Diagnos
     let wanted = &job.spec.storage.size;
     for claim in live.claims_by_ordinal().values() {
         let Some(asked) = object::asked_size(claim).filter(|asked| asked > wanted) else { continue };
-        if job.prior.get("storage.size").as_str() != Some(wanted.as_str()) {
+        if !was_asked_in_vain(claim, wanted)
+            && job.prior.get("storage.size").as_str() != Some(wanted.as_str())
+        {
             return Err(Diagnostic::error(
                 "A volume is larger than planned already",
                 format!(
@@ -171,13 +174,21 @@ fn recorded_pods(live: &LiveCluster) -> Option<u64> {
     anchor.objects.get(&set)?.pointer("/spec/replicas")?.as_u64()
 }
 
-/// Claims that are smaller than wanted are asked to grow.
+/// Claims that ask for less than wanted are asked to grow; so are those that asked for more in vain.
 fn growth(job: &Job<'_>, live: &LiveCluster) -> Vec<Step> {
     let size = &job.spec.storage.size;
+    let asks_for_less = |claim: &Json| object::asked_size(claim).is_some_and(|asked| asked < *size);
     let claims = live.claims_by_ordinal().into_iter();
-    let smaller = claims.filter(|(_, claim)| object::asked_size(claim).is_some_and(|asked| asked < *size));
+    let to_ask = claims.filter(|(_, claim)| asks_for_less(claim) || was_asked_in_vain(claim, size));
     let names = job.names();
-    smaller.map(|(ordinal, claim)| render::grow(&names, ordinal, object::uid(claim), size.as_str())).collect()
+    to_ask.map(|(ordinal, claim)| render::grow(&names, ordinal, object::uid(claim), size.as_str())).collect()
+}
+
+/// It asks for more than `size`, and its volume has less: a growth that its driver refused, or that goes on still. The request can be taken
+/// back to anything above what the volume has (Kubernetes 1.32 and newer); the volume itself is never made smaller.
+fn was_asked_in_vain(claim: &Json, size: &Quantity) -> bool {
+    let asks_for_more = object::asked_size(claim).is_some_and(|asked| asked > *size);
+    asks_for_more && object::capacity(claim).is_some_and(|there| there < *size)
 }
 
 /// A volume has less than it was asked to have before.
