@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long)]
     tofu_everywhere: bool,
     /// For how many minutes faults overlap; 0: not at all
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 6)]
     chaos_minutes: u32,
     /// Seed of their first round
     #[arg(long)]

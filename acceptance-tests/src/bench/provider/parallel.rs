@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Api;
 use kube::api::PostParams;
@@ -29,7 +29,9 @@ const ALL: Duration = Duration::from_secs(180);
 pub struct Parallel {
     /// How many clusters there were, each of one instance.
     pub clusters: u32,
-    /// One apply of them all, its plan in it, until each cluster takes writes and has told so.
+    /// The plan of them all, with all that it tries.
+    pub plan: Summary,
+    /// The apply of that plan, until each cluster takes writes and has told so.
     pub apply: Summary,
     /// Until the pods of the same objects were ready, which nobody made a plan of, tried, looked at or waited for.
     pub same: Summary,
@@ -54,22 +56,21 @@ pub async fn measure(
         let applied = in_namespace(sandbox, "bench-parallel", |place| async {
             apply(sandbox, (cli, plugin), place, clusters).await
         });
-        let (apply_s, found) = applied.await?;
+        let (plan_s, apply_s, found) = applied.await?;
         let same = in_namespace(sandbox, "bench-nobody", |place| async move { found.make(&place).await });
         let same_s = same.await?;
         let plain =
             in_namespace(sandbox, "bench-pods", |place| async move { plain_pods(&place, clusters).await });
-        rounds_s.push((apply_s, same_s, plain.await?));
+        rounds_s.push([plan_s, apply_s, same_s, plain.await?]);
     }
-    let of = |what: fn(&(f64, f64, f64)) -> f64| {
-        Summary::of(rounds_s.iter().map(what)).context("there was a round")
-    };
+    let of = |what: fn(&[f64; 4]) -> f64| Summary::of(rounds_s.iter().map(what)).context("there was a round");
     Ok(Parallel {
         clusters,
-        apply: of(|round| round.0)?,
-        same: of(|round| round.1)?,
-        ratio: of(|round| round.0 / round.1)?,
-        plain: of(|round| round.2)?,
+        plan: of(|[plan, ..]| *plan)?,
+        apply: of(|[_, apply, ..]| *apply)?,
+        same: of(|[_, _, same, _]| *same)?,
+        ratio: of(|[_, apply, same, _]| apply / same)?,
+        plain: of(|[.., plain]| *plain)?,
     })
 }
 
@@ -135,21 +136,23 @@ fn plain(count: u32) -> Json {
     })
 }
 
-/// How long it took, and what it made.
+/// How long plan and apply took, and what they made.
 async fn apply(
     sandbox: &Sandbox,
     (cli, plugin): (&Cli, &Plugin),
     place: Place,
     count: u32,
-) -> Result<(f64, Found)> {
+) -> Result<(f64, f64, Found)> {
     let terraform = Terraform::new(cli, plugin, &sandbox.kubeconfig())?;
     terraform.write("main.tf", &configuration(&place.namespace, count))?;
     terraform.init().await?;
-    let run = terraform.apply(&[]).await?;
+    let planned = terraform.try_plan(&[]).await?;
+    ensure!(planned.code == Some(2), "expected a plan of {count} clusters:\n{}", planned.report());
+    let applied = terraform.apply(&["test.plan"]).await?;
     let names: Vec<String> = (0..count).map(|number| format!("pg{number}")).collect();
     let found = Found::read(place, &names).await?;
     terraform.destroy().await?;
-    Ok((run.took.as_secs_f64(), found))
+    Ok((planned.took.as_secs_f64(), applied.took.as_secs_f64(), found))
 }
 
 fn configuration(namespace: &str, count: u32) -> String {
