@@ -109,6 +109,7 @@ fn main() {
         plans.splice(
             0..0,
             [
+                with_tofu("standard", standard()),
                 with_tofu("online", online::cases()),
                 with_tofu("package", package::cases()),
                 with_tofu("replicas", replicas::cases()),
@@ -120,7 +121,6 @@ fn main() {
         plans.splice(
             0..0,
             [
-                with_tofu("standard", standard()),
                 with_tofu("drift", drift()),
                 with_tofu("create", create()),
                 with_tofu("protection", protection::cases()),
