@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use serde_json::{Value as Json, json};
 
 use super::nobody::Found;
@@ -41,7 +42,7 @@ pub struct Parallel {
     pub plain: Summary,
 }
 
-/// Measures in rounds: the clusters, the same objects, plain pods; each in a namespace of its own.
+/// Measures in rounds: the clusters, the same objects, plain pods; each in a namespace of its own, once the one before is gone.
 ///
 /// # Errors
 /// When one of them does not come up.
@@ -82,7 +83,26 @@ async fn in_namespace<T, F: Future<Output = Result<T>>>(
     let namespace = sandbox.create_namespace(prefix).await?;
     let done = what(Place { client: sandbox.client(), namespace: namespace.clone() }).await;
     sandbox.delete_namespace(&namespace).await?;
+    until_gone(sandbox, &namespace).await?;
     done
+}
+
+/// Pods that end and volumes that are emptied take the processors of whatever is measured next.
+async fn until_gone(sandbox: &Sandbox, namespace: &str) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(sandbox.client());
+    let volumes: Api<PersistentVolume> = Api::all(sandbox.client());
+    until("what was measured before to be gone", ALL, || async {
+        let there = namespaces.get_opt(namespace).await?.is_some();
+        let phase =
+            |volume: &PersistentVolume| volume.status.as_ref().and_then(|status| status.phase.clone());
+        let listed = volumes.list(&ListParams::default()).await?;
+        let in_use = listed.iter().filter(|volume| phase(volume).as_deref() == Some("Released")).count();
+        Ok(Seen::when(
+            !there && in_use == 0,
+            format!("namespace there: {there}; {in_use} volumes not emptied yet"),
+        ))
+    })
+    .await
 }
 
 async fn plain_pods(place: &Place, count: u32) -> Result<f64> {
