@@ -126,11 +126,11 @@ fn api_is_ready(layout: &Layout) -> Result<Seen<()>> {
 /// When one can't be started.
 pub fn start_controllers(layout: &Layout, programs: &Path, authority: &Authority) -> Result<()> {
     let local = "--bind-address=127.0.0.1".to_owned();
-    let config = kubeconfig(layout, authority, CONTROLLERS)?;
+    let config = kubeconfig(layout, authority, &direct_server(), CONTROLLERS)?;
     let mut args = controller_arguments(layout, &config);
     args.extend([format!("--cluster-cidr={POD_NETWORK}"), local.clone()]);
     start(layout, programs, "kube-controller-manager", args, Vec::new())?;
-    let config = kubeconfig(layout, authority, SCHEDULER)?;
+    let config = kubeconfig(layout, authority, &direct_server(), SCHEDULER)?;
     let mut args = scheduler_arguments(&config);
     args.push(local);
     start(layout, programs, "kube-scheduler", args, Vec::new())
@@ -164,7 +164,7 @@ pub(super) fn scheduler_arguments(kubeconfig: &str) -> Vec<String> {
 /// # Errors
 /// When it can't be started.
 pub fn start_dns(layout: &Layout, programs: &Path, authority: &Authority) -> Result<()> {
-    let config = kubeconfig(layout, authority, "system:coredns")?;
+    let config = kubeconfig(layout, authority, &direct_server(), "system:coredns")?;
     let corefile = layout.run().join("Corefile");
     fs::write(
         &corefile,
@@ -233,10 +233,10 @@ pub fn start_service_proxy(
     Ok(())
 }
 
-/// A kubeconfig for a component of the control plane.
-fn kubeconfig(layout: &Layout, authority: &Authority, user: &str) -> Result<String> {
+/// A kubeconfig for a component of a control plane, whose API server is there.
+pub(super) fn kubeconfig(layout: &Layout, authority: &Authority, server: &str, user: &str) -> Result<String> {
     let file = layout.run().join(format!("{}.kubeconfig", user.replace(':', "-")));
-    authority.kubeconfig(&file, &direct_server(), user, &[])?;
+    authority.kubeconfig(&file, server, user, &[])?;
     Ok(file.display().to_string())
 }
 

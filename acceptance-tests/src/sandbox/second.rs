@@ -17,13 +17,11 @@ use crate::process::{Daemon, Daemons};
 use crate::progress::Progress;
 
 const READY: Duration = Duration::from_secs(90);
-/// Its programs, and the daemons' names, which tell them from the sandbox's own.
-const PARTS: [(&str, &str); 4] = [
-    ("etcd", "second-etcd"),
-    ("kube-apiserver", "second-kube-apiserver"),
-    ("kube-controller-manager", "second-kube-controller-manager"),
-    ("kube-scheduler", "second-kube-scheduler"),
-];
+/// Its programs.
+const ETCD: &str = "etcd";
+const API_SERVER: &str = "kube-apiserver";
+const CONTROLLERS: &str = "kube-controller-manager";
+const SCHEDULER: &str = "kube-scheduler";
 
 /// It ends with this value.
 pub struct SecondKubernetes {
@@ -50,19 +48,21 @@ impl Sandbox {
         // From here on whatever was started ends with it, however this ends.
         let data = self.layout().state().join("second-etcd");
         let second = SecondKubernetes { daemons: self.layout().daemons(), layout, data, port, client };
-        second.start(&programs, 0, control_plane::etcd_arguments(&second.data, (etcd, peers))?)?;
+        second.start(&programs, ETCD, control_plane::etcd_arguments(&second.data, (etcd, peers))?)?;
         let address = ("127.0.0.1", port);
         let args = control_plane::api_server_arguments(&second.layout, address, etcd);
-        second.start(&programs, 1, args)?;
+        second.start(&programs, API_SERVER, args)?;
         second.until_ready().await?;
-        let controllers = second.kubeconfig_of(&authority, control_plane::CONTROLLERS)?;
+        let controllers =
+            control_plane::kubeconfig(&second.layout, &authority, &server, control_plane::CONTROLLERS)?;
         let mut args = control_plane::controller_arguments(&second.layout, &controllers);
         args.push("--secure-port=0".to_owned());
-        second.start(&programs, 2, args)?;
-        let scheduler = second.kubeconfig_of(&authority, control_plane::SCHEDULER)?;
+        second.start(&programs, CONTROLLERS, args)?;
+        let scheduler =
+            control_plane::kubeconfig(&second.layout, &authority, &server, control_plane::SCHEDULER)?;
         let mut args = control_plane::scheduler_arguments(&scheduler);
         args.push("--secure-port=0".to_owned());
-        second.start(&programs, 3, args)?;
+        second.start(&programs, SCHEDULER, args)?;
         Ok(second)
     }
 }
@@ -88,8 +88,8 @@ impl SecondKubernetes {
     /// # Errors
     /// When a process resists.
     pub fn stop(&self) -> Result<()> {
-        for (_, name) in PARTS.iter().rev() {
-            self.daemons.stop(name, Duration::ZERO)?;
+        for program in [SCHEDULER, CONTROLLERS, API_SERVER, ETCD] {
+            self.daemons.stop(&daemon_name(program), Duration::ZERO)?;
         }
         for folder in [&self.data, self.layout.run()] {
             match fs::remove_dir_all(folder) {
@@ -100,29 +100,21 @@ impl SecondKubernetes {
         Ok(())
     }
 
-    fn start(&self, programs: &Path, part: usize, args: Vec<String>) -> Result<()> {
-        let (program, name) = PARTS[part];
-        let daemon =
-            Daemon { name, namespace: None, program: &programs.join(program), args, env: Vec::new() };
+    fn start(&self, programs: &Path, program: &str, args: Vec<String>) -> Result<()> {
+        let (name, program) = (&daemon_name(program), &programs.join(program));
+        let daemon = Daemon { name, namespace: None, program, args, env: Vec::new() };
         self.daemons.start(&daemon).with_context(|| format!("start {name}"))?;
         Ok(())
     }
 
     async fn until_ready(&self) -> Result<()> {
-        let (_, name) = PARTS[1];
         let waited = until("the second API server to be ready", READY, || async {
             let request = Request::get("/readyz").body(Vec::new())?;
             let text = self.client.request_text(request).await?;
             Ok(Seen::when(text == "ok", text))
         });
-        let log = self.daemons.log(name);
+        let log = self.daemons.log(&daemon_name(API_SERVER));
         waited.await.with_context(|| format!("the end of its log:\n{}", crate::process::tail(&log, 30)))
-    }
-
-    fn kubeconfig_of(&self, authority: &Authority, user: &str) -> Result<String> {
-        let file = self.layout.run().join(format!("{}.kubeconfig", user.replace(':', "-")));
-        authority.kubeconfig(&file, &format!("https://{}", self.address()), user, &[])?;
-        Ok(file.display().to_string())
     }
 }
 
@@ -131,6 +123,11 @@ impl Drop for SecondKubernetes {
         // What resists is found when the sandbox goes down.
         let _ = self.stop();
     }
+}
+
+/// Tells it from the sandbox's own.
+fn daemon_name(program: &str) -> String {
+    format!("second-{program}")
 }
 
 /// Three that nobody listens on now.

@@ -69,7 +69,7 @@ pub async fn recycle(layout: &Layout, client: &Client) -> Result<usize> {
     let api: Api<PersistentVolume> = Api::all(client.clone());
     let mut recycled = 0;
     for volume in api.list(&ListParams::default()).await?.items {
-        let released = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Released");
+        let released = is_released(&volume);
         let (Some(name), Some(folder)) = (volume.metadata.name.as_deref(), local_path(&volume)) else {
             continue;
         };
@@ -83,6 +83,11 @@ pub async fn recycle(layout: &Layout, client: &Client) -> Result<usize> {
         recycled += 1;
     }
     Ok(recycled)
+}
+
+/// Whether its claim is gone, and it is not emptied yet.
+pub fn is_released(volume: &PersistentVolume) -> bool {
+    volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Released")
 }
 
 /// The folder behind a claim.

@@ -14,6 +14,7 @@ use super::nobody::Found;
 use super::objects::Place;
 use crate::bench::stats::Summary;
 use crate::poll::{Seen, until};
+use crate::sandbox::volumes::is_released;
 use crate::sandbox::{STORAGE_CLASS, Sandbox};
 use crate::terraform::hcl::VERSIONS;
 use crate::terraform::{Cli, Plugin, Terraform};
@@ -93,10 +94,8 @@ async fn until_gone(sandbox: &Sandbox, namespace: &str) -> Result<()> {
     let volumes: Api<PersistentVolume> = Api::all(sandbox.client());
     until("what was measured before to be gone", ALL, || async {
         let there = namespaces.get_opt(namespace).await?.is_some();
-        let phase =
-            |volume: &PersistentVolume| volume.status.as_ref().and_then(|status| status.phase.clone());
         let listed = volumes.list(&ListParams::default()).await?;
-        let in_use = listed.iter().filter(|volume| phase(volume).as_deref() == Some("Released")).count();
+        let in_use = listed.iter().filter(|volume| is_released(volume)).count();
         Ok(Seen::when(
             !there && in_use == 0,
             format!("namespace there: {there}; {in_use} volumes not emptied yet"),
